@@ -1,0 +1,124 @@
+"""Choose a kernel for each call site, once, while the model is built."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from .backend import freeze
+from .errors import NoKernelError, UnknownBackendError, UnknownOpError
+from .op import Function, Op
+from .policy import REFERENCE, Policy
+from .registry import Registry
+from .target import Target
+
+log = logging.getLogger(__name__)
+Rejected = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Binding:
+    """One call site: the op, the back end whose kernel runs there, and why each earlier candidate does not."""
+
+    op: Op
+    backend: str
+    site: str
+    target: Target
+    rejected: Rejected
+    capturable: bool
+    deterministic: bool
+    call: Callable[..., Any]
+
+    def why(self) -> str:
+        """The choice in words, one refusal a line."""
+        lines = [f"{self.site or '-'}  {self.op.name} -> {self.backend}"]
+        return "\n".join(lines + [f"    not {name}: {reason}" for name, reason in self.rejected])
+
+
+class Binder:
+    """`binder.rms_norm(weight=w, eps=1e-5)` returns a plain callable of the op's positional parameters.
+
+    Raises NoKernelError with every refusal, UnknownBackendError and UnknownOpError for a policy that names what
+    does not exist. `site` is the caller's name for the place being bound; `bindings` remembers every choice.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        target: Target,
+        policy: Policy | None = None,
+        wrap: Callable[[Binding], Callable[..., Any] | None] = lambda binding: None,
+    ) -> None:
+        self.registry, self.target, self.policy, self.wrap = registry, target, policy or Policy(), wrap
+        self.bindings: list[Binding] = []
+        self.site = ""
+        self._check_policy()
+        self._missing = {name: backend.available() for name, backend in registry.backends.items()}
+
+    def __getattr__(self, name: str) -> Callable[..., Callable[..., Any]]:
+        if name.startswith("_") or name not in self.registry.ops:
+            raise AttributeError(f"no op named {name!r}; registered: {', '.join(sorted(self.registry.ops))}")
+        return partial(self.bind, self.registry.ops[name])
+
+    def bind(self, op: Op, /, **bound: Any) -> Callable[..., Any]:
+        """Freeze an op's keyword-only arguments and return the callable of the rest."""
+        binding = self.resolve(op, **bound)
+        self.bindings.append(binding)
+        if binding.backend == REFERENCE and binding.rejected and self.target.device.type != "cpu":
+            log.warning("%s runs its reference: slow on a GPU", binding.why())
+        return self.wrap(binding) or binding.call
+
+    def resolve(self, op: Op, /, **bound: Any) -> Binding:
+        """Choose a kernel and build it. Raises NoKernelError when every candidate refuses."""
+        full = op.complete(bound)
+        rejected: list[tuple[str, str]] = []
+        for name in self.policy.order(op.name, self.target.device.type):
+            if reason := self._refusal(op, name, full):
+                rejected.append((name, reason))
+            else:
+                return self._binding(op, name, tuple(rejected), full)
+        raise NoKernelError(op.name, self.site, str(self.target), rejected)
+
+    def _refusal(self, op: Op, name: str, bound: dict[str, Any]) -> str | None:
+        if name == REFERENCE:
+            return self._reference_refusal(op)
+        if name not in self.registry.backends:
+            return "is not installed"
+        if missing := self._missing[name]:
+            return missing
+        kernel = self.registry.backends[name].kernels.get(op.name)
+        return kernel.refusal(self.target, bound) if kernel else "has no kernel for this op"
+
+    def _reference_refusal(self, op: Op) -> str | None:
+        # A composition costs nothing: its parts are bound, and judged, one by one.
+        if op.composition or op.name in self.policy.pins or not self.policy.strict or self.target.device.type == "cpu":
+            return None
+        return "--strict forbids reference kernels on a GPU"
+
+    def _binding(self, op: Op, name: str, rejected: Rejected, bound: dict[str, Any]) -> Binding:
+        if name == REFERENCE:
+            call = self._reference(op, bound)
+            return Binding(op, name, self.site, self.target, rejected, op.composition is not None, True, call)
+        kernel = self.registry.backends[name].kernels[op.name]
+        call = kernel.build(self.target, **bound)
+        return Binding(op, name, self.site, self.target, rejected, kernel.capturable, kernel.deterministic, call)
+
+    def _reference(self, op: Op, bound: dict[str, Any]) -> Function:
+        if op.composition is None:
+            return freeze(op.reference, bound)
+        composed: Function = op.composition(self, **bound)
+        return composed
+
+    def _check_policy(self) -> None:
+        known = {*self.registry.backends, REFERENCE}
+        names = [(f"--prefer {name}", name) for name in self.policy.prefer]
+        names += [(f"--pin {op}={name}", name) for op, name in self.policy.pins.items()]
+        for flag, name in names:
+            if name not in known:
+                raise UnknownBackendError(f"{flag}: no back end named {name}; installed: {', '.join(sorted(known))}")
+        for name in self.policy.pins:
+            if name not in self.registry.ops:
+                raise UnknownOpError(f"--pin {name}: no op named {name}; known: {', '.join(sorted(self.registry.ops))}")
