@@ -5,14 +5,11 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from .errors import DefinitionError
-
-if TYPE_CHECKING:
-    from .binder import Binder
 
 Function = Callable[..., Any]
 

@@ -14,10 +14,12 @@ import pluggy
 from . import hookspecs
 from .errors import DefinitionError
 from .hookspecs import API_VERSION, PROJECT
-from .registry import Registry
+from .registry import ModelBuilder, Registry
 
 if TYPE_CHECKING:
+    from .backend import Backend
     from .binder import Binding
+    from .op import Op
 
 log = logging.getLogger(__name__)
 
@@ -133,10 +135,15 @@ def _check_version(plugin: object) -> None:
 def _collect(plugins: Plugins, plugin: object, owner: str) -> tuple[str, ...]:
     """Ask one plugin what it brings, and add all of it or nothing."""
     others = [p for p in plugins.manager.get_plugins() if p is not plugin]
-    ask = lambda hook: plugins.manager.subset_hook_caller(hook, others)()  # noqa: E731
-    ops = [op for batch in ask("rustinfer_ops") for op in batch]
-    backends = [backend for batch in ask("rustinfer_backends") for backend in batch]
-    models = {name: build for batch in ask("rustinfer_models") for name, build in batch.items()}
+
+    def ask(hook: str) -> list[Any]:
+        # Batches of what the hook's one implementation returned: none where the plugin has no such hook.
+        answers: list[Any] = plugins.manager.subset_hook_caller(hook, others)()
+        return answers
+
+    ops: list[Op] = [op for batch in ask("rustinfer_ops") for op in batch]
+    backends: list[Backend] = [backend for batch in ask("rustinfer_backends") for backend in batch]
+    models: dict[str, ModelBuilder] = {name: build for batch in ask("rustinfer_models") for name, build in batch.items()}
     plugins.registry.add(ops, backends, models, owner)
     named = [f"op {o.name}" for o in ops] + [f"back end {b.name}" for b in backends] + [f"model {m}" for m in models]
     return tuple(named)

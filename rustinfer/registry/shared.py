@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable
 from typing import TypeVar
-from weakref import WeakKeyDictionary
+
+from torch.utils.weak import WeakIdKeyDictionary
 
 from .weight import Weight
 
 T = TypeVar("T")
-_forms: WeakKeyDictionary[object, dict[Hashable, object]] = WeakKeyDictionary()
+# By identity: tensors compare element by element.
+_forms = WeakIdKeyDictionary()
 
 
 def shared(weight: Weight, key: Hashable, make: Callable[[], T]) -> T:
     """Return `make()`, remembered for `weight` (by identity) and `key` as long as the weight lives."""
-    forms = _forms.setdefault(weight, {})
+    forms: dict[Hashable, object] = _forms.setdefault(weight, {})
     if key not in forms:
         forms[key] = make()
     return forms[key]  # type: ignore[return-value]  # the key names the type of what it made

@@ -22,7 +22,7 @@ class Format:
 
 
 def _nibbles(data: Tensor, group: int) -> Tensor:
-    grouped = data.unflatten(-1, (-1, group // 2))
+    grouped = data.view(*data.shape[:-1], -1, group // 2)
     return torch.cat((grouped & 15, grouped >> 4), -1).flatten(-2).float()
 
 
@@ -63,7 +63,7 @@ class PackedWeight:
 
     def unpacked(self) -> Tensor:
         """The matrix in float32."""
-        values = self.format.unpack(self.data, self.group).unflatten(-1, (-1, self.group))
+        values = self.format.unpack(self.data, self.group).view(*self.scales.shape, self.group)
         values = values * self.scales.float().unsqueeze(-1)
         if self.zeros is not None:
             values = values + self.zeros.float().unsqueeze(-1)

@@ -1,0 +1,104 @@
+"""The Llama family: Llama 2, 3, 3.1, 3.2, SmolLM2, TinyLlama and Mistral, told apart by configuration alone."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..registry import Binder
+from .config import ModelConfig
+from .model import Cache, CacheSpec, Step
+from .parameters import Parameters
+from .rotary import rotary_table
+
+Pair = tuple[Tensor, Tensor]
+
+
+class Attention:
+    """Norm, projections, rotation and cache write; then attention over the pages; then the output projection."""
+
+    def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, at: str, cache: Pair, table: Pair) -> None:
+        parts = [f"{at}.self_attn.{name}_proj" for name in "qkv"]
+        self.cache = cache
+        self.qkv = ops.norm_qkv_rope_write(
+            norm=w.dense(f"{at}.input_layernorm.weight"),
+            eps=config.eps,
+            weight=w.stacked([f"{part}.weight" for part in parts]),
+            bias=w.stacked_vector([f"{part}.bias" for part in parts]),
+            cos=table[0],
+            sin=table[1],
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+        )
+        self.attend = ops.attention(scale=config.head_dim**-0.5, window=config.window)
+        out = f"{at}.self_attn.o_proj"
+        self.out = ops.linear(weight=w[f"{out}.weight"], bias=w.stacked_vector([f"{out}.bias"]))
+
+    def __call__(self, x: Tensor, residual: Tensor, step: Step) -> Pair:
+        q, residual = self.qkv(x, residual, step.positions, step.slots, *self.cache)
+        mixed = self.attend(q, *self.cache, step.query_starts, step.lengths, step.pages)
+        return self.out(mixed.flatten(1)), residual
+
+
+class MLP:
+    """Norm, gate and up projections, SiLU; then the down projection."""
+
+    def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, at: str) -> None:
+        self.gate_up = ops.norm_gate_up_silu(
+            norm=w.dense(f"{at}.post_attention_layernorm.weight"),
+            eps=config.eps,
+            weight=w.stacked([f"{at}.mlp.{name}_proj.weight" for name in ("gate", "up")]),
+        )
+        self.down = ops.linear(weight=w[f"{at}.mlp.down_proj.weight"])
+
+    def __call__(self, x: Tensor, residual: Tensor) -> Pair:
+        hidden, residual = self.gate_up(x, residual)
+        return self.down(hidden), residual
+
+
+class Layer:
+    """Attention and MLP. Each takes the last block's output and the residual that it is yet to be added to."""
+
+    def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, at: str, cache: Pair, table: Pair) -> None:
+        ops.site = f"{at}.self_attn"
+        self.attention = Attention(config, ops, w, at, cache, table)
+        ops.site = f"{at}.mlp"
+        self.mlp = MLP(config, ops, w, at)
+
+    def __call__(self, x: Tensor, residual: Tensor, step: Step) -> Pair:
+        return self.mlp(*self.attention(x, residual, step))
+
+
+class Llama:
+    """Embed, the layers around a residual stream, a last norm, and the projection to the vocabulary."""
+
+    def __init__(self, config: ModelConfig, ops: Binder, weights: Parameters, cache: Cache) -> None:
+        table = rotary_table(config, config.context, ops.target.device)
+        ops.site = "model.embed_tokens"
+        self.embed = ops.embedding(weight=weights["model.embed_tokens.weight"])
+        self.layers = [
+            Layer(config, ops, weights, f"model.layers.{i}", pair, table) for i, pair in enumerate(cache)
+        ]
+        ops.site = "model.norm"
+        self.norm = ops.add_rms_norm(weight=weights.dense("model.norm.weight"), eps=config.eps)
+        ops.site = "lm_head"
+        self.head = ops.lm_head(weight=weights["model.embed_tokens.weight" if config.tied else "lm_head.weight"])
+
+    @staticmethod
+    def cache_spec(config: ModelConfig) -> CacheSpec:
+        """One pair of cache tensors a layer."""
+        return CacheSpec(config.layers, config.kv_heads, config.head_dim)
+
+    def forward(self, step: Step) -> Tensor:
+        """Normed hidden states [T, width] of the step's rows; writes their keys and values to the cache."""
+        residual = self.embed(step.tokens)
+        x = torch.zeros_like(residual)
+        for layer in self.layers:
+            x, residual = layer(x, residual, step)
+        hidden: Tensor = self.norm(x, residual)[0]
+        return hidden
+
+    def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
+        """Float32 logits [R, vocab] of the selected rows."""
+        logits: Tensor = self.head(hidden, rows)
+        return logits
