@@ -16,7 +16,9 @@ _forms = WeakIdKeyDictionary()
 
 def shared(weight: Weight, key: Hashable, make: Callable[[], T]) -> T:
     """Return `make()`, remembered for `weight` (by identity) and `key` as long as the weight lives."""
-    forms: dict[Hashable, object] = _forms.setdefault(weight, {})
+    if weight not in _forms:
+        _forms[weight] = {}
+    forms: dict[Hashable, object] = _forms[weight]
     if key not in forms:
         forms[key] = make()
     return forms[key]  # type: ignore[return-value]  # the key names the type of what it made

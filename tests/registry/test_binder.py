@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import pytest
+import torch
+
+from rustinfer.registry import Binding, NoKernelError, Policy, UnknownBackendError, UnknownOpError
+from rustinfer.registry.policy import DEFAULT_ORDER
+
+from .toys import CPU, CUDA, backend, binder
+
+X = torch.ones(2)
+
+
+def test_the_reference_runs_where_nothing_else_does() -> None:
+    ops = binder()
+    assert ops.scale(weight=2.0)(X).tolist() == [2.0, 2.0]
+    assert ops.bindings[0].backend == "reference"
+    assert ops.bindings[0].rejected == (("cpu", "is not installed"),)
+
+
+def test_an_installed_back_end_is_available_but_not_chosen() -> None:
+    assert binder(backend()).scale(weight=2.0)(X).tolist() == [2.0, 2.0]
+
+
+def test_prefer_goes_before_the_device_order() -> None:
+    assert binder(backend(), prefer=("toy",)).scale(weight=2.0)(X).tolist() == [1002.0, 1002.0]
+
+
+def test_the_default_order_chooses_by_device() -> None:
+    assert binder(backend("cpu")).scale(weight=2.0)(X).tolist() == [1002.0, 1002.0]
+    assert Policy(prefer=("toy",)).order("scale", "cuda") == ("toy", *DEFAULT_ORDER["cuda"], "reference")
+
+
+def test_a_preference_that_refuses_is_passed_over_with_its_words() -> None:
+    ops = binder(backend(refusal="too wide"), prefer=("toy",))
+    ops.site = "layer.0"
+    ops.scale(weight=2.0)
+    assert ops.bindings[0].why() == "layer.0  scale -> reference\n    not toy: too wide\n    not cpu: is not installed"
+
+
+def test_a_pin_is_an_order() -> None:
+    assert binder(backend(), pins={"scale": "toy"}).scale(weight=2.0)(X)[0] == 1002
+    ops = binder(backend(refusal="too wide"), pins={"scale": "toy"})
+    ops.site = "layer.0"
+    with pytest.raises(NoKernelError, match=r"no kernel for scale at layer.0 on cpu in float32: toy: too wide") as caught:
+        ops.scale(weight=2.0)
+    assert caught.value.refusals == (("toy", "too wide"),)
+    assert caught.value.exit_code == 3
+
+
+def test_a_pin_to_a_back_end_without_the_op_is_refused() -> None:
+    with pytest.raises(NoKernelError, match="toy: has no kernel for this op"):
+        binder(backend(), pins={"clear": "toy"}).clear()
+
+
+def test_what_is_missing_on_this_machine_is_said_before_anything_else() -> None:
+    with pytest.raises(NoKernelError, match="toy: no compiler found"):
+        binder(backend(missing="no compiler found", refusal="x"), pins={"scale": "toy"}).scale(weight=2.0)
+
+
+def test_policies_that_name_nothing_are_refused_at_once() -> None:
+    with pytest.raises(UnknownBackendError, match=r"--prefer acme: .*installed: reference, toy"):
+        binder(backend(), prefer=("acme",))
+    with pytest.raises(UnknownBackendError, match="--pin scale=acme"):
+        binder(backend(), pins={"scale": "acme"})
+    with pytest.raises(UnknownOpError, match="--pin scald: no op named scald; known: clear, scale, twice"):
+        binder(backend(), pins={"scald": "toy"})
+
+
+def test_unknown_ops_and_wrong_arguments_are_named() -> None:
+    with pytest.raises(AttributeError, match="no op named 'scald'; registered: clear, scale, twice"):
+        binder().scald(weight=1)
+    with pytest.raises(TypeError, match="needs"):
+        binder().scale()
+
+
+def test_a_fused_op_composes_the_best_kernels_of_its_parts() -> None:
+    ops = binder(backend(), prefer=("toy",))
+    assert ops.twice(weight=1.0)(X).tolist() == [2001.0, 2001.0]
+    assert [(b.op.name, b.backend) for b in ops.bindings] == [("scale", "toy"), ("twice", "reference")]
+    assert ops.bindings[1].capturable
+
+
+def test_strict_forbids_references_on_a_gpu_only() -> None:
+    assert binder(strict=True).scale(weight=1.0)(X)[0] == 1
+    with pytest.raises(NoKernelError, match="--strict forbids reference kernels on a GPU"):
+        binder(target=CUDA, strict=True).scale(weight=1.0)
+    with pytest.raises(NoKernelError, match="no kernel for scale"):
+        binder(target=CUDA, strict=True).twice(weight=1.0)
+    binder(target=CUDA, strict=True, pins={"scale": "reference"}).scale(weight=1.0)
+
+
+def test_a_reference_on_a_gpu_is_a_warning_with_every_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        binder(backend("triton", device="cuda", refusal="odd width"), target=CUDA).scale(weight=1.0)
+    assert "not triton: odd width" in caplog.text
+    assert "slow on a GPU" in caplog.text
+
+
+def test_wrap_may_replace_the_callable() -> None:
+    seen: list[Binding] = []
+
+    def count(binding: Binding) -> Any:
+        seen.append(binding)
+        return lambda x: "wrapped"
+
+    assert binder(wrap=count).scale(weight=1.0)(X) == "wrapped"
+    assert seen[0].op.name == "scale"
+
+
+def test_a_decode_target_names_its_rows() -> None:
+    assert str(CPU.decoding(8)) == "cpu in float32, up to 8 rows"
+    assert str(CUDA) == "cuda sm_90 in bfloat16"
+    assert type(CPU).of("cpu", torch.float32) == CPU
