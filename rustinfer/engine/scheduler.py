@@ -1,0 +1,186 @@
+"""Which tokens the next step computes. Pure bookkeeping: it never looks at a token's value, a clock or a tensor."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .kvcache import KVCache
+from .sequence import Sequence, State
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Compute tokens [start, start + count) of a sequence; `samples` says that its next token follows from them."""
+
+    sequence: Sequence
+    start: int
+    count: int
+    samples: bool
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The budgets of a step: sequences and tokens; and the seconds after which waiting beats any priority."""
+
+    sequences: int
+    tokens: int
+    age: float = 30.0
+
+
+def _rank(sequence: Sequence) -> tuple[float, int, int]:
+    return sequence.rank
+
+
+class Scheduler:
+    """First come, first served, by priority; decoding goes before prompts; prompts go in chunks.
+
+    A sequence is admitted when its known tokens fit beside one more page for everybody running. When a running one
+    needs a page and there is none, the youngest is preempted: it gives back its pages and computes them again later.
+    """
+
+    def __init__(self, cache: KVCache, limits: Limits) -> None:
+        self.cache, self.limits = cache, limits
+        self.running: list[Sequence] = []
+        self.waiting: list[Sequence] = []
+        self.preemptions = 0
+        self._held: dict[str, list[Sequence]] = {}
+        self._rows = list(range(limits.sequences - 1, -1, -1))
+
+    def __len__(self) -> int:
+        """Sequences that are not done."""
+        return len(self.running) + len(self.waiting) + sum(map(len, self._held.values()))
+
+    def sequences(self) -> Iterator[Sequence]:
+        """Every sequence that is not done."""
+        yield from self.running
+        yield from self.waiting
+        for held in self._held.values():
+            yield from held
+
+    def add(self, sequences: list[Sequence]) -> None:
+        """Queue the sequences of one request; all but the first are held until it has computed their prompt."""
+        first, *others = sequences
+        insort(self.waiting, first, key=_rank)
+        for sequence in others:
+            sequence.state = State.HELD
+        if others:
+            self._held[first.request.id] = others
+
+    def plan(self, now: float = 0.0) -> list[Chunk]:
+        """The next step's work; empty only where there is none at all."""
+        chunks: list[Chunk] = []
+        budget = self._decodes(chunks, self.limits.tokens)
+        budget = self._prompts(chunks, budget)
+        self._promote(now)
+        self._admit(chunks, budget)
+        return chunks
+
+    def computed(self, chunk: Chunk) -> None:
+        """Record that a chunk's keys and values are in the cache."""
+        chunk.sequence.computed = chunk.start + chunk.count
+
+    def settle(self, sequence: Sequence) -> None:
+        """The prompt is computed and found sound: share it, and let the siblings come in."""
+        if not sequence.published:
+            sequence.published = True
+            if self.cache.sharing or sequence.request.id in self._held:
+                self.cache.publish(sequence)
+            self._release_siblings(sequence.request.id)
+
+    def finish(self, sequence: Sequence, keep: bool = True) -> list[int]:
+        """Take a sequence out, wherever it stands; False for `keep` lets nobody share what it computed.
+
+        Returns the pages it owned. Finishing a finished sequence does nothing.
+        """
+        if sequence.state is State.DONE:
+            return []
+        self._leave(sequence)
+        sequence.state = State.DONE
+        self._release_siblings(sequence.request.id)
+        return self.cache.release(sequence, keep)
+
+    def _leave(self, sequence: Sequence) -> None:
+        if sequence.state is State.RUNNING:
+            self.running.remove(sequence)
+            self._rows.append(sequence.row)
+            sequence.row = -1
+        elif sequence.state is State.WAITING:
+            self.waiting.remove(sequence)
+        else:
+            held = self._held[sequence.request.id]
+            held.remove(sequence)
+            if not held:
+                del self._held[sequence.request.id]
+
+    def _release_siblings(self, request: str) -> None:
+        for sequence in self._held.pop(request, ()):
+            sequence.state = State.WAITING
+            insort(self.waiting, sequence, key=_rank)
+
+    def _decodes(self, chunks: list[Chunk], budget: int) -> int:
+        for sequence in [s for s in self.running if s.remaining == 1]:
+            if not budget:
+                break
+            if sequence.state is State.RUNNING and self._make_room(sequence):
+                chunks.append(Chunk(sequence, sequence.computed, 1, True))
+                budget -= 1
+        return budget
+
+    def _prompts(self, chunks: list[Chunk], budget: int) -> int:
+        for sequence in self.running:
+            if not budget:
+                break
+            if sequence.remaining > 1:
+                budget -= self._chunk(chunks, sequence, budget)
+        return budget
+
+    def _chunk(self, chunks: list[Chunk], sequence: Sequence, budget: int) -> int:
+        count = min(sequence.remaining, budget)
+        chunks.append(Chunk(sequence, sequence.computed, count, count == sequence.remaining))
+        return count
+
+    def _make_room(self, sequence: Sequence) -> bool:
+        """Pages for one more token of a running sequence, preempting the youngest, at last itself."""
+        while not self.cache.grow(sequence, sequence.computed + 1):
+            youngest = self.running[-1]
+            self._preempt(youngest)
+            if youngest is sequence:
+                return False
+        return True
+
+    def _preempt(self, sequence: Sequence) -> None:
+        self.preemptions += 1
+        self._leave(sequence)
+        self.cache.release(sequence)
+        sequence.state = State.WAITING
+        insort(self.waiting, sequence, key=_rank)
+
+    def _promote(self, now: float) -> None:
+        """Age bound: whoever has waited too long goes before every priority."""
+        if len({s.request.priority for s in self.waiting}) > 1:
+            for sequence in self.waiting:
+                if now - sequence.arrived > self.limits.age:
+                    sequence.rank = (float("-inf"), *sequence.rank[1:])
+            self.waiting.sort(key=_rank)
+
+    def _admit(self, chunks: list[Chunk], budget: int) -> None:
+        while budget and self.waiting and self._rows:
+            sequence = self.waiting[0]
+            if not self._enter(sequence):
+                break
+            budget -= self._chunk(chunks, sequence, budget)
+
+    def _enter(self, sequence: Sequence) -> bool:
+        cache = self.cache
+        cache.attach(sequence)
+        reserve = len(self.running)
+        missing = cache.pages_for(len(sequence.tokens)) - len(sequence.pages)
+        if missing + reserve > cache.available or not cache.grow(sequence, len(sequence.tokens)):
+            cache.release(sequence, keep=False)
+            return False
+        del self.waiting[0]
+        sequence.state, sequence.row = State.RUNNING, self._rows.pop()
+        insort(self.running, sequence, key=_rank)
+        return True

@@ -1,0 +1,102 @@
+"""A request, and each sequence that continues its prompt."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from enum import Enum
+
+from ..protocol.sampling import SamplingParams
+from .radix import Node
+
+TOKEN = array("q").itemsize
+"""Bytes of one token id in a prefix-tree key."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to continue and how. `id` is unique in its engine; `owner` and `salt` are opaque: requests share prefixes
+    only where their salts agree."""
+
+    id: str
+    prompt: Items[int]
+    sampling: SamplingParams
+    priority: int = 0
+    owner: bytes = b""
+    salt: str = ""
+
+
+class State(Enum):
+    """Where a sequence is: HELD until its first sibling has computed the prompt, then WAITING for pages, RUNNING, DONE."""
+
+    HELD = "held"
+    WAITING = "waiting"
+    RUNNING = "running"
+    DONE = "done"
+
+
+class Sequence:
+    """One continuation: its tokens, how many of them are in the cache, and the pages they lie in.
+
+    The first `shared` of `pages` belong to the prefix tree (`node` is the end of that prefix, locked while we use it),
+    the rest to this sequence. `row` is its line in the runner's page table while it runs, and `tabled` how many of its
+    pages that line holds already. `order` is the arrival number; `rank` sorts: lower first.
+    """
+
+    __slots__ = (
+        "arrived",
+        "cached",
+        "computed",
+        "index",
+        "limit",
+        "node",
+        "order",
+        "pages",
+        "prompt",
+        "published",
+        "rank",
+        "request",
+        "row",
+        "seed",
+        "shared",
+        "state",
+        "tabled",
+        "tokens",
+    )
+
+    def __init__(self, request: Request, index: int, order: int, limit: int, seed: int, arrived: float = 0.0) -> None:
+        self.request, self.index, self.order = request, index, order
+        self.limit, self.seed, self.arrived = limit, seed, arrived
+        self.rank: tuple[float, int, int] = (request.priority, order, index)
+        self.tokens = array("q", request.prompt)
+        self.prompt = len(request.prompt)
+        self.state = State.WAITING
+        self.computed = self.cached = 0
+        self.pages: list[int] = []
+        self.shared = 0
+        self.node: Node | None = None
+        self.published = False
+        self.row = -1
+        self.tabled = 0
+
+    @property
+    def remaining(self) -> int:
+        """Tokens known but not in the cache yet: one while decoding."""
+        return len(self.tokens) - self.computed
+
+    @property
+    def generated(self) -> int:
+        """Tokens produced so far."""
+        return len(self.tokens) - self.prompt
+
+    def output(self) -> list[int]:
+        """The tokens produced so far."""
+        return self.tokens[self.prompt :].tolist()
+
+    def key(self, start: int, stop: int) -> bytes:
+        """Tokens [start, stop) as a prefix-tree key."""
+        return self.tokens[start:stop].tobytes()
+
+    def __repr__(self) -> str:
+        return f"Sequence({self.request.id}/{self.index}, {self.state.value}, {self.computed}/{len(self.tokens)} tokens)"
