@@ -1,0 +1,48 @@
+"""The built-in ops. Each function's body is its definition; kernels are judged against it.
+
+Activations are dense in their last axis and may have any other strides. Positional arguments flow at every call,
+keyword-only ones are frozen at bind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ..registry import Op, hookimpl
+from . import attention_cases, fused_cases, sampling_cases
+from .activation import gelu_mul, silu_mul
+from .attention import attention
+from .cache import write_kv
+from .embedding import embedding
+from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
+from .linear import linear, lm_head
+from .norm import add_rms_norm, rms_norm
+from .penalty import penalize
+from .rotary import rope
+from .sampling import argmax, sample
+
+__all__ = [
+    "add_rms_norm",
+    "argmax",
+    "attention",
+    "embedding",
+    "gate_up_silu",
+    "gelu_mul",
+    "linear",
+    "lm_head",
+    "norm_gate_up_silu",
+    "norm_qkv_rope_write",
+    "penalize",
+    "qkv_rope_write",
+    "rms_norm",
+    "rope",
+    "sample",
+    "silu_mul",
+    "write_kv",
+]
+
+
+@hookimpl
+def rustinfer_ops() -> Iterable[Op]:
+    """Every op named in `__all__`."""
+    return [globals()[name] for name in __all__]

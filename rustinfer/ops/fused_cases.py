@@ -1,0 +1,171 @@
+"""Conformance cases of the fused ops, and wrong versions of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..registry import FP8, INT4, INT8, Case, Weight, dense
+from .cache import caches
+from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
+from .inputs import MAGNITUDES, Draw, strided
+from .mutants import Arguments, wrong
+from .rotary import table
+
+PACKINGS = {"": None, "int4": (INT4, 32, "free"), "int4 centred": (INT4, 64, "centre"), "int8": (INT8, 32, ""), "fp8": (FP8, 64, "")}
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What the cases of every fused op vary: `rows` of `width`, how they are drawn and how the weight is packed."""
+
+    rows: int
+    width: int
+    scale: float = 1.0
+    packing: str = ""
+    kind: str = ""
+    decode: bool = False
+
+    def __str__(self) -> str:
+        parts = [f"{self.rows}x{self.width}"] + [f"times {self.scale:g}"] * (self.scale != 1) + [self.packing, self.kind]
+        return " ".join(filter(None, [*parts, "decode" * self.decode]))
+
+    def draw(self, dtype: torch.dtype, device: torch.device) -> Draw:
+        """The generator of this case."""
+        return Draw(str(self), dtype, device)
+
+    def x(self, d: Draw) -> Tensor:
+        """Activations [rows, width]."""
+        x = (d.outliers if self.kind == "outliers" else d.normal)(self.rows, self.width, scale=self.scale)
+        return strided(x) if self.kind == "strided" else x
+
+    def weight(self, d: Draw, rows: int) -> Weight:
+        """A weight [rows, width]."""
+        packing = PACKINGS[self.packing]
+        if packing is None:
+            return d.weight(rows, self.width)
+        format, group, zeros = packing
+        return d.packed(format, rows, self.width, group, zeros=zeros)
+
+    def norm(self, d: Draw) -> dict[str, Any]:
+        """The bound arguments of the norm in front."""
+        return {"norm": d.uniform(self.width, low=0.5, high=1.5), "eps": 1e-5}
+
+
+VARIANTS = (
+    Rows(1, 64),
+    Rows(7, 576),
+    Rows(5, 33),
+    Rows(33, 256),
+    Rows(2, 2048),
+    Rows(0, 64),
+    *(Rows(5, 64, scale=m) for m in MAGNITUDES if m != 1),
+    Rows(4, 512, kind="outliers"),
+    Rows(3, 576, kind="strided"),
+    *(Rows(rows, 256, packing=p, decode=rows < 9) for rows in (1, 5, 20) for p in PACKINGS if p),
+    *(Rows(rows, 576, decode=True) for rows in (1, 8)),
+)
+
+
+@gate_up_silu.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    for rows in VARIANTS:
+        d = rows.draw(dtype, device)
+        yield Case(d.name, (rows.x(d),), {"weight": rows.weight(d, 2 * 48)}, rows.decode)
+    d = Draw("3x64 to an odd width", dtype, device)
+    yield Case(d.name, (d.normal(3, 64),), {"weight": d.weight(2 * 17, 64)})
+
+
+@norm_gate_up_silu.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    for rows in VARIANTS:
+        d = rows.draw(dtype, device)
+        bound = {**rows.norm(d), "weight": rows.weight(d, 2 * 48)}
+        yield Case(d.name, (rows.x(d), d.normal(rows.rows, rows.width, scale=rows.scale)), bound, rows.decode)
+
+
+def projection(d: Draw, rows: Rows, heads: int, kv_heads: int, dim: int) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """(positions, slots, k_cache, v_cache) and the bound arguments of qkv_rope_write; every fifth slot is -1."""
+    pages, size, outputs = rows.rows // 4 + 2, 16 if dim != 6 else 7, (heads + 2 * kv_heads) * dim
+    slots = d.shuffled(pages * size)[: rows.rows]
+    slots[2::5] = -1
+    flow = (d.integers(rows.rows, below=512), slots, *caches(d, pages, kv_heads, size, dim))
+    bias = d.normal(outputs, scale=rows.scale) if rows.rows % 2 else None
+    bound = {"weight": rows.weight(d, outputs), "bias": bias, **table(d, 512, dim), "heads": heads, "kv_heads": kv_heads}
+    return flow, bound
+
+
+HEADS = ((1, 1, 6), (9, 3, 64), (4, 2, 80), (4, 4, 16), (2, 1, 128))
+
+
+@qkv_rope_write.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    for i, rows in enumerate(VARIANTS):
+        d = rows.draw(dtype, device)
+        x, (flow, bound) = rows.x(d), projection(d, rows, *HEADS[i % len(HEADS)])
+        yield Case(d.name, (x, *flow), bound, rows.decode)
+
+
+@norm_qkv_rope_write.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    for i, rows in enumerate(VARIANTS):
+        d = rows.draw(dtype, device)
+        x, residual = rows.x(d), d.normal(rows.rows, rows.width, scale=rows.scale)
+        flow, bound = projection(d, rows, *HEADS[i % len(HEADS)])
+        yield Case(d.name, (x, residual, *flow), {**rows.norm(d), **bound}, rows.decode)
+
+
+def halves_swapped(a: Arguments) -> Arguments:
+    """Gate and up exchanged."""
+    return {"weight": torch.cat(dense(a["weight"]).chunk(2)[::-1])}
+
+
+def values_first(a: Arguments) -> Arguments:
+    """The joint weight's rows read as q, v, k."""
+    weight, dim = dense(a["weight"]), 2 * a["cos"].shape[1]
+    q, k, v = weight.split([n * dim for n in (a["heads"], a["kv_heads"], a["kv_heads"])])
+    return {"weight": torch.cat((q, v, k))}
+
+
+def unskipped(a: Arguments) -> Arguments:
+    """Rows with slot -1 stored in the last slot."""
+    return {"slots": a["slots"] % (a["k_cache"].shape[0] * a["k_cache"].shape[2])}
+
+
+def no_bias(a: Arguments) -> Arguments:
+    """The projection's bias dropped."""
+    return {"bias": None}
+
+
+def shifted(a: Arguments) -> Arguments:
+    """Every row rotated as the one after it."""
+    return {"positions": (a["positions"] + 1) % a["cos"].shape[0]}
+
+
+def unadded(a: Arguments) -> Arguments:
+    """The residual left out."""
+    return {"residual": torch.zeros_like(a["residual"])}
+
+
+def in_place(a: Arguments) -> Arguments:
+    """The residual updated in place."""
+    return {"residual": a["residual"].add_(a["x"]), "x": torch.zeros_like(a["x"])}
+
+
+for _op in (gate_up_silu, norm_gate_up_silu):
+    wrong(_op, "halves swapped", halves_swapped)
+    wrong(_op, "rows of the weight reversed", lambda a: {"weight": dense(a["weight"]).flip(0)})
+    wrong(_op, "last column of the weight lost", lambda a: {"weight": dense(a["weight"]).index_fill(1, torch.tensor([-1]), 0)})
+for _op in (qkv_rope_write, norm_qkv_rope_write):
+    wrong(_op, "weight read as q, v, k", values_first)
+    wrong(_op, "slot -1 wraps to the last slot", unskipped)
+    wrong(_op, "bias dropped", no_bias)
+    wrong(_op, "positions one too high", shifted)
+for _op in (norm_gate_up_silu, norm_qkv_rope_write):
+    wrong(_op, "residual left out", unadded)
+    wrong(_op, "eps dropped", lambda a: {"eps": 0.0})
+    wrong(_op, "residual updated in place", in_place)

@@ -1,0 +1,73 @@
+"""Random inputs for conformance cases: the same numbers in every process and on every device."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor
+
+from ..registry import FP8, INT4, Format, PackedWeight
+
+MAGNITUDES = (1e-3, 1.0, 300.0)
+
+
+class Draw:
+    """Draws tensors from a generator seeded by the case's name alone, so a case never depends on its neighbours."""
+
+    def __init__(self, name: str, dtype: torch.dtype, device: torch.device) -> None:
+        self.name, self.dtype, self.device = name, dtype, device
+        self._generator = torch.Generator().manual_seed(zlib.crc32(name.encode()))
+
+    def normal(self, *shape: int, scale: float = 1.0, dtype: torch.dtype | None = None) -> Tensor:
+        """Gaussian numbers with standard deviation `scale`."""
+        return self.put(torch.randn(shape, generator=self._generator) * scale, dtype)
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0, dtype: torch.dtype | None = None) -> Tensor:
+        """Numbers evenly spread over [low, high)."""
+        return self.put(torch.rand(shape, generator=self._generator) * (high - low) + low, dtype)
+
+    def outliers(self, *shape: int, scale: float = 1.0) -> Tensor:
+        """Gaussian numbers of which every 37th channel is 100 times larger, as in the residual stream of real models."""
+        x = torch.randn(shape, generator=self._generator) * scale
+        x[..., ::37] *= 100
+        return self.put(x)
+
+    def integers(self, *shape: int, below: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        """Integers in [0, below)."""
+        return torch.randint(below, shape, generator=self._generator).to(self.device, dtype)
+
+    def shuffled(self, count: int, dtype: torch.dtype = torch.int64) -> Tensor:
+        """The numbers 0 to count - 1 in random order."""
+        return torch.randperm(count, generator=self._generator).to(self.device, dtype)
+
+    def weight(self, rows: int, columns: int) -> Tensor:
+        """A dense [rows, columns] matrix whose products keep the magnitude of what they multiply."""
+        return self.normal(rows, columns, scale=columns**-0.5)
+
+    def packed(self, format: Format, rows: int, columns: int, group: int, *, zeros: str = "") -> PackedWeight:
+        """A packed matrix of `weight`'s magnitude; zeros: "" none, "centre" -8 * scale (Q4_0), "free" random (Q4_1)."""
+        step = columns**-0.5 / (4.0 if format is INT4 else 1.0 if format is FP8 else 64.0)
+        scales = self.uniform(rows, columns // group, low=0.5 * step, high=1.5 * step, dtype=torch.float16)
+        offsets = {"": None, "centre": -8 * scales, "free": -self.uniform(*scales.shape, high=8 * step, dtype=torch.float16)}
+        shape = torch.Size((rows, columns))
+        return PackedWeight(format, self._data(format, rows, columns), scales, offsets[zeros], group, shape, self.dtype)
+
+    def _data(self, format: Format, rows: int, columns: int) -> Tensor:
+        if format is INT4:
+            return self.integers(rows, columns // 2, below=256, dtype=torch.uint8)
+        if format is FP8:
+            return self.normal(rows, columns, dtype=torch.float8_e4m3fn)
+        return self.integers(rows, columns, below=255).sub(127).to(torch.int8)
+
+    def put(self, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """The tensor on the case's device, in its dtype unless another is named."""
+        return x.to(self.device, dtype or self.dtype)
+
+
+def strided(x: Tensor) -> Tensor:
+    """The same numbers as a view into wider rows, as a split of a matmul's result is. The last axis stays dense."""
+    wider = torch.full((*x.shape[:-1], x.shape[-1] + 8), 7, dtype=x.dtype, device=x.device)
+    view = wider[..., : x.shape[-1]]
+    view.copy_(x)
+    return view

@@ -1,0 +1,152 @@
+"""Conformance cases of argmax and sample, and wrong versions of them.
+
+Tokens are compared exactly, so no case may hold a near tie: a test of the ops checks that each row's winner is clear.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from ..registry import Case
+from .inputs import Draw
+from .mutants import wrong
+from .philox import gumbel
+from .sampling import argmax, cutoff, sample
+
+
+@argmax.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    def draw(name: str) -> Draw:
+        return Draw(name, dtype, device)
+
+    for rows, vocab in ((1, 97), (5, 1000), (3, 32001), (2, 8), (4, 1), (1, 128256)):
+        d = draw(f"{rows}x{vocab}")
+        yield Case(d.name, (d.normal(rows, vocab, scale=5, dtype=torch.float32),), decode=rows > 3)
+    for scale in (1e-3, 300.0):
+        d = draw(f"times {scale:g}")
+        yield Case(d.name, (d.normal(3, 500, scale=scale, dtype=torch.float32),))
+    ties = draw("ties").integers(6, 3000, below=4, dtype=torch.float32)
+    yield Case("ties", (ties,))
+    ends = torch.full((2, 1025), -3.0, device=device)
+    ends[0, 0], ends[1, -1] = -2, -2
+    yield Case("first and last", (ends,))
+    masked = draw("masked tokens").normal(3, 100, dtype=torch.float32)
+    masked[:, 1::2] = -torch.inf
+    yield Case("masked tokens", (masked,))
+    yield Case("no rows", (torch.zeros(0, 97, device=device),))
+
+
+@argmax.mutant("highest id among equals")
+def _(logits: Tensor) -> Tensor:
+    return logits.shape[1] - 1 - logits.flip(-1).argmax(-1)
+
+
+@argmax.mutant("last token skipped")
+def _(logits: Tensor) -> Tensor:
+    return logits[:, : max(logits.shape[1] - 1, 1)].argmax(-1)
+
+
+@argmax.mutant("starts from zero")
+def _(logits: Tensor) -> Tensor:
+    return logits.clamp(min=0).argmax(-1)
+
+
+@argmax.mutant("compares in bf16")
+def _(logits: Tensor) -> Tensor:
+    return logits.bfloat16().argmax(-1)
+
+
+@argmax.mutant("returns int32")
+def _(logits: Tensor) -> Tensor:
+    return logits.argmax(-1).int()
+
+
+Row = tuple[float, int, float, float]  # temperature, top_k, top_p, min_p
+PLAIN: Row = (1.0, 0, 1.0, 0.0)
+ROWS: dict[str, tuple[Row, ...]] = {
+    "greedy": ((0.0, 0, 1.0, 0.0), (0.0, 5, 0.5, 0.1)),
+    "plain": (PLAIN,) * 8,
+    "temperatures": ((0.1, 0, 1.0, 0.0), (0.7, 0, 1.0, 0.0), (2.0, 0, 1.0, 0.0), (0.0, 0, 1.0, 0.0), (10.0, 0, 1.0, 0.0)),
+    "top-k": tuple((1.5, k, 1.0, 0.0) for k in (1, 2, 5, 20, 50, 10**6, 0)),
+    "top-p": tuple((1.5, 0, p, 0.0) for p in (0.01, 0.1, 0.5, 0.9, 0.95, 0.99, 1.0)),
+    "min-p": tuple((1.5, 0, 1.0, p) for p in (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)),
+    "all together": tuple((t, k, p, m) for t in (0.7, 1.5, 3.0) for k in (3, 40) for p in (0.6, 0.95) for m in (0.0, 0.2)),
+    "mixed": ((0.0, 0, 1.0, 0.0), PLAIN, (0.8, 40, 1.0, 0.0), (2.0, 0, 0.8, 0.0), (1.2, 0, 1.0, 0.3), (5.0, 7, 0.9, 0.05)),
+}
+
+
+def parameters(rows: tuple[Row, ...], device: torch.device) -> tuple[Tensor, ...]:
+    """The rows' temperature, top_k, top_p and min_p as tensors."""
+    kinds = (torch.float32, torch.int64, torch.float32, torch.float32)
+    columns = zip(*rows, strict=True) if rows else ((),) * 4
+    return tuple(torch.tensor(column, dtype=kind, device=device) for column, kind in zip(columns, kinds, strict=True))
+
+
+def case(d: Draw, rows: tuple[Row, ...], vocab: int, *, scale: float = 2.0, decode: bool = False) -> Case:
+    """Random logits, seeds over all 64 bits, positions beyond 32 bits in every third row."""
+    logits = d.normal(len(rows), vocab, scale=scale, dtype=torch.float32)
+    seeds = d.integers(len(rows), below=2**63 - 1)
+    seeds[::2] *= -1
+    positions = d.integers(len(rows), below=100_000)
+    positions[::3] += 2**33
+    return Case(d.name, (logits, *parameters(rows, d.device), seeds, positions), decode=decode)
+
+
+@sample.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    def draw(name: str) -> Draw:
+        return Draw(name, dtype, device)
+
+    for name, rows in ROWS.items():
+        for vocab in (1000, 97):
+            yield case(draw(f"{name} of {vocab}"), rows, vocab)
+    yield case(draw("large vocabulary"), ROWS["mixed"], 128256, decode=True)
+    yield case(draw("vocabulary of 49152"), ROWS["plain"], 49152, decode=True)
+    yield case(draw("vocabulary of 6"), ROWS["all together"], 6)
+    yield case(draw("vocabulary of 1"), ROWS["mixed"], 1)
+    for scale in (1e-3, 300.0):
+        yield case(draw(f"times {scale:g}"), ROWS["mixed"], 500, scale=scale)
+    yield case(draw("no rows"), (), 97)
+    masked = case(draw("masked tokens"), ROWS["mixed"], 100)
+    masked.flow[0][:, 1::2] = -torch.inf
+    yield masked
+    yield ties(device)
+    yield brink(device)
+
+
+def ties(device: torch.device) -> Case:
+    """Twenty equally likely tokens where top_k, or the nucleus, ends among them: all stay."""
+    rows = ((1.0, 5, 1.0, 0.0), (1.0, 0, 0.3, 0.0)) * 8
+    logits = torch.full((16, 200), -5.0, device=device)
+    logits[:, 3::10] = 4.0
+    seeds = torch.arange(16, device=device)
+    return Case("ties at the cut", (logits, *parameters(rows, device), seeds, seeds + 7))
+
+
+def brink(device: torch.device) -> Case:
+    """Token 5 draws the largest word there is: rounded to float32 its u is 1 and its noise infinite.
+
+    Its logit is low enough to lose with the true noise, about 17.3.
+    """
+    logits = torch.zeros(1, 8, device=device)
+    logits[0, BRINK_TOKEN] = -30.0
+    return Case("largest word", (logits, *parameters((PLAIN,), device), *BRINK.to(device)))
+
+
+BRINK_TOKEN = 0
+BRINK = torch.zeros(2, 1, dtype=torch.int64)  # seed, position
+
+
+wrong(sample, "temperature ignored", lambda a: {"temperature": a["temperature"].where(a["temperature"] == 0, 1)})
+wrong(sample, "top-k ignored", lambda a: {"top_k": torch.zeros_like(a["top_k"])})
+wrong(sample, "top-k one too many", lambda a: {"top_k": a["top_k"] + (a["top_k"] > 0)})
+wrong(sample, "top-p ignored", lambda a: {"top_p": torch.ones_like(a["top_p"])})
+wrong(sample, "min-p ignored", lambda a: {"min_p": torch.zeros_like(a["min_p"])})
+wrong(sample, "min-p before temperature", lambda a: {"min_p": a["min_p"] ** (1 / a["temperature"].clamp(min=0.1))})
+wrong(sample, "seed cut to 32 bits", lambda a: {"seeds": a["seeds"] & 0xFFFFFFFF})
+wrong(sample, "position cut to 32 bits", lambda a: {"positions": a["positions"] & 0xFFFFFFFF})
+wrong(sample, "one seed for all rows", lambda a: {"seeds": a["seeds"][:1].expand_as(a["seeds"])})
+wrong(sample, "seed per step, not per position", lambda a: {"positions": torch.zeros_like(a["positions"])})
