@@ -1,0 +1,69 @@
+# Two commands suffice: `make serve` and `make test`. Both prepare .venv first.
+# Settings: MODEL=smollm2 PORT=8000 HOST= ARGS= (more arguments for the tool) PYTHON= (which Python makes .venv)
+
+VENV ?= .venv
+MODEL ?= smollm2
+PORT ?= 8000
+HOST ?=
+ARGS ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SOURCES := rustinfer tests examples $(wildcard plugins) $(wildcard benchmarks)
+
+# The first Python of 3.11 or newer on PATH.
+SUITS := import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \
+  "$$p" -c '$(SUITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup serve test check lint types imports fmt bench test-gpu bench-gpu plugins
+
+help: ## List these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
+
+setup: $(STAMP) ## Make .venv and install rustinfer with what its tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "error: no Python of 3.11 or newer with venv on PATH; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 2; }
+	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
+	@echo "Installing into $(VENV) (some minutes the first time)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip 2>/dev/null \
+	  || $(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+serve: setup ## Serve MODEL at http://127.0.0.1:PORT, with a page to chat in
+	@$(BIN)/rustinfer serve $(MODEL) --port $(PORT) $(if $(HOST),--host $(HOST)) $(ARGS)
+
+test: setup ## Run the tests that need no GPU
+	@$(BIN)/python -m pytest --ignore=tests/gpu $(ARGS)
+
+check: lint types imports test ## All that must pass before a change lands
+
+lint: setup
+	@$(BIN)/ruff check $(SOURCES)
+	@$(BIN)/ruff format --check $(SOURCES)
+
+types: setup
+	@$(BIN)/mypy
+	@for source in $(wildcard plugins/*/src) ; do $(BIN)/mypy --no-incremental $$source/* || exit 1; done
+
+imports: setup
+	@$(BIN)/lint-imports --no-cache
+
+fmt: setup ## Format the code and mend what ruff can
+	@$(BIN)/ruff check --fix --quiet $(SOURCES) || true
+	@$(BIN)/ruff format $(SOURCES)
+
+plugins: setup ## Install plugins/* with pip, run their tests and the conformance suite on their back ends
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(wildcard plugins/*/)
+	@for plugin in $(wildcard plugins/*/); do echo "== $$plugin" && $(BIN)/python -m pytest --rootdir $$plugin $$plugin $(ARGS) || exit 1; done
+
+bench: setup ## Measure MODEL on this machine's CPU, beside llama.cpp where that is installed
+	@$(BIN)/rustinfer bench cpu $(MODEL) $(ARGS)
+
+test-gpu: setup ## Run the tests that need a GPU
+	@$(BIN)/python -m pytest tests/gpu $(ARGS)
+
+bench-gpu: setup ## Measure MODEL on the GPU
+	@$(BIN)/rustinfer bench throughput $(MODEL) --device cuda $(ARGS)
