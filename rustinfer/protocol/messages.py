@@ -1,0 +1,168 @@
+"""The messages between server and engine, as frozen facts. How they are written down is `codec`'s business.
+
+Text never crosses: prompts and completions are token ids; the server tokenises, decodes and matches stop strings.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from .sampling import SamplingParams
+
+VERSION = 1
+"""The protocol's version: raised whenever a message changes, since both ends must agree on every field."""
+
+FinishReason = Literal["stop", "length", "abort", "error"]
+TokenLogprob = tuple[float, list[tuple[int, float]]]
+"""The sampled token's log-probability, and the best alternatives as (token id, log-probability), best first."""
+
+
+@dataclass(frozen=True)
+class OpRow:
+    """One binding of the running model: which kernel runs at `site`, and why each other one does not."""
+
+    site: str
+    op: str
+    kernel: str
+    refusals: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """What a server must know of the model to speak for it. `created` is in Unix seconds; `context` in tokens.
+
+    `special_tokens` maps names such as bos_token to their text; `defaults` are the checkpoint's sampling defaults.
+    """
+
+    id: str
+    context: int
+    vocab_size: int
+    eos_ids: list[int]
+    tokenizer_json: str
+    chat_template: str | None
+    special_tokens: dict[str, str]
+    dtype: str
+    page_size: int
+    created: int
+    root: str
+    ops: list[OpRow] = field(default_factory=list)
+    defaults: dict[str, int | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hello:
+    """A server's first message. `version` is the protocol's, `build` the program's, `server` a name for logs."""
+
+    version: int
+    build: str
+    server: str
+
+
+@dataclass(frozen=True)
+class Welcome:
+    """The engine's answer to Hello. `epoch` is drawn at random at each engine start."""
+
+    version: int
+    build: str
+    epoch: int
+    fingerprint: str
+    card: ModelCard
+
+
+@dataclass(frozen=True)
+class Generate:
+    """Continue one prompt `sampling.n` times. `id` is unique among the sender's requests; lower priority runs first."""
+
+    id: str
+    prompt_token_ids: list[int]
+    sampling: SamplingParams
+    priority: int = 0
+
+
+@dataclass(frozen=True)
+class Abort:
+    """Stop these requests and free what they hold. Unknown and finished ids are fine; the answer is `Aborted`."""
+
+    ids: list[str]
+
+
+@dataclass(frozen=True)
+class Aborted:
+    """These requests hold nothing any more; no further output of theirs follows."""
+
+    ids: list[str]
+
+
+@dataclass(frozen=True)
+class Output:
+    """New tokens of sequence `index` of request `id`. `finish_reason` is set in the sequence's last output only.
+
+    `stop_reason` is the id of the stop token that ended it (None for the model's own end token); such an ending token
+    is part of `token_ids`. `logprobs`, where asked for, is as long as `token_ids`.
+    """
+
+    id: str
+    index: int
+    token_ids: list[int]
+    logprobs: list[TokenLogprob] | None = None
+    finish_reason: FinishReason | None = None
+    stop_reason: int | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Delta:
+    """Everything one step produced for the receiving server."""
+
+    epoch: int
+    outputs: list[Output]
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One request could not be run or went wrong; nothing more follows for it. `message` is fit for a client."""
+
+    id: str
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Stats:
+    """The engine's state and its totals since start. Sent about once a second while they change."""
+
+    epoch: int
+    running: int = 0
+    waiting: int = 0
+    pages_total: int = 0
+    pages_used: int = 0
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    preemptions: int = 0
+    protocol_errors: int = 0
+
+
+@dataclass(frozen=True)
+class Ping:
+    nonce: int
+
+
+@dataclass(frozen=True)
+class Pong:
+    """Answers Ping with its nonce; unasked (nonce 0) it only probes whether the server is still there."""
+
+    nonce: int
+    epoch: int
+
+
+@dataclass(frozen=True)
+class Drain:
+    """The engine finishes what it has and takes nothing new: new requests belong elsewhere or must be refused."""
+
+
+ToEngine = Hello | Generate | Abort | Ping
+ToServer = Welcome | Delta | Aborted | Failed | Stats | Pong | Drain
+Message = ToEngine | ToServer

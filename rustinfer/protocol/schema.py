@@ -1,0 +1,162 @@
+"""A type annotation to the pair of functions that writes its values as plain MessagePack values and reads them back."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
+
+MAX_TOKENS = 1 << 24
+
+
+class ProtocolError(Exception):
+    """A frame that is not a message. Count it, drop it, go on."""
+
+
+class Coder(NamedTuple):
+    """`decode` raises ProtocolError for anything but the declared type."""
+
+    encode: Callable[[Any], Any]
+    decode: Callable[[Any], Any]
+
+
+@cache
+def coder(kind: Any) -> Coder:
+    """For str, int, float, bool, None, Literal, X | Y, list[X], Sequence[X], tuple[X, Y], dict[str, X], dataclasses."""
+    origin, args = get_origin(kind), get_args(kind)
+    if kind in _SCALARS:
+        return _SCALARS[kind]
+    if is_dataclass(kind):
+        return _record(kind)
+    if origin is Literal:
+        return Coder(_same, _literal(frozenset(args)))
+    if origin in (Union, UnionType):
+        return _union(args)
+    if origin in (list, Sequence):
+        made = tuple if origin is Sequence else list
+        return _ints(made) if args[0] is int else _items(made, coder(args[0]))
+    if origin is tuple:
+        return _pair(tuple(coder(a) for a in args))
+    if origin is dict and args[0] is str:
+        return _mapping(coder(args[1]))
+    raise TypeError(f"no wire form for {kind}")
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _exactly(kind: type) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) is kind:
+            return value
+        raise ProtocolError(f"{type(value).__name__} instead of {kind.__name__}")
+
+    return read
+
+
+def _real(value: Any) -> float:
+    if type(value) in (float, int):
+        return float(value)
+    raise ProtocolError(f"{type(value).__name__} instead of a number")
+
+
+_SCALARS: dict[Any, Coder] = {t: Coder(_same, _exactly(t)) for t in (str, int, bool, NoneType)} | {
+    float: Coder(_same, _real)
+}
+
+
+def _literal(allowed: frozenset[object]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) is str and value in allowed:
+            return value
+        raise ProtocolError("a word outside its list")
+
+    return read
+
+
+def _union(args: tuple[Any, ...]) -> Coder:
+    """Either None or one other type, or several scalars told apart by their Python type."""
+    others = [a for a in args if a is not NoneType]
+    if len(others) > 1:
+        return Coder(_same, _one_of(frozenset(args)))
+    inner = coder(others[0])
+    return Coder(
+        lambda value: None if value is None else inner.encode(value),
+        lambda value: None if value is None else inner.decode(value),
+    )
+
+
+def _one_of(kinds: frozenset[Any]) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        if type(value) in kinds:
+            return value
+        raise ProtocolError(f"unexpected {type(value).__name__}")
+
+    return read
+
+
+def _ints(made: Callable[[Any], Any]) -> Coder:
+    def write(values: Sequence[int]) -> bytes:
+        packed = array("i", values)
+        if sys.byteorder == "big":
+            packed.byteswap()
+        return packed.tobytes()
+
+    def read(value: Any) -> Any:
+        if type(value) is not bytes or len(value) % 4 or len(value) > 4 * MAX_TOKENS:
+            raise ProtocolError("not packed int32")
+        packed = array("i", value)
+        if sys.byteorder == "big":
+            packed.byteswap()
+        return made(packed)
+
+    return Coder(write, read)
+
+
+def _items(made: Callable[[Any], Any], item: Coder) -> Coder:
+    def read(value: Any) -> Any:
+        if type(value) is not list:
+            raise ProtocolError(f"{type(value).__name__} instead of a list")
+        return made([item.decode(v) for v in value])
+
+    return Coder(lambda values: [item.encode(v) for v in values], read)
+
+
+def _pair(parts: tuple[Coder, ...]) -> Coder:
+    def read(value: Any) -> Any:
+        if type(value) is not list or len(value) != len(parts):
+            raise ProtocolError(f"not an array of {len(parts)}")
+        return tuple([p.decode(v) for p, v in zip(parts, value, strict=True)])
+
+    return Coder(lambda values: [p.encode(v) for p, v in zip(parts, values, strict=True)], read)
+
+
+def _mapping(item: Coder) -> Coder:
+    def read(value: Any) -> Any:
+        if type(value) is not dict or not all(type(k) is str for k in value):
+            raise ProtocolError("not a map of names")
+        return {k: item.decode(v) for k, v in value.items()}
+
+    return Coder(lambda values: {k: item.encode(v) for k, v in values.items()}, read)
+
+
+def _record(kind: Any) -> Coder:
+    hints = get_type_hints(kind)
+    names = [f.name for f in fields(kind)]
+    body = _pair(tuple(coder(hints[n]) for n in names))
+
+    def write(value: Any) -> Any:
+        return body.encode([getattr(value, n) for n in names])
+
+    def read(value: Any) -> Any:
+        try:
+            return kind(*body.decode(value))
+        except ValueError as e:  # the dataclass's own validation
+            raise ProtocolError(f"{kind.__name__}: {e}") from None
+
+    return Coder(write, read)
