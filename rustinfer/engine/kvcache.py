@@ -36,8 +36,9 @@ class KVCache:
         node, pages = self.tree.match(self._salt(sequence), sequence.key(0, blocks * self.page_size))
         self.tree.lock(node)
         sequence.node, sequence.pages, sequence.shared = node, pages, len(pages)
-        sequence.computed = sequence.cached = len(pages) * self.page_size
-        sequence.tabled = 0
+        sequence.computed, sequence.tabled = len(pages) * self.page_size, 0
+        if not sequence.published:
+            sequence.cached = sequence.computed
 
     def grow(self, sequence: Sequence, tokens: int) -> bool:
         """Give the sequence pages enough for `tokens`, evicting where needed; False, and nothing changed, if too few."""
@@ -89,4 +90,4 @@ class KVCache:
 
     def _salt(self, sequence: Sequence) -> str:
         request = sequence.request
-        return f"s{request.salt}" if self.sharing else f"r{request.id}"
+        return f"s{request.salt}" if self.sharing else f"r{request.owner.hex()}/{request.id}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .kvcache import KVCache
-from .sequence import Sequence, State
+from .sequence import Key, Sequence, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.preemptions = 0
-        self._held: dict[str, list[Sequence]] = {}
+        self._held: dict[Key, list[Sequence]] = {}
         self._rows = list(range(limits.sequences - 1, -1, -1))
 
     def __len__(self) -> int:
@@ -66,7 +66,7 @@ class Scheduler:
         for sequence in others:
             sequence.state = State.HELD
         if others:
-            self._held[first.request.id] = others
+            self._held[first.request.key] = others
 
     def plan(self, now: float = 0.0) -> list[Chunk]:
         """The next step's work; empty only where there is none at all."""
@@ -85,9 +85,9 @@ class Scheduler:
         """The prompt is computed and found sound: share it, and let the siblings come in."""
         if not sequence.published:
             sequence.published = True
-            if self.cache.sharing or sequence.request.id in self._held:
+            if self.cache.sharing or sequence.request.key in self._held:
                 self.cache.publish(sequence)
-            self._release_siblings(sequence.request.id)
+            self._release_siblings(sequence.request.key)
 
     def finish(self, sequence: Sequence, keep: bool = True) -> list[int]:
         """Take a sequence out, wherever it stands; False for `keep` lets nobody share what it computed.
@@ -98,7 +98,7 @@ class Scheduler:
             return []
         self._leave(sequence)
         sequence.state = State.DONE
-        self._release_siblings(sequence.request.id)
+        self._release_siblings(sequence.request.key)
         return self.cache.release(sequence, keep)
 
     def _leave(self, sequence: Sequence) -> None:
@@ -109,12 +109,12 @@ class Scheduler:
         elif sequence.state is State.WAITING:
             self.waiting.remove(sequence)
         else:
-            held = self._held[sequence.request.id]
+            held = self._held[sequence.request.key]
             held.remove(sequence)
             if not held:
-                del self._held[sequence.request.id]
+                del self._held[sequence.request.key]
 
-    def _release_siblings(self, request: str) -> None:
+    def _release_siblings(self, request: Key) -> None:
         for sequence in self._held.pop(request, ()):
             sequence.state = State.WAITING
             insort(self.waiting, sequence, key=_rank)

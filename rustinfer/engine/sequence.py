@@ -10,14 +10,15 @@ from enum import Enum
 from ..protocol.sampling import SamplingParams
 from .radix import Node
 
+Key = tuple[bytes, str]
+"""A request's owner and id."""
 TOKEN = array("q").itemsize
 """Bytes of one token id in a prefix-tree key."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What to continue and how. `id` is unique in its engine; `owner` and `salt` are opaque: requests share prefixes
-    only where their salts agree."""
+    """What to continue and how. `id` is unique among its `owner`'s; requests share prefixes only where `salt` agrees."""
 
     id: str
     prompt: Items[int]
@@ -25,6 +26,11 @@ class Request:
     priority: int = 0
     owner: bytes = b""
     salt: str = ""
+
+    @property
+    def key(self) -> Key:
+        """What tells this request from every other in its engine."""
+        return self.owner, self.id
 
 
 class State(Enum):
@@ -99,4 +105,6 @@ class Sequence:
         return self.tokens[start:stop].tobytes()
 
     def __repr__(self) -> str:
-        return f"Sequence({self.request.id}/{self.index}, {self.state.value}, {self.computed}/{len(self.tokens)} tokens)"
+        return (
+            f"Sequence({self.request.id}/{self.index}, {self.state.value}, {self.computed}/{len(self.tokens)} tokens)"
+        )

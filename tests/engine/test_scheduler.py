@@ -14,7 +14,9 @@ from rustinfer.protocol.sampling import SamplingParams
 PAGE = 4
 
 
-def sequences(name: str, prompt: list[int], order: int = 0, n: int = 1, limit: int = 8, priority: int = 0) -> list[Sequence]:
+def sequences(
+    name: str, prompt: list[int], order: int = 0, n: int = 1, limit: int = 8, priority: int = 0
+) -> list[Sequence]:
     request = Request(name, prompt, SamplingParams(n=n), priority)
     return [Sequence(request, index, order, limit, 0) for index in range(n)]
 
@@ -126,7 +128,13 @@ class Machine(RuleBasedStateMachine):
         self.alive: list[Sequence] = []
         self.started = True
 
-    @rule(stem=st.integers(0, 2), length=st.integers(1, 24), n=st.integers(1, 3), limit=st.integers(1, 12), p=st.integers(0, 1))
+    @rule(
+        stem=st.integers(0, 2),
+        length=st.integers(1, 24),
+        n=st.integers(1, 3),
+        limit=st.integers(1, 12),
+        p=st.integers(0, 1),
+    )
     def admit(self, stem: int, length: int, n: int, limit: int, p: int) -> None:
         group = sequences(f"{self.order}", [stem] * length, self.order, n, min(limit, self.pages * PAGE - length), p)
         for member in group:

@@ -1,0 +1,189 @@
+"""The engine: requests in, tokens out, step by step."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from collections.abc import Sequence as Items
+from dataclasses import dataclass
+from itertools import count
+from random import Random
+from typing import Protocol
+
+from ..protocol.messages import Failed, FinishReason, Output
+from .admission import Admission
+from .errors import EngineDead, RequestRefused
+from .kvcache import KVCache
+from .sampled import Sampled
+from .scheduler import Chunk, Limits, Scheduler
+from .sequence import Key, Request, Sequence, State
+
+log = logging.getLogger(__name__)
+News = tuple[bytes, Output | Failed]
+"""An output or a failure, and the owner of the request that it is about."""
+
+
+class Runs(Protocol):
+    """What runs the chunks of a step: `runner.Runner`, or a stand-in in tests."""
+
+    def run(self, chunks: Items[Chunk]) -> Items[Sampled | None]: ...
+
+    def clear(self, pages: Items[int]) -> None: ...
+
+
+@dataclass
+class Totals:
+    """Counts since the start."""
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    steps: int = 0
+
+
+class Engine:
+    """Not thread-safe: one loop calls everything. Knows tokens only, neither text nor sockets nor torch.
+
+    Whatever goes wrong with one request fails that request alone. `step` raises only EngineDead.
+    """
+
+    def __init__(
+        self,
+        runner: Runs,
+        cache: KVCache,
+        limits: Limits,
+        admission: Admission,
+        *,
+        seed: int = 0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.runner, self.cache, self.admission = runner, cache, admission
+        self.scheduler = Scheduler(cache, limits)
+        self.totals = Totals()
+        self._clock, self._random, self._order = clock, Random(seed), count()
+        self._requests: dict[Key, list[Sequence]] = {}
+        self._news: list[News] = []
+
+    @property
+    def has_work(self) -> bool:
+        """Whether `step` has anything to do or to tell."""
+        return bool(self._news) or len(self.scheduler) > 0
+
+    def add(self, request: Request) -> None:
+        """Queue a request. Raises RequestRefused, with its reason."""
+        if request.key in self._requests:
+            raise RequestRefused("duplicate_id", f"a request with the id {request.id!r} is already running")
+        limit = self.admission.check(request, len(self.scheduler.waiting))
+        params = request.sampling
+        seed = params.seed if params.seed is not None else self._random.getrandbits(63)
+        order, now = next(self._order), self._clock()
+        sequences = [Sequence(request, i, order, limit, _wrap(seed + i), now) for i in range(params.n)]
+        self.totals.prompt_tokens += len(request.prompt)
+        if limit == 0:
+            self._news += [(request.owner, self._output(s, [], "length")) for s in sequences]
+            return
+        self._requests[request.key] = sequences
+        self.scheduler.add(sequences)
+
+    def abort(self, key: Key, index: int | None = None) -> None:
+        """Forget a request, or one of its sequences. Unknown and finished ones are fine; nothing more comes of it."""
+        for sequence in list(self._requests.get(key, ())):
+            if index is None or sequence.index == index:
+                self._finish(sequence)
+        self._news = [(o, n) for o, n in self._news if (o, n.id) != key or not _about(n, index)]
+
+    def disown(self, owner: bytes) -> None:
+        """Abort all that one owner asked for."""
+        for key in [key for key in self._requests if key[0] == owner]:
+            self.abort(key)
+
+    def step(self) -> list[News]:
+        """Run one step; what it brought, each finished sequence with its reason exactly once."""
+        chunks = self.scheduler.plan(self._clock())
+        for chunk, result in zip(chunks, self._run(chunks), strict=True):
+            if chunk.sequence.state is not State.DONE:
+                self._commit(chunk, result)
+        news, self._news = self._news, []
+        return news
+
+    def _run(self, chunks: list[Chunk]) -> Items[Sampled | Exception | None]:
+        self.totals.steps += 1
+        try:
+            return self.runner.run(chunks) if chunks else []
+        except Exception as error:
+            _check_alive(error)
+            log.exception("a step of %d sequences failed, trying them one by one", len(chunks))
+            return [self._run_alone(chunk) for chunk in chunks]
+
+    def _run_alone(self, chunk: Chunk) -> Sampled | Exception | None:
+        try:
+            return self.runner.run([chunk])[0]
+        except Exception as error:
+            _check_alive(error)
+            return error
+
+    def _commit(self, chunk: Chunk, result: Sampled | Exception | None) -> None:
+        sequence = chunk.sequence
+        if isinstance(result, Exception):
+            self._fail(sequence, "internal_error", f"the engine could not run this request ({type(result).__name__})")
+            return
+        self.scheduler.computed(chunk)
+        if result is None:
+            return
+        if not result.sound:
+            self._fail(sequence, "numerical_error", "the model's numbers for this request are not finite")
+            return
+        self.scheduler.settle(sequence)
+        if sequence.generated == 0 and sequence.index == 0:
+            self.totals.cached_tokens += sequence.cached
+        sequence.tokens.append(result.token)
+        self.totals.generated_tokens += 1
+        reason, stop = self.admission.end(sequence, result.token)
+        logprobs = None if result.logprob is None else [result.logprob]
+        self._news.append((sequence.request.owner, self._output(sequence, [result.token], reason, stop, logprobs)))
+        if reason:
+            self._finish(sequence)
+
+    def _output(
+        self,
+        sequence: Sequence,
+        tokens: list[int],
+        reason: FinishReason | None,
+        stop: int | None = None,
+        logprobs: list[tuple[float, list[tuple[int, float]]]] | None = None,
+    ) -> Output:
+        prompt, cached = sequence.prompt, sequence.cached
+        return Output(sequence.request.id, sequence.index, tokens, logprobs, reason, stop, prompt, cached)
+
+    def _finish(self, sequence: Sequence, keep: bool = True) -> list[int]:
+        key = sequence.request.key
+        siblings = self._requests.get(key, [])
+        if sequence in siblings:
+            siblings.remove(sequence)
+            if not siblings:
+                del self._requests[key]
+        return self.scheduler.finish(sequence, keep)
+
+    def _fail(self, sequence: Sequence, code: str, message: str) -> None:
+        """End the whole request: an answer with one choice missing is none. Other requests do not notice."""
+        request = sequence.request
+        log.warning("request %s failed: %s", request.id, message)
+        if lost := self._finish(sequence, keep=False):
+            self.runner.clear(lost)
+        self.abort(request.key)
+        self._news.append((request.owner, Failed(request.id, code, message)))
+
+
+def _about(news: Output | Failed, index: int | None) -> bool:
+    return index is None or (isinstance(news, Output) and news.index == index)
+
+
+def _wrap(seed: int) -> int:
+    return (seed + 2**63) % 2**64 - 2**63
+
+
+def _check_alive(error: Exception) -> None:
+    # By name: this module does not import torch. A device error of this kind is sticky.
+    if type(error).__name__ == "AcceleratorError":
+        raise EngineDead(f"the device failed: {error}") from error

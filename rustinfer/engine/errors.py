@@ -1,0 +1,17 @@
+"""Why a request is not run."""
+
+from __future__ import annotations
+
+from ..errors import UserError
+
+
+class RequestRefused(UserError):
+    """This one request cannot be run here: the message says why, with numbers; `code` is a word for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class EngineDead(Exception):
+    """The device or the process is beyond recovery: every further step would fail."""

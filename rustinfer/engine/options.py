@@ -1,0 +1,96 @@
+"""What one may ask of an engine, and the command-line flags for it, shared by every command that starts one."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import UserError
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+LOAD_FORMATS = ("auto", "dummy")
+
+
+@dataclass(frozen=True)
+class Options:
+    """Free of torch. None means: choose by the model and the machine. Token counts are prompt and answer together."""
+
+    dtype: str = "auto"
+    max_model_len: int | None = None
+    max_num_seqs: int = 64
+    max_num_batched_tokens: int = 512
+    max_num_queued_reqs: int | None = None
+    kv_cache_tokens: int | None = None
+    block_size: int = 16
+    enable_prefix_caching: bool = True
+    prefer: tuple[str, ...] = ()
+    pins: Mapping[str, str] = field(default_factory=dict)
+    strict: bool = False
+    load_format: str = "auto"
+    seed: int = 0
+    threads: int | None = None
+    device: str = "cpu"
+    served_model_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise UserError(f"dtype {self.dtype!r} is not known: use one of {', '.join(DTYPES)}")
+        for name in (
+            "max_model_len",
+            "max_num_seqs",
+            "max_num_batched_tokens",
+            "kv_cache_tokens",
+            "block_size",
+            "threads",
+        ):
+            value = getattr(self, name)
+            if value is not None and (type(value) is not int or value < 1):
+                raise UserError(f"{name} must be a positive integer, not {value!r}")
+        if self.max_num_batched_tokens < self.max_num_seqs:
+            raise UserError(
+                f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least max_num_seqs "
+                f"({self.max_num_seqs}): each decoding sequence needs one token of a step"
+            )
+
+    @classmethod
+    def of(cls, args: argparse.Namespace) -> Options:
+        """The options that `add_arguments`' flags ask for."""
+        values: dict[str, Any] = {n: v for n in cls.__dataclass_fields__ if (v := getattr(args, n, None)) is not None}
+        values["prefer"] = tuple(name for group in args.prefer for name in group.split(",") if name)
+        values["pins"] = pins(args.pin)
+        return cls(**values)
+
+
+def pins(texts: Sequence[str]) -> dict[str, str]:
+    """`OP=BACKEND` texts as a mapping. Raises UserError for one that has another form, or a second for the same op."""
+    found: dict[str, str] = {}
+    for text in texts:
+        op, equals, backend = text.partition("=")
+        if not (op and equals and backend):
+            raise UserError(f"--pin {text}: write OP=BACKEND, for example --pin rms_norm=reference")
+        if found.setdefault(op, backend) != backend:
+            raise UserError(f"--pin {op}: pinned both to {found[op]} and to {backend}")
+    return found
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of every command that runs a model."""
+    group = parser.add_argument_group("engine")
+    add = group.add_argument
+    add("--dtype", choices=DTYPES, default="auto", help="what to compute in (default: what suits model and machine)")
+    add("--max-model-len", type=int, metavar="N", help="longest prompt and answer together, in tokens")
+    add("--max-num-seqs", type=int, metavar="N", help="most sequences in one step (default: 64)")
+    add("--max-num-batched-tokens", type=int, metavar="N", help="most tokens in one step (default: 512)")
+    add("--max-num-queued-reqs", type=int, metavar="N", help="refuse requests when so many wait")
+    add("--kv-cache-tokens", type=int, metavar="N", help="tokens that the key-value cache holds for all sequences")
+    add("--block-size", type=int, metavar="N", help="tokens in one page of the cache (default: 16)")
+    add("--no-enable-prefix-caching", dest="enable_prefix_caching", action="store_false", help="share no prefixes")
+    add("--prefer", action="append", default=[], metavar="NAME", help="a back end to ask before the others")
+    add("--pin", action="append", default=[], metavar="OP=BACKEND", help="run this op by this back end, or refuse")
+    add("--strict", action="store_true", help="refuse to run a reference kernel on a GPU")
+    add("--load-format", choices=LOAD_FORMATS, default="auto", help="dummy: random weights of a built-in shape")
+    add("--seed", type=int, default=0, help="seed for requests that bring none")
+    add("--threads", type=int, metavar="N", help="threads to compute with (default: physical cores)")
+    add("--served-model-name", metavar="NAME", help="the model's name towards clients")

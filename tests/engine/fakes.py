@@ -1,0 +1,108 @@
+"""A runner whose cache holds tokens instead of keys: what it says next depends on all it reads back from the pages.
+
+A page that was mixed up, freed too early or shared with the wrong prefix changes what a sequence says.
+"""
+
+from __future__ import annotations
+
+import zlib
+from array import array
+from collections.abc import Callable
+from collections.abc import Sequence as Items
+
+from rustinfer.engine.admission import Admission
+from rustinfer.engine.engine import Engine
+from rustinfer.engine.kvcache import KVCache
+from rustinfer.engine.sampled import Sampled
+from rustinfer.engine.scheduler import Chunk, Limits
+from rustinfer.engine.sequence import Request
+from rustinfer.protocol.messages import Failed, Output
+from rustinfer.protocol.sampling import SamplingParams
+
+VOCAB, EOS, PAGE = 1000, 0, 4
+
+
+class FakeRunner:
+    def __init__(self, pages: int) -> None:
+        self.cells = [[-1] * PAGE for _ in range(pages)]
+        self.broken: Callable[[Chunk], bool] = lambda chunk: False
+        self.unsound: Callable[[Chunk], bool] = lambda chunk: False
+        self.cleared: list[int] = []
+        self.steps: list[int] = []
+
+    def run(self, chunks: Items[Chunk]) -> list[Sampled | None]:
+        self.steps.append(sum(chunk.count for chunk in chunks))
+        if any(self.broken(chunk) for chunk in chunks):
+            raise RuntimeError("kernel failed")
+        return [self._one(chunk) for chunk in chunks]
+
+    def clear(self, pages: Items[int]) -> None:
+        self.cleared += pages
+
+    def _one(self, chunk: Chunk) -> Sampled | None:
+        q = chunk.sequence
+        for at in range(chunk.start, chunk.start + chunk.count):
+            self.cells[q.pages[at // PAGE]][at % PAGE] = q.tokens[at]
+        if not chunk.samples:
+            return None
+        read = [self.cells[q.pages[at // PAGE]][at % PAGE] for at in range(chunk.start + chunk.count)]
+        return Sampled(says(read, q.seed if q.request.sampling.temperature else 0), sound=not self.unsound(chunk))
+
+
+def says(tokens: Items[int], seed: int = 0) -> int:
+    """The fake model: any token but the end token, and that now and then."""
+    value = zlib.crc32(array("q", [seed, *tokens]).tobytes())
+    return EOS if value % 41 == 0 else 1 + value % (VOCAB - 1)
+
+
+def alone(prompt: Items[int], max_tokens: int, seed: int = 0) -> list[int]:
+    """What a prompt's continuation must be, by the definition of the fake model."""
+    tokens = list(prompt)
+    while len(tokens) < len(prompt) + max_tokens:
+        tokens.append(says(tokens, seed))
+        if tokens[-1] == EOS:
+            break
+    return tokens[len(prompt) :]
+
+
+def engine(
+    pages: int = 64, seqs: int = 4, tokens: int = 16, sharing: bool = True, context: int = 200, queue: int | None = None
+) -> Engine:
+    cache = KVCache(pages, PAGE, sharing)
+    admission = Admission(VOCAB, context, pages * PAGE, (EOS,), queue)
+    return Engine(FakeRunner(pages), cache, Limits(seqs, tokens), admission, clock=lambda: 0.0)
+
+
+def request(id: str, prompt: Items[int], owner: bytes = b"", **params: object) -> Request:
+    return Request(id, list(prompt), SamplingParams(**{"temperature": 0.0, **params}), owner=owner)  # type: ignore[arg-type]
+
+
+class Log:
+    """Everything an engine said, by request and index; checks that each ends exactly once."""
+
+    def __init__(self) -> None:
+        self.tokens: dict[tuple[str, int], list[int]] = {}
+        self.reasons: dict[tuple[str, int], str | None] = {}
+        self.failed: dict[str, Failed] = {}
+        self.outputs: list[Output] = []
+
+    def read(self, engine: Engine) -> None:
+        for _, news in engine.step():
+            if isinstance(news, Failed):
+                assert news.id not in self.failed
+                self.failed[news.id] = news
+                continue
+            key = news.id, news.index
+            assert self.reasons.get(key) is None, "an output after the end"
+            assert news.id not in self.failed
+            self.tokens.setdefault(key, []).extend(news.token_ids)
+            self.reasons[key] = news.finish_reason
+            self.outputs.append(news)
+
+    def drain(self, engine: Engine, steps: int = 5000) -> Log:
+        for _ in range(steps):
+            if not engine.has_work:
+                return self
+            self.read(engine)
+            engine.cache.check(list(engine.scheduler.sequences()))
+        raise AssertionError("the engine does not come to an end")
