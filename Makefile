@@ -27,9 +27,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python of 3.11 or newer with venv on PATH; install one, or name it: make $(MAKECMDGOALS) PYTHON=/path/to/python3" >&2; exit 2; }
 	@test -x $(BIN)/python || "$(PYTHON)" -m venv $(VENV)
 	@echo "Installing into $(VENV) (some minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip 2>/dev/null \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip 2>/dev/null \
 	  || $(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 serve: setup ## Serve MODEL at http://127.0.0.1:PORT, with a page to chat in
@@ -49,14 +49,14 @@ types: setup
 	@for source in $(wildcard plugins/*/src) ; do $(BIN)/mypy --no-incremental $$source/* || exit 1; done
 
 imports: setup
-	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 fmt: setup ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet $(SOURCES) || true
 	@$(BIN)/ruff format $(SOURCES)
 
 plugins: setup ## Install plugins/* with pip, run their tests and the conformance suite on their back ends
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt $(wildcard plugins/*/)
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt $(wildcard plugins/*/)
 	@for plugin in $(wildcard plugins/*/); do echo "== $$plugin" && $(BIN)/python -m pytest --rootdir $$plugin $$plugin $(ARGS) || exit 1; done
 
 bench: setup ## Measure MODEL on this machine's CPU, beside llama.cpp where that is installed

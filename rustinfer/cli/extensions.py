@@ -1,0 +1,60 @@
+"""Verbs that plugins add.
+
+Plugins are asked only when a verb is not built in, or by `rustinfer plugins`: loading them imports torch, and
+`rustinfer --help`, `--version` and a misspelt verb have to answer at once. So `--help` names the built-in verbs and
+points to `rustinfer plugins` for the rest.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from .commands import Commands, Verb
+
+if TYPE_CHECKING:
+    from ..registry import Plugins
+
+log = logging.getLogger(__name__)
+OWN = "rustinfer"
+
+
+@dataclass
+class Added:
+    """Verbs by name with the plugin that owns each, and the error of each plugin that failed at adding its own."""
+
+    verbs: dict[str, Verb] = field(default_factory=dict)
+    owner: dict[str, str] = field(default_factory=dict)
+    failures: dict[str, str] = field(default_factory=dict)
+
+    def owners(self) -> dict[str, list[str]]:
+        """The names of the verbs of each plugin."""
+        names: dict[str, list[str]] = {}
+        for verb, owner in self.owner.items():
+            names.setdefault(owner, []).append(verb)
+        return names
+
+
+def installed() -> bool:
+    """Whether anyone but rustinfer itself has registered a plugin; imports none of them."""
+    return any(point.dist is None or point.dist.name != OWN for point in entry_points(group="rustinfer"))
+
+
+def commands(plugins: Plugins) -> Added:
+    """Ask each plugin for its verbs, by itself: one that fails is named, adds nothing, and the others go on."""
+    added = Added()
+    everyone = plugins.manager.get_plugins()
+    for name, plugin in plugins.manager.list_name_plugin():
+        found = Commands(taken=added.verbs)
+        others = [other for other in everyone if other is not plugin]
+        try:
+            plugins.manager.subset_hook_caller("rustinfer_cli", others)(commands=found)
+        except Exception as error:
+            log.error("plugin %s failed to add its verbs: %s: %s", name, type(error).__name__, error)
+            added.failures[name] = f"{type(error).__name__}: {error}"
+            continue
+        added.verbs |= found.verbs
+        added.owner |= dict.fromkeys(found.verbs, name)
+    return added

@@ -1,0 +1,61 @@
+"""`rustinfer plugins`: every entry point of the group `rustinfer`, what it adds, or why it did not load."""
+
+from __future__ import annotations
+
+import logging
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from .output import as_json, table
+from .parser import examples
+
+if TYPE_CHECKING:
+    from ..registry import PluginRecord
+
+COLUMNS = ("plugin", "distribution", "version", "state", "adds", "error")
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.epilog = examples(
+        "rustinfer plugins",
+        "RUSTINFER_DISABLE_PLUGINS=acme rustinfer plugins",
+    )
+
+
+def run(args: Namespace) -> int:
+    """Print the table. A plugin that failed is a row of it, not a failure of this verb."""
+    # What failed is in the table: the log would say it a second time.
+    logging.getLogger("rustinfer").setLevel(logging.CRITICAL)
+    records = collect()
+    if args.json:
+        as_json([asdict(record) for record in records])
+    else:
+        table(COLUMNS, map(_row, records))
+    return 0
+
+
+def collect() -> list[PluginRecord]:
+    """The record of every entry point, with the verbs it adds to the command line."""
+    from ..registry import load_plugins
+    from .extensions import commands
+
+    plugins = load_plugins(strict=False)
+    added = commands(plugins)
+    verbs = {owner: [f"verb {name}" for name in names] for owner, names in added.owners().items()}
+    return [
+        replace(
+            record,
+            provides=(*record.provides, *verbs.get(record.name, ())),
+            state="failed" if record.name in added.failures else record.state,
+            error=added.failures.get(record.name, record.error),
+        )
+        for record in plugins.records
+    ]
+
+
+def _row(record: PluginRecord) -> tuple[str, ...]:
+    added = ", ".join(record.provides) or ", ".join(record.hooks)
+    return (record.name, record.distribution, record.version, record.state, added, record.error)
