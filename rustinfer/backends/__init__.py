@@ -1,0 +1,1 @@
+"""Back ends: each subpackage is a plugin, found by its entry point like anyone else's."""

@@ -1,0 +1,97 @@
+"""Paged attention, for steps with one row a sequence and for any other."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ... import ops
+from ...registry import Target
+from ...registry.op import Function
+from .backend import triton
+from .launch import counters, pdl, power, scratch
+
+LOG2E = 1.4426950408889634
+DECODE_TILE = 64  # positions a decode program takes at a time
+MOST_SPLITS = 64
+
+
+@triton.kernel(ops.attention, build=True)
+def attention(target: Target, *, scale: float, window: int = 0) -> Function:
+    """Flash decoding where the target decodes, flash attention over packed heads otherwise."""
+    return (decode if target.decode else prefill)(target, scale, window)
+
+
+def splits(target: Target, rows: int, kv_heads: int) -> int:
+    """Into how many shares a sequence's positions may be cut, so that a small batch still fills the chip."""
+    blocks = 4 * 132
+    return min(power(-(-blocks // (rows * kv_heads))), MOST_SPLITS)
+
+
+def least_tiles(rows: int) -> int:
+    """The smallest share worth a program of its own, in tiles: a large batch fills the chip without sharing."""
+    return 1 if rows <= 8 else 4 if rows <= 32 else 16
+
+
+def decode(target: Target, scale: float, window: int) -> Function:
+    """One row a sequence; long sequences are shared out over programs."""
+    from .kernels.attention import decode_kernel
+
+    config = {"WINDOW": window, "BN": DECODE_TILE, "num_warps": 4, "num_stages": 2, **pdl(target)}
+
+    def call(
+        q: Tensor, k_cache: Tensor, v_cache: Tensor, query_starts: Tensor, lengths: Tensor, pages: Tensor
+    ) -> Tensor:
+        sequences, heads, dim = q.shape
+        kv_heads, page = k_cache.shape[1:3]
+        out = torch.empty((sequences, heads, dim), dtype=q.dtype, device=q.device)
+        if not sequences:
+            return out
+        rows, shares = target.rows or sequences, splits(target, target.rows or sequences, kv_heads)
+        tall, wide = power(heads // kv_heads, 16), power(dim, 16)
+        places = rows * kv_heads
+        decode_kernel[(sequences, kv_heads, shares)](
+            q, k_cache, v_cache, lengths, pages, out,
+            scratch(q.device, places * shares * tall * wide, "attention"),
+            scratch(q.device, places * shares * tall * 2, "attention peaks"), counters(q.device, places),
+            q.stride(0), q.stride(1), *k_cache.stride()[:3], pages.stride(0), scale * LOG2E, kv_heads,
+            DIM=dim, GROUP=heads // kv_heads, PAGE=page, BM=tall, BD=wide, SPLITS=shares,
+            MIN_TILES=least_tiles(rows), **config,
+        )  # fmt: skip
+        return out
+
+    return call
+
+
+def prefill(target: Target, scale: float, window: int) -> Function:
+    """Blocks of rows of one sequence times the heads that share a key head. Every row must belong to a sequence."""
+    from .kernels.attention import prefill_kernel
+
+    config = {"WINDOW": window, **pdl(target)}
+
+    def call(
+        q: Tensor, k_cache: Tensor, v_cache: Tensor, query_starts: Tensor, lengths: Tensor, pages: Tensor
+    ) -> Tensor:
+        rows, heads, dim = q.shape
+        kv_heads, page = k_cache.shape[1:3]
+        out = torch.empty((rows, heads, dim), dtype=q.dtype, device=q.device)
+        if not out.numel():
+            return out
+        group, sequences = heads // kv_heads, len(lengths)
+        block = blocks(rows, group, power(dim, 16), q.dtype)
+        prefill_kernel[(rows // (block["BM"] // power(group)) + sequences, kv_heads)](
+            q, k_cache, v_cache, query_starts, lengths, pages, out, sequences,
+            q.stride(0), q.stride(1), *k_cache.stride()[:3], pages.stride(0), scale * LOG2E, kv_heads,
+            DIM=dim, GROUP=group, WIDE=power(group), PAGE=page, BD=power(dim, 16), **block, **config,
+        )  # fmt: skip
+        return out
+
+    return call
+
+
+def blocks(rows: int, group: int, wide: int, dtype: torch.dtype) -> dict[str, int]:
+    """Rows times heads of a program, positions a tile, warps and stages: bounded by shared memory for wide heads."""
+    if dtype == torch.float32 or wide > 128:
+        return {"BM": power(power(group), 16), "BN": 32, "num_warps": 4, "num_stages": 1}
+    tall = 128 if rows >= 64 else 64
+    return {"BM": max(tall, power(group)), "BN": 64, "num_warps": 4 if tall == 64 else 8, "num_stages": 3}

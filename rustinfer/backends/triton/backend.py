@@ -1,0 +1,37 @@
+"""The back end itself: where it runs, and why it may not."""
+
+from __future__ import annotations
+
+import os
+from importlib.util import find_spec
+
+import torch
+
+from ...registry import Backend, Refusal, Requires
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+DEVICE = "cpu" if INTERPRETED else "cuda"
+DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
+FEW_ROWS = 16  # what one tensor-core tile of activations holds
+
+
+def available() -> Refusal:
+    """Why no kernel of this back end can run here, or None."""
+    if find_spec("triton") is None:
+        return "triton is not installed: pip install 'rustinfer[cuda]'"
+    if INTERPRETED:
+        from .interpreter import repair
+
+        repair()
+        return None
+    if not torch.cuda.is_available():
+        return "there is no GPU here (TRITON_INTERPRET=1 runs the kernels on the CPU, slowly)"
+    return None
+
+
+def on(*, rows: int | None = None, decode: bool = False, min_sm: tuple[int, int] = (8, 0)) -> Requires:
+    """What a kernel asks of its target, beyond the back end's device and dtypes."""
+    return Requires(DEVICE, DTYPES, min_sm=None if INTERPRETED else min_sm, max_rows=rows, decode=decode)
+
+
+triton = Backend("triton", requires=on(), available=available)

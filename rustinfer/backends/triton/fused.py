@@ -1,0 +1,133 @@
+"""Fused projections: gate and up with SiLU; qkv with rotation and cache write; each with the norm in front for one row."""
+
+from __future__ import annotations
+
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from ... import ops
+from ...registry import PackedWeight, Target, Weight
+from ...registry.op import Function
+from . import tuning
+from .backend import FEW_ROWS, on, triton
+from .launch import pdl, power
+from .matrix import Matrix, readable
+
+
+def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> Function:
+    """(x, residual) -> (hidden, x + residual); without a norm the residual is ignored and the sum is not written."""
+    from .kernels.fused import gate_up_kernel
+
+    matrix, rows, hidden = Matrix.of(weight), target.rows or FEW_ROWS, weight.shape[0] // 2
+    config = matrix.config(target, rows, tuning.choose(matrix.rows, matrix.columns, rows, pairs=True))
+    config |= {"NORM": norm is not None, "KP": power(matrix.columns), "HIDDEN": hidden}
+    grid = (-(-hidden // (config["BR"] // 2)),)
+
+    def call(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        out = torch.empty((len(x), hidden), dtype=x.dtype, device=x.device)
+        total = out if norm is None else torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        if out.numel():
+            weighing = x if norm is None else norm
+            gate_up_kernel[grid](x, residual, weighing, eps, total, *matrix.parts, out, len(x), x.stride(0), **config)
+        return out, total
+
+    return call
+
+
+@triton.kernel(ops.gate_up_silu, build=True, requires=on(rows=FEW_ROWS), when=readable)
+def gate_up_silu(target: Target, *, weight: Weight) -> Function:
+    """Gate and up rows read in pairs."""
+    call = gate_up(target, weight, None, 0.0)
+    return lambda x: call(x, x)[0]
+
+
+@triton.kernel(ops.norm_gate_up_silu, build=True, requires=on(rows=1), when=readable)
+def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weight) -> Function:
+    """Every program normalises the row for itself while its weights arrive."""
+    return gate_up(target, weight, norm, eps)
+
+
+def qkv(
+    target: Target, norm: Tensor | None, eps: float, weight: Weight, bias: Tensor | None,
+    cos: Tensor, sin: Tensor, heads: int, kv_heads: int,
+) -> Function:  # fmt: skip
+    """(x, residual, positions, slots, caches) -> (q, x + residual), for a few rows."""
+    from .kernels.fused import qkv_kernel
+
+    matrix, rows, dim = Matrix.of(weight), target.rows or FEW_ROWS, 2 * cos.shape[1]
+    choice = tuning.choose(matrix.rows, matrix.columns, rows, pairs=True)
+    config = matrix.config(target, rows, choice | {"BR": min(choice["BR"], power(dim, 16 if rows > 1 else 2))})
+    config |= {"NORM": norm is not None, "KP": power(matrix.columns), "BIAS": bias is not None}
+    config |= {"HEADS": heads, "KV_HEADS": kv_heads, "DIM": dim}
+    grid = ((heads + 2 * kv_heads) * -(-(dim // 2) // (config["BR"] // 2)),)
+    added = matrix.parts[0] if bias is None else bias
+
+    def call(
+        x: Tensor, residual: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        q = torch.empty((len(x), heads, dim), dtype=x.dtype, device=x.device)
+        total = q if norm is None else torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        if q.numel():
+            qkv_kernel[grid](
+                x, residual, x if norm is None else norm, eps, total, positions, slots, k_cache, v_cache, *matrix.parts,
+                added, cos, sin, q, len(x), x.stride(0), *k_cache.stride()[:3], PAGE=k_cache.shape[2], **config,
+            )  # fmt: skip
+        return q, total
+
+    return call
+
+
+def rotate_and_store(
+    target: Target, weight: Tensor, bias: Tensor | None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
+) -> Function:
+    """For many rows: the library's matrix product, then one kernel for all that follows it."""
+    from .kernels.rotary import rope_write_kernel
+
+    every, half = heads + 2 * kv_heads, cos.shape[1]
+    width = power(half)
+    block = min(power(every), max(2048 // width, 1))
+    config = {"HEADS": heads, "KV_HEADS": kv_heads, "HALF": half, "BH": block, "BD": width, **pdl(target)}
+
+    def call(x: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
+        joint = F.linear(x, weight, bias)
+        q = torch.empty((len(x), heads, 2 * half), dtype=x.dtype, device=x.device)
+        if q.numel():
+            grid = (len(x), -(-every // block))
+            strides = k_cache.stride()[:3]
+            rope_write_kernel[grid](
+                joint, positions, slots, cos, sin, q, k_cache, v_cache, *strides, PAGE=k_cache.shape[2], **config
+            )
+        return q
+
+    return call
+
+
+@triton.kernel(ops.qkv_rope_write, build=True, when=readable)
+def qkv_rope_write(
+    target: Target, *, weight: Weight, bias: Tensor | None = None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
+) -> Function:
+    """A few rows in one kernel; many rows as a library product and one kernel behind it."""
+    if target.rows is not None and target.rows <= FEW_ROWS:
+        call = qkv(target, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
+        return lambda x, *rest: call(x, x, *rest)[0]
+    dense = weight.dequantise() if isinstance(weight, PackedWeight) else weight
+    return rotate_and_store(target, dense, bias, cos, sin, heads, kv_heads)
+
+
+@triton.kernel(ops.norm_qkv_rope_write, build=True, requires=on(rows=1), when=readable)
+def norm_qkv_rope_write(
+    target: Target,
+    *,
+    norm: Tensor,
+    eps: float,
+    weight: Weight,
+    bias: Tensor | None = None,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+) -> Function:
+    """Every program normalises the row for itself while its weights arrive."""
+    return qkv(target, norm, eps, weight, bias, cos, sin, heads, kv_heads)

@@ -1,0 +1,49 @@
+"""Make Triton's CPU interpreter compute in bfloat16 as a GPU does.
+
+Triton 3.6 rounds float32 to bfloat16 by cutting off bits, and multiplies the bit patterns of bfloat16 matrices. Both are
+replaced here, so that the conformance suite judges our kernels and not the interpreter.
+"""
+
+# mypy: ignore-errors
+# Triton's internals are not typed.
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+
+
+def narrowed(value: np.ndarray) -> np.ndarray:
+    """float32 to the bits of bfloat16, to the nearest, ties to even."""
+    bits = np.ascontiguousarray(value, dtype=np.float32).view(np.uint32).reshape(value.shape)
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return np.where(np.isnan(value), 0x7FC0, rounded).astype(np.uint16)
+
+
+def widened(bits: np.ndarray) -> np.ndarray:
+    """The bits of bfloat16 to float32."""
+    return (bits.astype(np.uint32) << 16).view(np.float32).reshape(bits.shape)
+
+
+@cache
+def repair() -> None:
+    """Replace the two functions, once."""
+    import triton.language as tl
+    from triton.runtime import interpreter
+
+    builder, handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
+    cast, dot = builder.cast_impl, builder.create_dot
+
+    def cast_impl(self, src, dst_type):
+        pair = (src.dtype.scalar, dst_type.scalar)
+        if pair == (tl.float32, tl.bfloat16):
+            return handle(narrowed(src.data), tl.bfloat16)
+        if pair == (tl.bfloat16, tl.float32):
+            return handle(widened(src.data), tl.float32)
+        return cast(self, src, dst_type)
+
+    def create_dot(self, a, b, d, input_precision, max_num_imprecise_acc):
+        a, b = (handle(widened(x.data), tl.float32) if x.dtype == tl.bfloat16 else x for x in (a, b))
+        return dot(self, a, b, d, input_precision, max_num_imprecise_acc)
+
+    builder.cast_impl, builder.create_dot = cast_impl, create_dot

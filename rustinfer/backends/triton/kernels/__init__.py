@@ -1,0 +1,1 @@
+"""Triton device code, one module per op family. Importing any of them imports triton: only `build` functions do."""
