@@ -27,8 +27,6 @@ def configure(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> int:
     """Print the table. A plugin that failed is a row of it, not a failure of this verb."""
-    # What failed is in the table: the log would say it a second time.
-    logging.getLogger("rustinfer").setLevel(logging.CRITICAL)
     records = collect()
     if args.json:
         as_json([asdict(record) for record in records])
@@ -42,6 +40,8 @@ def collect() -> list[PluginRecord]:
     from ..registry import load_plugins
     from .extensions import commands
 
+    # What failed stands in the records: the log would say it a second time.
+    logging.getLogger("rustinfer").setLevel(logging.CRITICAL)
     plugins = load_plugins(strict=False)
     added = commands(plugins)
     verbs = {owner: [f"verb {name}" for name in names] for owner, names in added.owners().items()}
@@ -57,5 +57,13 @@ def collect() -> list[PluginRecord]:
 
 
 def _row(record: PluginRecord) -> tuple[str, ...]:
-    added = ", ".join(record.provides) or ", ".join(record.hooks)
-    return (record.name, record.distribution, record.version, record.state, added, record.error)
+    return (record.name, record.distribution, record.version, record.state, _adds(record), record.error)
+
+
+def _adds(record: PluginRecord) -> str:
+    """`op a, op b, model c` as `op a, b; model c`; for a plugin that only has run-time hooks, their names."""
+    kinds: dict[str, list[str]] = {}
+    for thing in record.provides:
+        kind, _, name = thing.rpartition(" ")
+        kinds.setdefault(kind, []).append(name)
+    return "; ".join(f"{kind} {', '.join(names)}" for kind, names in kinds.items()) or ", ".join(record.hooks)

@@ -1,0 +1,154 @@
+"""What `rustinfer doctor` looks at. Each check returns its findings and raises nothing for what it finds."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
+ENOUGH = 2 * 2**30  # bytes: room for a small model and compiled kernels
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: state is "ok", "warn" (works, but slower or with less) or "fail" (serving will not work)."""
+
+    state: str
+    what: str
+    found: str
+    advice: str = ""
+
+
+def all_checks(port: int) -> list[Finding]:
+    """Every finding, in the order in which a person would ask."""
+    return [
+        python(),
+        torch_found(),
+        *processor(),
+        compiler(),
+        gpu(),
+        cache(),
+        models(),
+        *plugins(),
+        free_port(port),
+    ]
+
+
+def python() -> Finding:
+    """The interpreter."""
+    found = f"{platform.python_version()} at {sys.executable}"
+    if sys.version_info < (3, 11):
+        return Finding("fail", "python", found, "rustinfer needs 3.11 or newer")
+    return Finding("ok", "python", found)
+
+
+def torch_found() -> Finding:
+    """PyTorch, and that it imports."""
+    try:
+        import torch
+    except Exception as error:  # a broken install fails in many ways, and each is what the user wants to read
+        return Finding("fail", "torch", f"{type(error).__name__}: {error}", "install torch 2.11 or newer")
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < (2, 11):
+        return Finding("fail", "torch", torch.__version__, "install torch 2.11 or newer")
+    return Finding("ok", "torch", torch.__version__)
+
+
+def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Iterator[Finding]:
+    """Cores, and the instructions that the CPU kernels can use."""
+    from ..engine.machine import free_memory, physical_cores
+
+    yield Finding("ok", "cores", f"{physical_cores()} physical, {free_memory() / 2**30:.1f} GiB of memory free")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    flags = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
+    has = [flag for flag in FLAGS if flag in flags]
+    if "avx2" in has or platform.machine() in ("aarch64", "arm64"):
+        yield Finding("ok", "cpu", ", ".join(has) or platform.machine())
+    else:
+        yield Finding("warn", "cpu", platform.machine(), "no AVX2: packed weights will run slowly")
+
+
+def compiler() -> Finding:
+    """A C++ compiler: the CPU kernels are compiled when first used."""
+    for name in filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")):
+        if path := shutil.which(name):
+            return Finding("ok", "compiler", path)
+    return Finding("warn", "compiler", "none", "install g++ or clang++: without it the CPU back end runs slower kernels")
+
+
+def gpu() -> Finding:
+    """A CUDA device that this torch can use."""
+    if importlib.util.find_spec("torch") is None:
+        return Finding("warn", "gpu", "unknown: torch is missing")
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return Finding("ok", "gpu", ", ".join(names))
+    if shutil.which("nvidia-smi"):
+        built = torch.version.cuda or "the CPU only"
+        return Finding("warn", "gpu", f"a driver is here, but torch is built for {built}", "install a CUDA build of torch")
+    return Finding("ok", "gpu", "none: models run on the CPU")
+
+
+def cache_folder() -> Path:
+    """Where models are kept: RUSTINFER_CACHE, or ~/.cache/rustinfer."""
+    return Path(os.environ.get("RUSTINFER_CACHE") or "~/.cache/rustinfer").expanduser()
+
+
+def cache() -> Finding:
+    """That the cache can be written, and has room."""
+    folder = cache_folder()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    if not os.access(there, os.W_OK):
+        return Finding("fail", "cache", f"{folder} cannot be written", "set RUSTINFER_CACHE to a folder of yours")
+    free = shutil.disk_usage(there).free
+    found = f"{folder}, {free / 2**30:.1f} GiB free"
+    if free < ENOUGH:
+        return Finding("warn", "cache", found, "little room for models: free some, or set RUSTINFER_CACHE elsewhere")
+    return Finding("ok", "cache", found)
+
+
+def models() -> Finding:
+    """What has been pulled."""
+    found = sorted({path.name for path in cache_folder().rglob("*.gguf")})
+    if found:
+        return Finding("ok", "models", ", ".join(found))
+    return Finding("ok", "models", "none yet: the first `rustinfer serve smollm2` fetches the default one")
+
+
+def plugins() -> Iterator[Finding]:
+    """One line for those that loaded, and one for each that did not."""
+    from .plugins import collect
+
+    try:
+        records = collect()
+    except Exception as error:
+        yield Finding("fail", "plugins", f"{type(error).__name__}: {error}", "reinstall rustinfer")
+        return
+    loaded = [record.name for record in records if record.state == "loaded"]
+    yield Finding("ok", "plugins", ", ".join(loaded) or "none loaded")
+    for record in records:
+        if record.state == "failed":
+            own = record.distribution == "rustinfer"
+            advice = "reinstall rustinfer" if own else f"update or remove {record.distribution or record.value}"
+            yield Finding("fail" if own else "warn", f"plugin {record.name}", record.error, advice)
+
+
+def free_port(port: int) -> Finding:
+    """Whether a server could listen there."""
+    with socket.socket() as probe:
+        # As servers do: a port whose last connections are still closing counts as free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except (OSError, OverflowError) as error:
+            return Finding("warn", f"port {port}", str(error), "serve elsewhere with --port")
+    return Finding("ok", f"port {port}", "free")

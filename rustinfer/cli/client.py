@@ -1,0 +1,93 @@
+"""A small client of an OpenAI-dialect server, on the standard library: `chat` and `complete` start at once with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from typing import Any
+from urllib.parse import urlsplit
+
+from ..errors import Refused, UserError
+
+TIMEOUT = 600.0  # seconds without a byte
+
+
+class Client:
+    """Talks to the server at `url`, with or without `/v1` at its end. Every failure is a one-line UserError."""
+
+    def __init__(self, url: str, api_key: str | None = None) -> None:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise UserError(f"--url {url}: write http://HOST:PORT")
+        try:
+            self._port = parts.port
+        except ValueError:
+            raise UserError(f"--url {url}: the port is not a number below 65536") from None
+        self.url = f"{parts.scheme}://{parts.netloc}"
+        self._kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
+        self._host = parts.hostname
+        self._prefix = parts.path.rstrip("/").removesuffix("/v1")
+        self._key = api_key or os.environ.get("RUSTINFER_API_KEY") or os.environ.get("OPENAI_API_KEY")
+
+    def model(self) -> str:
+        """The id of the first model that the server offers."""
+        with closing(self._connect()) as connection:
+            cards = json.loads(self._ask(connection, "GET", "/v1/models").read())["data"]
+        if not cards:
+            raise Refused(f"the server at {self.url} offers no model")
+        return str(cards[0]["id"])
+
+    def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        """The events of a streamed request. Closing the iterator hangs up, which ends the request on the server."""
+        with closing(self._connect()) as connection:
+            response = self._ask(connection, "POST", path, {**body, "stream": True})
+            for event in _events(response, self.url):
+                if "error" in event:
+                    raise Refused(f"the server stopped: {event['error'].get('message', event['error'])}")
+                yield event
+
+    def _connect(self) -> HTTPConnection:
+        return self._kind(self._host, self._port, timeout=TIMEOUT)
+
+    def _ask(
+        self, connection: HTTPConnection, method: str, path: str, body: Mapping[str, Any] | None = None
+    ) -> HTTPResponse:
+        headers = {"Content-Type": "application/json", "Accept": "application/json, text/event-stream"}
+        if self._key:
+            headers["Authorization"] = f"Bearer {self._key}"
+        try:
+            connection.request(method, self._prefix + path, json.dumps(body) if body else None, headers)
+            response = connection.getresponse()
+        except (OSError, HTTPException) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise Refused(f"no answer from {self.url} ({reason}): is `rustinfer serve` running there?") from None
+        if response.status != 200:
+            raise Refused(f"the server at {self.url} refused ({response.status}): {_message(response)}")
+        return response
+
+
+def _message(response: HTTPResponse) -> str:
+    """The message of an OpenAI-shaped error, else the status line's words."""
+    try:
+        return str(json.loads(response.read())["error"]["message"])
+    except (ValueError, KeyError, TypeError, OSError, HTTPException):
+        return response.reason
+
+
+def _events(response: HTTPResponse, url: str) -> Iterator[dict[str, Any]]:
+    """The `data:` events up to `[DONE]`."""
+    try:
+        for line in response:
+            text = line.decode().strip()
+            if not text.startswith("data:"):
+                continue
+            data = text.removeprefix("data:").strip()
+            if data == "[DONE]":
+                return
+            yield json.loads(data)
+    except (OSError, HTTPException, ValueError) as error:
+        raise Refused(f"the answer of {url} broke off ({type(error).__name__})") from None
+    raise Refused(f"the answer of {url} broke off")

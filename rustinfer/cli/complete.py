@@ -1,0 +1,36 @@
+"""`rustinfer complete`: continue a text."""
+
+from __future__ import annotations
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from .parser import examples
+from .speaker import add_speaker_arguments, speaker
+
+COMPLETION_TOKENS = 128
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument("prompt", metavar="TEXT", help="the text to continue; - reads it from standard input")
+    parser.add_argument("--model", metavar="MODEL", help="a model (default: smollm2, or the server's)")
+    parser.add_argument("--echo", action="store_true", help="print the text itself first")
+    add_speaker_arguments(parser)
+    parser.epilog = examples(
+        'rustinfer complete "Once upon a time" --max-tokens 64',
+        "rustinfer complete - --model smollm2 < start.txt",
+        'rustinfer complete "Roses are red," --url http://127.0.0.1:8000',
+    )
+
+
+def run(args: Namespace) -> int:
+    """Print the continuation as it comes."""
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    who = speaker(args, max_tokens=COMPLETION_TOKENS)
+    if args.echo:
+        print(prompt, end="", flush=True)
+    for piece in who.complete(prompt):
+        print(piece, end="", flush=True)
+    print()
+    return 0

@@ -1,0 +1,16 @@
+"""`rustinfer pull`: fetch a model into the cache, with a progress bar."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from .parser import examples
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the arguments of the verb."""
+    parser.add_argument("model", metavar="MODEL", help="an alias (smollm2) or a hub id (org/name)")
+    parser.epilog = examples(
+        "rustinfer pull smollm2",
+        "RUSTINFER_CACHE=/data/models rustinfer pull smollm2",
+    )

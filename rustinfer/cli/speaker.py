@@ -1,0 +1,75 @@
+"""Who answers: a running server, or a model in this process. `chat` and `complete` cannot tell them apart."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from ..engine.options import Options, add_arguments
+from ..errors import UserError
+
+Message = dict[str, str]
+DEFAULT_MODEL = "smollm2"
+CHAT_TOKENS = 1024  # the default length of an answer; a text to continue gets 128
+FLAGS = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens")
+
+
+class Speaker(Protocol):
+    """Yields the text of an answer as it is made. Closing the iterator stops the work."""
+
+    name: str
+
+    def chat(self, messages: list[Message]) -> Iterator[str]: ...
+
+    def complete(self, prompt: str) -> Iterator[str]: ...
+
+
+def add_speaker_arguments(parser: ArgumentParser) -> None:
+    """Where the answer comes from, and how it is sampled."""
+    parser.add_argument("--url", help="talk to the server there instead of loading a model")
+    parser.add_argument("--api-key", help="the server's key (default: RUSTINFER_API_KEY or OPENAI_API_KEY)")
+    sampling = parser.add_argument_group("sampling")
+    sampling.add_argument("--temperature", type=float, help="0 always takes the likeliest token")
+    sampling.add_argument("--top-p", type=float, help="keep the likeliest tokens up to this probability")
+    sampling.add_argument("--top-k", type=int, help="keep the K likeliest tokens (0: all)")
+    sampling.add_argument("--min-p", type=float, help="drop tokens less likely than this share of the likeliest")
+    sampling.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
+    add_arguments(parser)
+
+
+def speaker(args: Namespace, *, max_tokens: int) -> Speaker:
+    """The speaker that the arguments ask for."""
+    given = {flag: value for flag in FLAGS if (value := getattr(args, flag, None)) is not None}
+    sampling = {"max_tokens": max_tokens, **given}
+    if args.url:
+        from .client import Client
+
+        client = Client(args.url, args.api_key)
+        return Remote(client, args.model or client.model(), sampling)
+    if args.api_key:
+        raise UserError("--api-key goes with --url: a model in this process asks for no key")
+    from .local import Local
+
+    return Local(args.model or DEFAULT_MODEL, Options.of(args), sampling)
+
+
+class Remote:
+    """A model behind an OpenAI-dialect server."""
+
+    def __init__(self, client: Any, name: str, sampling: dict[str, Any]) -> None:
+        self.client, self.name, self.sampling = client, name, sampling
+
+    def chat(self, messages: list[Message]) -> Iterator[str]:
+        """The answer to a conversation."""
+        body = {"model": self.name, "messages": messages, **self.sampling}
+        for event in self.client.stream("/v1/chat/completions", body):
+            for choice in event["choices"]:
+                yield choice["delta"].get("content") or ""
+
+    def complete(self, prompt: str) -> Iterator[str]:
+        """How the text goes on."""
+        body = {"model": self.name, "prompt": prompt, **self.sampling}
+        for event in self.client.stream("/v1/completions", body):
+            for choice in event["choices"]:
+                yield choice["text"]
