@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..registry import Op, hookimpl
-from . import attention_cases, fused_cases, sampling_cases
+from rustinfer.registry import Op, hookimpl
+
+from . import attention_cases, fused_cases, sampling_cases  # noqa: F401  (they register cases and mutants)
 from .activation import gelu_mul, silu_mul
 from .attention import attention
 from .cache import write_kv

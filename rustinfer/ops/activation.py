@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..registry import Case, op
+from rustinfer.registry import Case, op
+
 from .inputs import MAGNITUDES, Draw, strided
 from .precision import wide
 

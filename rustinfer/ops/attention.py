@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..registry import op
+from rustinfer.registry import op
+
 from .precision import wide
 
 
@@ -47,7 +48,7 @@ def gather(cache: Tensor, table: Tensor, length: int) -> Tensor:
 def attend(q: Tensor, keys: Tensor, values: Tensor, scale: float, window: int) -> Tensor:
     """Attention of one sequence's newest rows q [t, H, D] over its keys and values [G, length, D]."""
     length = keys.shape[1]
-    grouped = wide(q).unflatten(1, (keys.shape[0], -1))
+    grouped = wide(q).reshape(len(q), keys.shape[0], -1, q.shape[-1])
     scores = torch.einsum("tghd,gsd->ghts", grouped, wide(keys)) * scale
     distance = torch.arange(length - len(q), length, device=q.device)[:, None] - torch.arange(length, device=q.device)
     hidden = (distance < 0) | (distance >= (window or length))

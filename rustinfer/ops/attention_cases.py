@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..registry import Case
+from rustinfer.registry import Case
+
 from .attention import attention, gather
 from .inputs import MAGNITUDES, Draw
 from .mutants import Arguments, wrong
@@ -130,10 +132,10 @@ def _(
     *,
     scale: float,
     window: int = 0,
-) -> Tensor:
+) -> Any:
     order = torch.arange(q.shape[1]).view(-1, k_cache.shape[1]).T.flatten()
     flow = (k_cache, v_cache, query_starts, lengths, pages)
-    return attention(q[:, order], *flow, scale=scale, window=window)[:, order.argsort()]  # type: ignore[no-any-return]
+    return attention(q[:, order], *flow, scale=scale, window=window)[:, order.argsort()]
 
 
 @attention.mutant("softmax overflows")
@@ -152,7 +154,7 @@ def _(
     for row, length, table in zip(query_starts[1:].tolist(), lengths.tolist(), pages, strict=True):
         if length:
             keys, values = wide(gather(k_cache, table, length)), wide(gather(v_cache, table, length))
-            grouped = wide(q[row - 1]).unflatten(0, (keys.shape[0], -1))
+            grouped = wide(q[row - 1]).reshape(keys.shape[0], -1, q.shape[-1])
             weights = (torch.einsum("ghd,gsd->ghs", grouped, keys) * scale).exp()
             visible = weights[..., -(window or length) :], values[:, -(window or length) :]
             out[row - 1] = (torch.einsum("ghs,gsd->ghd", *visible) / visible[0].sum(-1, True)).flatten(0, 1).to(q.dtype)

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..registry import Case, Tolerance, op
-from .inputs import Draw
+from rustinfer.registry import Case, Tolerance, op
 
+from .inputs import Draw
 
 EXACT = Tolerance(floor={torch.float32: 0.0, torch.float16: 0.0, torch.bfloat16: 0.0})
 
@@ -42,9 +42,9 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
         k, v = d.normal(rows, heads, dim), d.normal(rows, heads, dim)
         yield Case(d.name, (k, v, *caches(d, pages, heads, size, dim), slots))
     d = Draw("skipped rows, views of a projection", dtype, device)
-    k, v = d.normal(6, 7 * 64).view(6, 7, 64).split((3, 2, 2), 1)[1:]
+    kv = d.normal(6, 7 * 64).view(6, 7, 64)[:, 3:]
     slots = torch.tensor([3, -1, 47, -1, 0, 16], device=device)
-    yield Case(d.name, (k, v, *caches(d, 3, 2, 16, 64), slots))
+    yield Case(d.name, (kv[:, :2], kv[:, 2:], *caches(d, 3, 2, 16, 64), slots))
     d = Draw("all rows skipped", dtype, device)
     flow = (d.normal(3, 2, 64), d.normal(3, 2, 64), *caches(d, 3, 2, 16, 64), torch.full((3,), -1, device=device))
     yield Case(d.name, flow)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..registry import Binder, Weight, op
-from ..registry.op import Function
+from rustinfer.registry import Binder, Weight, op
+from rustinfer.registry.op import Function
+
 from .activation import silu_mul
 from .cache import write_kv
 from .linear import linear
@@ -22,11 +23,14 @@ def gate_up_silu(x: Tensor, *, weight: Weight) -> Tensor:
 
     x: [T, width]; weight: [2 * hidden, width], the gate's rows first. Returns [T, hidden].
     """
-    return silu_mul(linear(x, weight=weight))  # type: ignore[no-any-return]
+    hidden: Tensor = silu_mul(linear(x, weight=weight))
+    return hidden
 
 
 @op()
-def norm_gate_up_silu(x: Tensor, residual: Tensor, *, norm: Tensor, eps: float, weight: Weight) -> tuple[Tensor, Tensor]:
+def norm_gate_up_silu(
+    x: Tensor, residual: Tensor, *, norm: Tensor, eps: float, weight: Weight
+) -> tuple[Tensor, Tensor]:
     """add_rms_norm, then gate_up_silu of the normalised rows; returns (hidden, x + residual).
 
     x, residual: [T, width]; norm: [width]; weight: [2 * hidden, width].
@@ -53,11 +57,13 @@ def qkv_rope_write(
     """Project x to queries, keys and values, rotate queries and keys, and store keys and values in the cache.
 
     x: [T, width]; positions, slots: [T] int64 (a negative slot stores nothing); weight: [(heads + 2 * kv_heads) * D,
-    width], rows of q, then k, then v; bias: as many or None; cos, sin: [max_positions, D / 2] fp32. Returns q [T, heads, D].
+    width], rows of q, then k, then v; bias: as many or None; cos, sin: [max_positions, D / 2] fp32.
+    Returns q [T, heads, D].
     """
     q, k, v = split_heads(linear(x, weight=weight, bias=bias), heads, kv_heads)
     write_kv(rope(k, positions, cos=cos, sin=sin), v, k_cache, v_cache, slots)
-    return rope(q, positions, cos=cos, sin=sin)  # type: ignore[no-any-return]
+    rotated: Tensor = rope(q, positions, cos=cos, sin=sin)
+    return rotated
 
 
 @op(mutates=("k_cache", "v_cache"))
@@ -89,8 +95,8 @@ def norm_qkv_rope_write(
 
 def split_heads(projected: Tensor, heads: int, kv_heads: int) -> tuple[Tensor, Tensor, Tensor]:
     """Views of the queries, keys and values [T, heads, D] in the rows of a joint projection."""
-    q, k, v = projected.unflatten(1, (heads + 2 * kv_heads, -1)).split((heads, kv_heads, kv_heads), 1)
-    return q, k, v
+    split = projected.view(len(projected), heads + 2 * kv_heads, projected.shape[1] // (heads + 2 * kv_heads))
+    return split[:, :heads], split[:, heads : heads + kv_heads], split[:, heads + kv_heads :]
 
 
 @gate_up_silu.compose

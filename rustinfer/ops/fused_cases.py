@@ -9,14 +9,21 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..registry import FP8, INT4, INT8, Case, Weight, dense
+from rustinfer.registry import FP8, INT4, INT8, Case, Weight, dense
+
 from .cache import caches
 from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
 from .inputs import MAGNITUDES, Draw, strided
 from .mutants import Arguments, wrong
 from .rotary import table
 
-PACKINGS = {"": None, "int4": (INT4, 32, "free"), "int4 centred": (INT4, 64, "centre"), "int8": (INT8, 32, ""), "fp8": (FP8, 64, "")}
+PACKINGS = {
+    "": None,
+    "int4": (INT4, 32, "free"),
+    "int4 centred": (INT4, 64, "centre"),
+    "int8": (INT8, 32, ""),
+    "fp8": (FP8, 64, ""),
+}
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,9 @@ class Rows:
     decode: bool = False
 
     def __str__(self) -> str:
-        parts = [f"{self.rows}x{self.width}"] + [f"times {self.scale:g}"] * (self.scale != 1) + [self.packing, self.kind]
-        return " ".join(filter(None, [*parts, "decode" * self.decode]))
+        times = "" if self.scale == 1 else f"times {self.scale:g}"
+        decode = "decode" if self.decode else ""
+        return " ".join(filter(None, (f"{self.rows}x{self.width}", times, self.packing, self.kind, decode)))
 
     def draw(self, dtype: torch.dtype, device: torch.device) -> Draw:
         """The generator of this case."""
@@ -48,8 +56,8 @@ class Rows:
         packing = PACKINGS[self.packing]
         if packing is None:
             return d.weight(rows, self.width)
-        format, group, zeros = packing
-        return d.packed(format, rows, self.width, group, zeros=zeros)
+        kind, group, zeros = packing
+        return d.packed(kind, rows, self.width, group, zeros=zeros)
 
     def norm(self, d: Draw) -> dict[str, Any]:
         """The bound arguments of the norm in front."""
@@ -95,8 +103,8 @@ def projection(d: Draw, rows: Rows, heads: int, kv_heads: int, dim: int) -> tupl
     slots[2::5] = -1
     flow = (d.integers(rows.rows, below=512), slots, *caches(d, pages, kv_heads, size, dim))
     bias = d.normal(outputs, scale=rows.scale) if rows.rows % 2 else None
-    bound = {"weight": rows.weight(d, outputs), "bias": bias, **table(d, 512, dim), "heads": heads, "kv_heads": kv_heads}
-    return flow, bound
+    bound = {"weight": rows.weight(d, outputs), "bias": bias, "heads": heads, "kv_heads": kv_heads}
+    return flow, bound | table(d, 512, dim)
 
 
 HEADS = ((1, 1, 6), (9, 3, 64), (4, 2, 80), (4, 4, 16), (2, 1, 128))
@@ -127,8 +135,15 @@ def halves_swapped(a: Arguments) -> Arguments:
 def values_first(a: Arguments) -> Arguments:
     """The joint weight's rows read as q, v, k."""
     weight, dim = dense(a["weight"]), 2 * a["cos"].shape[1]
-    q, k, v = weight.split([n * dim for n in (a["heads"], a["kv_heads"], a["kv_heads"])])
-    return {"weight": torch.cat((q, v, k))}
+    heads, group = a["heads"] * dim, a["kv_heads"] * dim
+    return {"weight": torch.cat((weight[:heads], weight[heads + group :], weight[heads : heads + group]))}
+
+
+def last_column_lost(a: Arguments) -> Arguments:
+    """The last input column skipped."""
+    weight = dense(a["weight"]).clone()
+    weight[:, -1] = 0
+    return {"weight": weight}
 
 
 def unskipped(a: Arguments) -> Arguments:
@@ -159,7 +174,7 @@ def in_place(a: Arguments) -> Arguments:
 for _op in (gate_up_silu, norm_gate_up_silu):
     wrong(_op, "halves swapped", halves_swapped)
     wrong(_op, "rows of the weight reversed", lambda a: {"weight": dense(a["weight"]).flip(0)})
-    wrong(_op, "last column of the weight lost", lambda a: {"weight": dense(a["weight"]).index_fill(1, torch.tensor([-1]), 0)})
+    wrong(_op, "last input column skipped", last_column_lost)
 for _op in (qkv_rope_write, norm_qkv_rope_write):
     wrong(_op, "weight read as q, v, k", values_first)
     wrong(_op, "slot -1 wraps to the last slot", unskipped)

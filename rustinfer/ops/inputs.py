@@ -7,7 +7,7 @@ import zlib
 import torch
 from torch import Tensor
 
-from ..registry import FP8, INT4, Format, PackedWeight
+from rustinfer.registry import FP8, INT4, Format, PackedWeight
 
 MAGNITUDES = (1e-3, 1.0, 300.0)
 
@@ -28,7 +28,7 @@ class Draw:
         return self.put(torch.rand(shape, generator=self._generator) * (high - low) + low, dtype)
 
     def outliers(self, *shape: int, scale: float = 1.0) -> Tensor:
-        """Gaussian numbers of which every 37th channel is 100 times larger, as in the residual stream of real models."""
+        """Gaussian numbers with every 37th channel 100 times larger, as in the residual streams of real models."""
         x = torch.randn(shape, generator=self._generator) * scale
         x[..., ::37] *= 100
         return self.put(x)
@@ -45,18 +45,19 @@ class Draw:
         """A dense [rows, columns] matrix whose products keep the magnitude of what they multiply."""
         return self.normal(rows, columns, scale=columns**-0.5)
 
-    def packed(self, format: Format, rows: int, columns: int, group: int, *, zeros: str = "") -> PackedWeight:
+    def packed(self, kind: Format, rows: int, columns: int, group: int, *, zeros: str = "") -> PackedWeight:
         """A packed matrix of `weight`'s magnitude; zeros: "" none, "centre" -8 * scale (Q4_0), "free" random (Q4_1)."""
-        step = columns**-0.5 / (4.0 if format is INT4 else 1.0 if format is FP8 else 64.0)
+        step = columns**-0.5 / (4.0 if kind is INT4 else 1.0 if kind is FP8 else 64.0)
         scales = self.uniform(rows, columns // group, low=0.5 * step, high=1.5 * step, dtype=torch.float16)
-        offsets = {"": None, "centre": -8 * scales, "free": -self.uniform(*scales.shape, high=8 * step, dtype=torch.float16)}
+        free = -self.uniform(*scales.shape, high=8 * step, dtype=torch.float16)
+        offsets = {"": None, "centre": -8 * scales, "free": free}
         shape = torch.Size((rows, columns))
-        return PackedWeight(format, self._data(format, rows, columns), scales, offsets[zeros], group, shape, self.dtype)
+        return PackedWeight(kind, self._data(kind, rows, columns), scales, offsets[zeros], group, shape, self.dtype)
 
-    def _data(self, format: Format, rows: int, columns: int) -> Tensor:
-        if format is INT4:
+    def _data(self, kind: Format, rows: int, columns: int) -> Tensor:
+        if kind is INT4:
             return self.integers(rows, columns // 2, below=256, dtype=torch.uint8)
-        if format is FP8:
+        if kind is FP8:
             return self.normal(rows, columns, dtype=torch.float8_e4m3fn)
         return self.integers(rows, columns, below=255).sub(127).to(torch.int8)
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..registry import FP8, INT4, INT8, Case, PackedWeight, Weight, dense, op
+from rustinfer.registry import FP8, INT4, INT8, Case, PackedWeight, Weight, dense, op
+
 from .inputs import MAGNITUDES, Draw, strided
 from .precision import wide
 
@@ -32,7 +34,17 @@ def lm_head(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Tensor:
     return F.linear(wide(hidden[rows]), wide(dense(weight)))
 
 
-SHAPES = ((1, 64, 32), (7, 576, 1536), (3, 33, 17), (1, 8, 1), (65, 256, 96), (2, 2048, 512), (16, 4096, 256), (130, 192, 576))
+SHAPES = (
+    (1, 64, 32),
+    (7, 576, 1536),
+    (3, 33, 17),
+    (1, 8, 1),
+    (65, 256, 96),
+    (2, 2048, 512),
+    (16, 4096, 256),
+    (130, 192, 576),
+)
+PICKS = ((1, 1, 64, 97), (9, 3, 576, 1000), (5, 5, 33, 50), (40, 7, 2048, 513), (3, 2, 8, 1))
 PACKED = (
     (INT4, 32, "centre"),
     (INT4, 32, "free"),
@@ -49,10 +61,10 @@ PACKED = (
 
 def packed(dtype: torch.dtype, device: torch.device, rows: int, columns: int) -> Iterator[tuple[Draw, PackedWeight]]:
     """One weight of each packing; a group of 0 stands for the whole row."""
-    for format, group, zeros in PACKED:
+    for kind, group, zeros in PACKED:
         label = f"groups of {group}" if group else "one group a row"
-        d = Draw(f"{format.name} {label} {zeros}".strip(), dtype, device)
-        yield d, d.packed(format, rows, columns, group or columns, zeros=zeros)
+        d = Draw(f"{kind.name} {label} {zeros}".strip(), dtype, device)
+        yield d, d.packed(kind, rows, columns, group or columns, zeros=zeros)
 
 
 @linear.cases
@@ -76,7 +88,8 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     for d, weight in packed(dtype, device, 96, 512):
         yield Case(f"{d.name}, 33 rows", (d.normal(33, 512),), {"weight": weight})
         yield Case(f"{d.name}, decode 1", (d.normal(1, 512),), {"weight": weight}, decode=True)
-        yield Case(f"{d.name}, decode 5 with bias", (d.normal(5, 512),), {"weight": weight, "bias": d.normal(96)}, decode=True)
+        biased = {"weight": weight, "bias": d.normal(96)}
+        yield Case(f"{d.name}, decode 5 with bias", (d.normal(5, 512),), biased, decode=True)
     d = draw("int4 real width, no rows")
     yield Case(d.name, (d.normal(0, 576),), {"weight": d.packed(INT4, 50, 576, 32, zeros="free")})
     d = draw("int4 real width, outlier channels")
@@ -90,7 +103,7 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     def draw(name: str) -> Draw:
         return Draw(name, dtype, device)
 
-    for rows, picked, width, vocab in ((1, 1, 64, 97), (9, 3, 576, 1000), (5, 5, 33, 50), (40, 7, 2048, 513), (3, 2, 8, 1)):
+    for rows, picked, width, vocab in PICKS:
         d = draw(f"{picked} of {rows}x{width} to {vocab}")
         flow = (d.normal(rows, width), d.shuffled(rows)[:picked])
         yield Case(d.name, flow, {"weight": d.weight(vocab, width)})
@@ -118,28 +131,28 @@ def nibbles_swapped(weight: Weight) -> Weight:
 
 
 @linear.mutant("bias dropped")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Tensor:
+def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
     return linear(x, weight=weight)
 
 
 @linear.mutant("last input column skipped")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Tensor:
+def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
     return F.linear(x[:, :-1], dense(weight)[:, :-1], bias)
 
 
 @linear.mutant("nibbles swapped")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Tensor:
+def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
     return linear(x, weight=nibbles_swapped(weight), bias=bias)
 
 
 @linear.mutant("zeros ignored")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Tensor:
-    packed = isinstance(weight, PackedWeight)
-    return linear(x, weight=replace(weight, zeros=None) if packed else weight, bias=bias)
+def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
+    weight = replace(weight, zeros=None) if isinstance(weight, PackedWeight) else weight
+    return linear(x, weight=weight, bias=bias)
 
 
 @linear.mutant("zeros centred")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Tensor:
+def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
     if isinstance(weight, PackedWeight) and weight.zeros is not None:
         weight = replace(weight, zeros=-8 * weight.scales)
     return linear(x, weight=weight, bias=bias)
@@ -155,20 +168,20 @@ def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Tensor:
 
 
 @lm_head.mutant("first rows instead of the selected")
-def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Tensor:
+def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Any:
     return lm_head(hidden, torch.arange(len(rows), device=rows.device), weight=weight)
 
 
 @lm_head.mutant("returns the hidden dtype")
-def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Tensor:
+def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Any:
     return lm_head(hidden, rows, weight=weight).to(hidden.dtype)
 
 
 @lm_head.mutant("last input column skipped")
-def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Tensor:
+def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Any:
     return lm_head(hidden[:, :-1], rows, weight=dense(weight)[:, :-1])
 
 
 @lm_head.mutant("nibbles swapped")
-def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Tensor:
+def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Any:
     return lm_head(hidden, rows, weight=nibbles_swapped(weight))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from ..registry import Op
+from rustinfer.registry import Op
 
 Arguments = dict[str, Any]
 

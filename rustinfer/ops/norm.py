@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..registry import Binder, Case, op
-from ..registry.op import Function
+from rustinfer.registry import Binder, Case, op
+from rustinfer.registry.op import Function
+
 from .inputs import MAGNITUDES, Draw, strided
 from .precision import wide
 
@@ -91,7 +93,7 @@ def _(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
 
 
 @rms_norm.mutant("eps dropped")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
+def _(x: Tensor, *, weight: Tensor, eps: float) -> Any:
     return rms_norm(x, weight=weight, eps=0.0)
 
 
@@ -109,17 +111,17 @@ def _(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
 
 
 @rms_norm.mutant("last column left as it was")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
+def _(x: Tensor, *, weight: Tensor, eps: float) -> Any:
     return torch.cat((rms_norm(x, weight=weight, eps=eps)[..., :-1], x[..., -1:]), -1)
 
 
 @rms_norm.mutant("writes into x")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
+def _(x: Tensor, *, weight: Tensor, eps: float) -> Any:
     return x.copy_(rms_norm(x, weight=weight, eps=eps))
 
 
 @rms_norm.mutant("returns fp32")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
+def _(x: Tensor, *, weight: Tensor, eps: float) -> Any:
     return wide(rms_norm(x, weight=weight, eps=eps))
 
 

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from ..registry import Case, op
+from rustinfer.registry import Case, op
+
 from .inputs import Draw
 from .mutants import wrong
 
@@ -54,12 +55,15 @@ def ragged(d: Draw, rows: int, width: int, vocab: int) -> Tensor:
     return tokens.where(torch.arange(width, device=d.device) < ends, vocab)
 
 
+SHAPES = ((1, 8, 3, 2), (5, 1000, 40, 60), (3, 97, 200, 300), (2, 5, 30, 30), (4, 64, 7, 9))
+
+
 @penalize.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     def draw(name: str) -> Draw:
         return Draw(name, dtype, device)
 
-    for rows, vocab, prompt, output in ((1, 8, 3, 2), (5, 1000, 40, 60), (3, 97, 200, 300), (2, 5, 30, 30), (4, 64, 7, 9)):
+    for rows, vocab, prompt, output in SHAPES:
         yield example(draw(f"{rows}x{vocab}, {prompt} and {output} tokens"), rows, vocab, prompt, output)
     for scale in (1e-3, 300.0):
         yield example(draw(f"times {scale:g}"), 4, 50, 20, 30, scale=scale)
@@ -85,7 +89,7 @@ wrong(penalize, "prompt not repeated", lambda a: {"prompt": nothing(a["prompt"],
 wrong(penalize, "presence and frequency exchanged", lambda a: {"presence": a["frequency"], "frequency": a["presence"]})
 wrong(penalize, "last token of the output forgotten", lambda a: {"output": a["output"][:, :-1]})
 wrong(penalize, "writes into the logits", lambda a: {"logits": a["logits"].mul_(1.5)})
-wrong(penalize, "padding taken for the last token", lambda a: {"output": a["output"].clamp(max=a["logits"].shape[1] - 1)})
+wrong(penalize, "padding is a token", lambda a: {"output": a["output"].clamp(max=a["logits"].shape[1] - 1)})
 
 
 @penalize.mutant("negative logits divided too")

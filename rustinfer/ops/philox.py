@@ -29,11 +29,13 @@ def gumbel(seeds: Tensor, positions: Tensor, vocab: int) -> Tensor:
     """Gumbel noise [R, vocab] in float64: row r depends on seeds[r] and positions[r] (int64) alone.
 
     Token i takes word i % 4 of counter (i // 4, 0, position low, position high) under the seed as key;
-    u = ((word >> 8) + 0.5) / 2^24 and the noise is -log(-log(u)). That u needs 25 bits: rounded to float32 it can become
-    1 and the noise infinite. In float32, take 1 - u = ((~word >> 8) + 0.5) / 2^24 and -log1p(u - 1) instead.
+    u = ((word >> 8) + 0.5) / 2^24 and the noise is -log(-log(u)). That u needs 25 bits: rounded to float32 it can
+    become 1, and the noise infinite. Float32 kernels keep it exact with log(u) where word < 2^31 and log1p(-v)
+    elsewhere, v = 1 - u = ((~word >> 8) + 0.5) / 2^24.
     """
     index = torch.arange(-(-vocab // 4), device=seeds.device)
     low, high = positions[:, None] & WORD, positions[:, None] >> 32 & WORD
-    words = philox((index[None], torch.zeros_like(index)[None], low, high), (seeds[:, None] & WORD, seeds[:, None] >> 32 & WORD))
+    key = (seeds[:, None] & WORD, seeds[:, None] >> 32 & WORD)
+    words = philox((index[None], torch.zeros_like(index)[None], low, high), key)
     bits = torch.stack(words, -1).flatten(1)[:, :vocab] >> 8
     return -torch.log(-torch.log((bits.double() + 0.5) * 2.0**-24))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..registry import Case, op
+from rustinfer.registry import Case, op
+
 from .inputs import MAGNITUDES, Draw
 from .precision import wide
 
@@ -60,21 +62,21 @@ def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 @rope.mutant("rotates backwards")
-def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Tensor:
+def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Any:
     return rope(x, positions, cos=cos, sin=-sin)
 
 
 @rope.mutant("row number as position")
-def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Tensor:
+def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Any:
     return rope(x, torch.arange(len(positions), device=x.device), cos=cos, sin=sin)
 
 
 @rope.mutant("second half not rotated")
-def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Tensor:
+def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Any:
     half = x.shape[-1] // 2
     return torch.cat((rope(x, positions, cos=cos, sin=sin)[..., :half], x[..., half:]), -1)
 
 
 @rope.mutant("rotates in place")
-def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Tensor:
+def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Any:
     return x.copy_(rope(x, positions, cos=cos, sin=sin))

@@ -6,11 +6,14 @@ Tokens are compared exactly, so no case may hold a near tie: a test of the ops c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..registry import Case
+from rustinfer.registry import Case
+
 from .inputs import Draw
 from .mutants import wrong
 from .philox import gumbel
@@ -69,12 +72,19 @@ PLAIN: Row = (1.0, 0, 1.0, 0.0)
 ROWS: dict[str, tuple[Row, ...]] = {
     "greedy": ((0.0, 0, 1.0, 0.0), (0.0, 5, 0.5, 0.1)),
     "plain": (PLAIN,) * 8,
-    "temperatures": ((0.1, 0, 1.0, 0.0), (0.7, 0, 1.0, 0.0), (2.0, 0, 1.0, 0.0), (0.0, 0, 1.0, 0.0), (10.0, 0, 1.0, 0.0)),
+    "temperatures": tuple((t, 0, 1.0, 0.0) for t in (0.1, 0.7, 2.0, 0.0, 10.0)),
     "top-k": tuple((1.5, k, 1.0, 0.0) for k in (1, 2, 5, 20, 50, 10**6, 0)),
     "top-p": tuple((1.5, 0, p, 0.0) for p in (0.01, 0.1, 0.5, 0.9, 0.95, 0.99, 1.0)),
     "min-p": tuple((1.5, 0, 1.0, p) for p in (0.0, 0.01, 0.1, 0.5, 0.9, 1.0)),
-    "all together": tuple((t, k, p, m) for t in (0.7, 1.5, 3.0) for k in (3, 40) for p in (0.6, 0.95) for m in (0.0, 0.2)),
-    "mixed": ((0.0, 0, 1.0, 0.0), PLAIN, (0.8, 40, 1.0, 0.0), (2.0, 0, 0.8, 0.0), (1.2, 0, 1.0, 0.3), (5.0, 7, 0.9, 0.05)),
+    "all together": tuple(product((0.7, 1.5, 3.0), (3, 40), (0.6, 0.95), (0.0, 0.2))),
+    "mixed": (
+        (0.0, 0, 1.0, 0.0),
+        PLAIN,
+        (0.8, 40, 1.0, 0.0),
+        (2.0, 0, 0.8, 0.0),
+        (1.2, 0, 1.0, 0.3),
+        (5.0, 7, 0.9, 0.05),
+    ),
 }
 
 
@@ -127,17 +137,15 @@ def ties(device: torch.device) -> Case:
 
 
 def brink(device: torch.device) -> Case:
-    """Token 5 draws the largest word there is: rounded to float32 its u is 1 and its noise infinite.
+    """Token 5 draws a word of the largest 24 bits in the first row, and of the smallest in the second.
 
-    Its logit is low enough to lose with the true noise, about 17.3.
+    Rounded carelessly its u is 1 and its noise infinite: the first row's logit is low enough to lose with the true
+    noise (17.3), and the second row keeps token 5 alone, with the true noise (-2.9).
     """
-    logits = torch.zeros(1, 8, device=device)
-    logits[0, BRINK_TOKEN] = -30.0
-    return Case("largest word", (logits, *parameters((PLAIN,), device), *BRINK.to(device)))
-
-
-BRINK_TOKEN = 0
-BRINK = torch.zeros(2, 1, dtype=torch.int64)  # seed, position
+    logits = torch.zeros(2, 8, device=device)
+    logits[0, 5], logits[1, 5] = -30.0, 5.0
+    seeds, positions = torch.tensor([7, 7], device=device), torch.tensor([4817124, 4161654], device=device)
+    return Case("extreme words", (logits, *parameters((PLAIN, (1.0, 1, 1.0, 0.0)), device), seeds, positions))
 
 
 wrong(sample, "temperature ignored", lambda a: {"temperature": a["temperature"].where(a["temperature"] == 0, 1)})
@@ -150,3 +158,51 @@ wrong(sample, "seed cut to 32 bits", lambda a: {"seeds": a["seeds"] & 0xFFFFFFFF
 wrong(sample, "position cut to 32 bits", lambda a: {"positions": a["positions"] & 0xFFFFFFFF})
 wrong(sample, "one seed for all rows", lambda a: {"seeds": a["seeds"][:1].expand_as(a["seeds"])})
 wrong(sample, "seed per step, not per position", lambda a: {"positions": torch.zeros_like(a["positions"])})
+
+
+@sample.mutant("u rounded to float32")
+def _(
+    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
+) -> Tensor:
+    exact = gumbel(seeds, positions, logits.shape[1])
+    noise = -(-(-(-exact).exp()).exp().float().log()).log()
+    return drawn(logits, temperature, cutoff(tempered(logits, temperature), top_k, top_p, min_p), noise)
+
+
+@sample.mutant("ties cut at top-k tokens")
+def _(
+    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
+) -> Any:
+    rank = logits.sort(stable=True, dim=-1, descending=True).indices.argsort(-1)
+    logits = logits.masked_fill((rank >= top_k[:, None]) & (top_k[:, None] > 0), -torch.inf)
+    return sample(logits, temperature, top_k, top_p, min_p, seeds, positions)
+
+
+@sample.mutant("nucleus without the token that completes it")
+def _(
+    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
+) -> Tensor:
+    scaled = tempered(logits, temperature)
+    least = cutoff(scaled, top_k, top_p, min_p)
+    above = scaled.masked_fill(scaled <= least, torch.inf).amin(-1, keepdim=True)
+    short = (top_p[:, None] < 1) & above.isfinite()
+    return drawn(logits, temperature, above.where(short, least), gumbel(seeds, positions, logits.shape[1]))
+
+
+@sample.mutant("greedy rows drawn too")
+def _(
+    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
+) -> Any:
+    return sample(logits, temperature.clamp(min=0.5), top_k, top_p, min_p, seeds, positions)
+
+
+def tempered(logits: Tensor, temperature: Tensor) -> Tensor:
+    """Logits over temperature, where it is not 0."""
+    return logits / temperature.where(temperature > 0, 1)[:, None]
+
+
+def drawn(logits: Tensor, temperature: Tensor, least: Tensor, noise: Tensor) -> Tensor:
+    """The last step of sample: what noise picks among the scaled logits of at least `least`."""
+    scaled = tempered(logits, temperature)
+    kept = scaled.masked_fill(scaled < least, -torch.inf)
+    return (kept + noise).argmax(-1).where(temperature > 0, logits.argmax(-1))
