@@ -71,8 +71,7 @@ def _turn(who: Speaker, history: list[Message], text: str, *, tty: bool) -> list
 
 def _answer(who: Speaker, messages: list[Message]) -> str:
     parts: list[str] = []
-    pieces = who.chat(messages)
-    with closing(pieces):  # type: ignore[type-var]  # speakers are generators, which have close()
+    with closing(who.chat(messages)) as pieces:
         for piece in pieces:
             parts.append(piece)
             print(piece, end="", flush=True)

@@ -13,13 +13,13 @@ COMPLETION_TOKENS = 128
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments of the verb."""
+    parser.add_argument("model", nargs="?", metavar="MODEL", help="a model (default: smollm2, or the server's)")
     parser.add_argument("prompt", metavar="TEXT", help="the text to continue; - reads it from standard input")
-    parser.add_argument("--model", metavar="MODEL", help="a model (default: smollm2, or the server's)")
     parser.add_argument("--echo", action="store_true", help="print the text itself first")
     add_speaker_arguments(parser)
     parser.epilog = examples(
-        'rustinfer complete "Once upon a time" --max-tokens 64',
-        "rustinfer complete - --model smollm2 < start.txt",
+        'rustinfer complete smollm2 "Once upon a time" --max-tokens 64',
+        "rustinfer complete smollm2 - < start.txt",
         'rustinfer complete "Roses are red," --url http://127.0.0.1:8000',
     )
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Protocol
 
 from ..engine.options import Options, add_arguments
 from ..errors import UserError
 
 Message = dict[str, str]
+Pieces = Generator[str, None, None]
 DEFAULT_MODEL = "smollm2"
 CHAT_TOKENS = 1024  # the default length of an answer; a text to continue gets 128
 FLAGS = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens")
@@ -20,9 +21,9 @@ class Speaker(Protocol):
 
     name: str
 
-    def chat(self, messages: list[Message]) -> Iterator[str]: ...
+    def chat(self, messages: list[Message]) -> Pieces: ...
 
-    def complete(self, prompt: str) -> Iterator[str]: ...
+    def complete(self, prompt: str) -> Pieces: ...
 
 
 def add_speaker_arguments(parser: ArgumentParser) -> None:
@@ -60,14 +61,14 @@ class Remote:
     def __init__(self, client: Any, name: str, sampling: dict[str, Any]) -> None:
         self.client, self.name, self.sampling = client, name, sampling
 
-    def chat(self, messages: list[Message]) -> Iterator[str]:
+    def chat(self, messages: list[Message]) -> Pieces:
         """The answer to a conversation."""
         body = {"model": self.name, "messages": messages, **self.sampling}
         for event in self.client.stream("/v1/chat/completions", body):
             for choice in event["choices"]:
                 yield choice["delta"].get("content") or ""
 
-    def complete(self, prompt: str) -> Iterator[str]:
+    def complete(self, prompt: str) -> Pieces:
         """How the text goes on."""
         body = {"model": self.name, "prompt": prompt, **self.sampling}
         for event in self.client.stream("/v1/completions", body):

@@ -1,0 +1,36 @@
+"""A model in this process, for the verbs that do not need a server."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict
+from typing import Any
+
+from .. import LLM, SamplingParams
+from ..engine.options import Options
+from .speaker import Message, Pieces
+
+
+def open_llm(model: str, options: Options) -> LLM:
+    """The LLM that the flags ask for. Flags that mean something to a server only are left out."""
+    takes = inspect.signature(LLM).parameters
+    return LLM(model, **{name: value for name, value in asdict(options).items() if name in takes})
+
+
+class Local:
+    """A speaker over an LLM; the model is loaded when it is made."""
+
+    def __init__(self, model: str, options: Options, sampling: dict[str, Any]) -> None:
+        self.name = model
+        self.params = SamplingParams(**sampling)  # before the model is loaded: a wrong value is told at once
+        self.llm = open_llm(model, options)
+
+    def chat(self, messages: list[Message]) -> Pieces:
+        """The answer to a conversation."""
+        for delta in self.llm.stream(messages, self.params):
+            yield delta.text
+
+    def complete(self, prompt: str) -> Pieces:
+        """How the text goes on."""
+        for delta in self.llm.stream(prompt, self.params):
+            yield delta.text

@@ -1,0 +1,54 @@
+"""`rustinfer ops`: what there is, which kernel runs where and why, and whether a back end is right."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from ..engine.options import add_arguments
+from .parser import examples
+
+
+def configure(parser: ArgumentParser) -> None:
+    """Add the three subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="list|why|check", required=True)
+    listing = actions.add_parser("list", help="every op, its signature, and the back ends that have a kernel for it")
+    listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    _configure_why(actions.add_parser("why", aliases=["explain"], help="which kernel runs at each site of a model"))
+    check = actions.add_parser("check", help="run the conformance suite on a back end")
+    check.add_argument("backend", metavar="BACKEND", help="the name of a back end")
+    check.add_argument("--op", action="append", default=[], metavar="NAME", help="check this op only (may be repeated)")
+    check.epilog = examples("rustinfer ops check cpu", "rustinfer ops check acme --op rms_norm")
+    parser.epilog = examples(
+        "rustinfer ops list",
+        "rustinfer ops why smollm2 --op attention",
+        "rustinfer ops why smollm2 --pin rms_norm=reference",
+        "rustinfer ops check cpu",
+    )
+
+
+def _configure_why(parser: ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help="a model, loaded and bound as the engine would")
+    parser.add_argument("--op", metavar="NAME", help="show the bindings of this op only")
+    parser.add_argument("--site", metavar="TEXT", help="show the sites whose name has this text in it")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    parser.epilog = examples(
+        "rustinfer ops why smollm2 --op linear",
+        "rustinfer ops why smollm2 --site layers.0.",
+        "rustinfer ops why llama-3.2-1b --load-format dummy --prefer acme",
+    )
+    add_arguments(parser)
+
+
+def run(args: Namespace) -> int:
+    """Run one of the subcommands."""
+    if args.action == "list":
+        from .ops_list import show
+
+        return show(as_json=args.json)
+    if args.action == "check":
+        from .ops_check import check
+
+        return check(args.backend, args.op)
+    from .ops_why import why
+
+    return why(args)

@@ -1,0 +1,26 @@
+"""`rustinfer ops check`: the conformance suite on one back end."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+from ..errors import Refused
+from ..registry import UnknownBackendError, UnknownOpError, load_plugins
+
+
+def check(backend: str, ops: Sequence[str]) -> int:
+    """Run `pytest --pyargs rustinfer.testing.suite --backend BACKEND`. Returns pytest's verdict: 0, or 1 for failures."""
+    registry = load_plugins().registry
+    if backend not in registry.backends:
+        raise UnknownBackendError(f"no back end named {backend}; installed: {', '.join(sorted(registry.backends))}")
+    kernels = registry.backends[backend].kernels
+    for op in ops:
+        if op not in kernels:
+            raise UnknownOpError(f"{backend} has no kernel for {op}; it has {', '.join(sorted(kernels))}")
+    if importlib.util.find_spec("pytest") is None:
+        raise Refused("the conformance suite runs in pytest, which is not installed: pip install pytest")
+    import pytest
+
+    arguments = ["--pyargs", "rustinfer.testing.suite", "--backend", backend, "-q", "--rootdir", "."]
+    return int(pytest.main([*arguments, *(["-k", " or ".join(ops)] if ops else [])]))
