@@ -32,7 +32,8 @@ class OpRow:
 class ModelCard:
     """What a server must know of the model to speak for it. `created` is in Unix seconds; `context` in tokens.
 
-    `special_tokens` maps names such as bos_token to their text; `defaults` are the checkpoint's sampling defaults.
+    `special_tokens` maps names such as bos_token to their text; `defaults` are the checkpoint's sampling defaults. The
+    chat template may be several, by name.
     """
 
     id: str
@@ -40,7 +41,7 @@ class ModelCard:
     vocab_size: int
     eos_ids: list[int]
     tokenizer_json: str
-    chat_template: str | None
+    chat_template: str | dict[str, str] | None
     special_tokens: dict[str, str]
     dtype: str
     page_size: int
@@ -82,9 +83,13 @@ class Generate:
 
 @dataclass(frozen=True)
 class Abort:
-    """Stop these requests and free what they hold. Unknown and finished ids are fine; the answer is `Aborted`."""
+    """Stop these requests and free what they hold; where `index` is set, only that one sequence of each.
+
+    Unknown and finished ids are fine; the answer is `Aborted` with the same ids.
+    """
 
     ids: list[str]
+    index: int | None = None
 
 
 @dataclass(frozen=True)

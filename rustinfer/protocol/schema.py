@@ -80,24 +80,22 @@ def _literal(allowed: frozenset[object]) -> Callable[[Any], Any]:
 
 
 def _union(args: tuple[Any, ...]) -> Coder:
-    """Either None or one other type, or several scalars told apart by their Python type."""
-    others = [a for a in args if a is not NoneType]
-    if len(others) > 1:
-        return Coder(_same, _one_of(frozenset(args)))
-    inner = coder(others[0])
+    """Members told apart by the Python type of their wire form, so each must have another."""
+    coders = {get_origin(a) or a: coder(a) for a in args}
+
+    def find(value: Any) -> Coder:
+        found = coders.get(type(value))
+        if found is None:
+            raise ProtocolError(f"unexpected {type(value).__name__}")
+        return found
+
+    if len(others := [c for k, c in coders.items() if k is not NoneType]) > 1:
+        return Coder(lambda value: find(value).encode(value), lambda value: find(value).decode(value))
+    inner = others[0]
     return Coder(
         lambda value: None if value is None else inner.encode(value),
         lambda value: None if value is None else inner.decode(value),
     )
-
-
-def _one_of(kinds: frozenset[Any]) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        if type(value) in kinds:
-            return value
-        raise ProtocolError(f"unexpected {type(value).__name__}")
-
-    return read
 
 
 def _ints(made: Callable[[Any], Any]) -> Coder:
