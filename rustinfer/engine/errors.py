@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ..errors import UserError
 
 
@@ -15,3 +17,13 @@ class RequestRefused(UserError):
 
 class EngineDead(Exception):
     """The device or the process is beyond recovery: every further step would fail."""
+
+
+class UnknownArchitecture(UserError):
+    """No plugin knows the checkpoint's architecture."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        super().__init__(
+            f"no installed plugin knows the architecture {name}; known: {', '.join(sorted(known))} "
+            "(`rustinfer plugins` lists what is installed)"
+        )

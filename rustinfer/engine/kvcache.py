@@ -41,7 +41,7 @@ class KVCache:
             sequence.cached = sequence.computed
 
     def grow(self, sequence: Sequence, tokens: int) -> bool:
-        """Give the sequence pages enough for `tokens`, evicting where needed; False, and nothing changed, if too few."""
+        """Give the sequence pages enough for `tokens`, evicting where needed; False, and nothing done, if too few."""
         missing = self.pages_for(tokens) - len(sequence.pages)
         if missing <= 0:
             return True
@@ -68,7 +68,7 @@ class KVCache:
         sequence.node, sequence.shared = node, full
 
     def release(self, sequence: Sequence, keep: bool = True) -> list[int]:
-        """Take everything back; `keep` leaves the computed prefix in the tree. Returns the pages it owned and now lost."""
+        """Take everything back; `keep` leaves the computed prefix in the tree. Returns the pages it owned."""
         if keep and self.sharing:
             self.publish(sequence)
         own = sequence.pages[sequence.shared :]

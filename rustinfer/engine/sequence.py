@@ -18,7 +18,7 @@ TOKEN = array("q").itemsize
 
 @dataclass(frozen=True)
 class Request:
-    """What to continue and how. `id` is unique among its `owner`'s; requests share prefixes only where `salt` agrees."""
+    """What to continue and how. `id` is unique among its owner's; only requests of the same `salt` share prefixes."""
 
     id: str
     prompt: Items[int]
@@ -34,7 +34,7 @@ class Request:
 
 
 class State(Enum):
-    """Where a sequence is: HELD until its first sibling has computed the prompt, then WAITING for pages, RUNNING, DONE."""
+    """HELD until its first sibling has computed the prompt, then WAITING for pages, RUNNING, DONE."""
 
     HELD = "held"
     WAITING = "waiting"

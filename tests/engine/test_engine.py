@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
-from .fakes import EOS, VOCAB, Log, alone, engine, request
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rustinfer.engine.errors import EngineDead, RequestRefused
+
+from .fakes import EOS, VOCAB, Log, alone, engine, request
 
 
 def test_one_request_says_what_the_model_says() -> None:

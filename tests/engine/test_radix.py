@@ -58,7 +58,8 @@ def test_eviction_frees_every_page_that_no_lock_protects_and_no_other(keys: list
     for node in locked:
         tree.unlock(node)
     assert sorted(tree.evict(10**6)) == sorted(protected)
-    assert tree.evictable == 0 and not list(tree.nodes())
+    assert tree.evictable == 0
+    assert not list(tree.nodes())
 
 
 def test_the_least_recently_matched_end_goes_first() -> None:

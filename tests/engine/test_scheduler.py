@@ -77,7 +77,9 @@ def test_the_youngest_is_preempted_and_starts_again_from_what_it_has() -> None:
         s.cache.check(list(s.sequences()))
         seen += brief(chunks)
         run(s, chunks)
-    assert s.preemptions >= 1 and len(s) == 0 and s.cache.available == 6
+    assert s.preemptions >= 1
+    assert len(s) == 0
+    assert s.cache.available == 6
     b = [c for c in seen if c[0] == "b"]
     assert any(count > 1 for _, _, count, _ in b[1:]) or any(b[i][1] <= b[i - 1][1] for i in range(1, len(b)))
 
@@ -91,7 +93,8 @@ def test_siblings_share_the_full_pages_of_the_prompt() -> None:
         run(s, [Chunk(group[0], 0, 9, True)])
         chunks = s.plan()
         assert [(c.sequence.index, c.start, c.count) for c in chunks] == [(0, 9, 1), (1, 8, 1), (2, 8, 1)]
-        assert group[1].pages[:2] == group[0].pages[:2] and len({g.pages[2] for g in group}) == 3
+        assert group[1].pages[:2] == group[0].pages[:2]
+        assert len({g.pages[2] for g in group}) == 3
         for g in group:
             s.finish(g)
         s.cache.check([])
@@ -114,7 +117,9 @@ def test_finishing_twice_does_nothing_and_unsound_pages_are_not_shared() -> None
     for chunk in s.plan():
         s.computed(chunk)
     assert len(s.finish(a, keep=False)) == 3
-    assert s.finish(a) == [] and len(s.cache.pool) == 64 and not s.cache.tree.pages()
+    assert s.finish(a) == []
+    assert len(s.cache.pool) == 64
+    assert not s.cache.tree.pages()
 
 
 class Machine(RuleBasedStateMachine):
@@ -152,7 +157,9 @@ class Machine(RuleBasedStateMachine):
         assert len({id(c.sequence) for c in chunks}) == len(chunks) <= self.s.limits.sequences
         for chunk in chunks:
             q = chunk.sequence
-            assert q.state is State.RUNNING and chunk.start == q.computed and chunk.count >= 1
+            assert q.state is State.RUNNING
+            assert chunk.start == q.computed
+            assert chunk.count >= 1
             assert len(q.pages) * PAGE >= chunk.start + chunk.count
         rows = [q.row for q in self.s.running]
         assert len(set(rows)) == len(rows)
@@ -174,7 +181,8 @@ class Machine(RuleBasedStateMachine):
             if not len(self.s):
                 break
             self.step(fail=1, token=1)
-        assert not len(self.s) and self.s.cache.available == self.pages
+        assert not len(self.s)
+        assert self.s.cache.available == self.pages
 
     @invariant()
     def conservation(self) -> None:

@@ -1,0 +1,77 @@
+"""Puts a request's outputs together: tokens to text, stop strings, log-probabilities, and who is done."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from .outputs import CompletionDelta, CompletionOutput, Logprob, RequestOutput
+from .protocol.messages import Failed, Output, TokenLogprob
+from .protocol.sampling import SamplingParams
+from .text import TextStream, Tokenizer
+
+
+class Collector:
+    """One request's results so far. `deltas` holds what was added since they were last taken."""
+
+    def __init__(
+        self, id: str, prompt: str | None, tokens: list[int], params: SamplingParams, tokenizer: Tokenizer
+    ) -> None:
+        self.params, self.tokenizer = params, tokenizer
+        kept = None if params.logprobs is None else 0.0
+        outputs = [
+            CompletionOutput(i, cumulative_logprob=kept, logprobs=None if kept is None else []) for i in range(params.n)
+        ]
+        self.result = RequestOutput(id, prompt, tokens, outputs)
+        self.deltas: deque[CompletionDelta] = deque()
+        self._streams = [
+            TextStream(tokenizer, params.stop, params.skip_special_tokens, params.include_stop_str_in_output)
+            for _ in outputs
+        ]
+
+    def take(self, news: Output | Failed) -> int | None:
+        """Add the engine's news. Returns the index of a sequence that met a stop string: the engine is to abort it."""
+        if isinstance(news, Failed):
+            for output in self.result.outputs:
+                if output.finish_reason is None:
+                    self._end(output, CompletionDelta(output.index, "", [], "error", news.message))
+            return None
+        output, stream = self.result.outputs[news.index], self._streams[news.index]
+        self.result.num_cached_tokens = news.cached_tokens
+        # The token that ended it belongs to the tokens, not to the text.
+        ended = news.finish_reason == "stop" and not self.params.include_stop_str_in_output
+        delta = stream.push(news.token_ids[:-1] if ended else news.token_ids)
+        used = news.token_ids[: delta.tokens] if delta.stopped is not None else news.token_ids
+        output.token_ids += used
+        self._score(output, used, news.logprobs)
+        if delta.stopped is not None:
+            self._end(output, CompletionDelta(news.index, delta.text, used, "stop", delta.stopped))
+            return None if news.finish_reason else news.index
+        if news.finish_reason is None:
+            self._add(output, CompletionDelta(news.index, delta.text, used))
+        else:
+            text = delta.text + stream.finish()
+            self._end(output, CompletionDelta(news.index, text, used, news.finish_reason, news.stop_reason))
+        return None
+
+    def _add(self, output: CompletionOutput, delta: CompletionDelta) -> None:
+        output.text += delta.text
+        self.deltas.append(delta)
+
+    def _end(self, output: CompletionOutput, delta: CompletionDelta) -> None:
+        self._add(output, delta)
+        output.finish_reason, output.stop_reason = delta.finish_reason, delta.stop_reason
+        self.result.finished = all(o.finish_reason for o in self.result.outputs)
+
+    def _score(self, output: CompletionOutput, tokens: list[int], logprobs: list[TokenLogprob] | None) -> None:
+        if logprobs is None or output.logprobs is None or output.cumulative_logprob is None:
+            return
+        for token, (score, best) in zip(tokens, logprobs, strict=False):
+            ranks = {other: rank for rank, (other, _) in enumerate(best, 1)}
+            row = {token: Logprob(score, ranks.get(token), self._word(token))}
+            for other, value in best:
+                row.setdefault(other, Logprob(value, ranks[other], self._word(other)))
+            output.logprobs.append(row)
+            output.cumulative_logprob += score
+
+    def _word(self, token: int) -> str:
+        return self.tokenizer.token_bytes(token).decode("utf-8", "replace")

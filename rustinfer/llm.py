@@ -1,0 +1,250 @@
+"""`LLM`: a model and its engine in this process, without sockets."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from itertools import count
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .collector import Collector
+from .engine.build import Loaded, load
+from .engine.options import Options
+from .engine.sequence import Request
+from .errors import UserError
+from .outputs import CompletionDelta, RequestOutput
+from .protocol.sampling import SamplingParams
+from .text import ChatTemplate, Tokenizer
+
+if TYPE_CHECKING:
+    from .registry import Binding
+
+Prompt = str | Mapping[str, Any]
+"""A text, {"prompt": text} or {"prompt_token_ids": ids}."""
+Message = Mapping[str, Any]
+Params = SamplingParams | Sequence[SamplingParams] | None
+
+
+class LLM:
+    """Runs a model: a directory, a .gguf file, a hub id or an alias. Names and defaults are those that vLLM's users know.
+
+    Prompts of one call run together. Safe to use from several threads, which then share the steps. Mistakes in an
+    argument raise UserError before anything runs; a request that goes wrong while running ends with `finish_reason`
+    "error" and leaves the others alone.
+    """
+
+    def __init__(
+        self,
+        model: str = "smollm2",
+        *,
+        dtype: str = "auto",
+        max_model_len: int | None = None,
+        max_num_seqs: int = 64,
+        max_num_batched_tokens: int = 512,
+        kv_cache_tokens: int | None = None,
+        enable_prefix_caching: bool = True,
+        prefer: Sequence[str] = (),
+        pins: Mapping[str, str] | None = None,
+        strict: bool = False,
+        load_format: str = "auto",
+        seed: int = 0,
+        threads: int | None = None,
+        block_size: int = 16,
+    ) -> None:
+        options = Options(
+            dtype=dtype,
+            max_model_len=max_model_len,
+            max_num_seqs=max_num_seqs,
+            max_num_batched_tokens=max_num_batched_tokens,
+            kv_cache_tokens=kv_cache_tokens,
+            enable_prefix_caching=enable_prefix_caching,
+            prefer=(prefer,) if isinstance(prefer, str) else tuple(prefer),
+            pins=dict(pins or {}),
+            strict=strict,
+            load_format=load_format,
+            seed=seed,
+            threads=threads,
+            block_size=block_size,
+        )
+        self._use(load(model, options))
+
+    def _use(self, loaded: Loaded) -> None:
+        self._loaded: Loaded | None = loaded
+        self._collectors: dict[str, Collector] = {}
+        self._lock = threading.RLock()
+        self._ids = count()
+
+    def generate(
+        self, prompts: Prompt | Sequence[Prompt], sampling_params: Params = None, use_tqdm: bool = True
+    ) -> list[RequestOutput]:
+        """Continue the prompts; results are in the order of the prompts. One set of parameters, or one per prompt."""
+        many = [prompts] if isinstance(prompts, (str, Mapping)) else list(prompts)
+        return self._run([self._encode(prompt) for prompt in many], sampling_params, use_tqdm)
+
+    def chat(
+        self,
+        messages: Sequence[Message] | Sequence[Sequence[Message]],
+        sampling_params: Params = None,
+        use_tqdm: bool = True,
+        **template: Any,
+    ) -> list[RequestOutput]:
+        """Answer a conversation, or several. Further keyword arguments go to the chat template."""
+        one = not messages or isinstance(messages[0], Mapping)
+        conversations: Sequence[Any] = [messages] if one else messages
+        return self._run([self._render(c, template) for c in conversations], sampling_params, use_tqdm)
+
+    def stream(
+        self, prompt: Prompt | Sequence[Message], sampling_params: SamplingParams | None = None, **template: Any
+    ) -> Iterator[CompletionDelta]:
+        """Continue one prompt, or answer one conversation, piece by piece. Closing the iterator aborts the request."""
+        is_prompt = isinstance(prompt, (str, Mapping))
+        pair = self._encode(prompt) if is_prompt else self._render(prompt, template)  # type: ignore[arg-type]
+        return self._follow(pair, sampling_params or self.default_sampling_params)
+
+    @property
+    def default_sampling_params(self) -> SamplingParams:
+        """What `None` stands for: vLLM's defaults."""
+        return SamplingParams()
+
+    def get_tokenizer(self) -> Tokenizer:
+        """The model's tokenizer."""
+        return self._parts.tokenizer
+
+    @property
+    def chat_template(self) -> ChatTemplate:
+        """The model's chat template."""
+        return self._parts.template
+
+    @property
+    def bindings(self) -> tuple[Binding, ...]:
+        """Every binding of the running model: site, op, kernel, and each refusal."""
+        return self._parts.bindings
+
+    @property
+    def max_model_len(self) -> int:
+        """The most tokens of a prompt and its answer together."""
+        return self._parts.card.context
+
+    def close(self) -> None:
+        """Free the model. Closing twice is fine."""
+        self._loaded = None
+
+    def __enter__(self) -> LLM:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def _parts(self) -> Loaded:
+        if self._loaded is None:
+            raise UserError("this LLM is closed: make a new one")
+        return self._loaded
+
+    def _encode(self, prompt: Prompt) -> tuple[str | None, list[int]]:
+        if isinstance(prompt, str):
+            return prompt, self.get_tokenizer().encode(prompt)
+        if not isinstance(prompt, Mapping) or not {"prompt", "prompt_token_ids"} & prompt.keys():
+            raise UserError('a prompt must be a string, {"prompt": text} or {"prompt_token_ids": ids}')
+        text = prompt.get("prompt")
+        if "prompt_token_ids" not in prompt:
+            return text, self.get_tokenizer().encode(text)  # type: ignore[arg-type]
+        ids = list(prompt["prompt_token_ids"])
+        if not all(type(token) is int for token in ids):
+            raise UserError("prompt_token_ids must be a list of integers")
+        return text, ids
+
+    def _render(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> tuple[str, list[int]]:
+        text = self._parts.template.render(messages, **variables)
+        return text, self.get_tokenizer().encode(text, add_special_tokens=False)
+
+    def _add(self, prompt: tuple[str | None, list[int]], params: SamplingParams) -> Collector:
+        text, ids = prompt
+        name = str(next(self._ids))
+        collector = Collector(name, text, ids, params, self.get_tokenizer())
+        with self._lock:
+            self._parts.engine.add(Request(name, ids, params))
+            self._collectors[name] = collector
+        return collector
+
+    def _run(
+        self, prompts: list[tuple[str | None, list[int]]], sampling_params: Params, show: bool
+    ) -> list[RequestOutput]:
+        params = self._spread(sampling_params, len(prompts))
+        collectors: list[Collector] = []
+        with ExitStack() as stack:
+            for pair in zip(prompts, params, strict=True):
+                collectors.append(self._add(*pair))
+                stack.callback(self._drop, collectors[-1])
+            advance = stack.enter_context(progress(len(prompts), show))
+            done = 0
+            while done < len(collectors):
+                self._pump()
+                finished = sum(c.result.finished for c in collectors)
+                advance(finished - done)
+                done = finished
+        return [collector.result for collector in collectors]
+
+    def _spread(self, params: Params, number: int) -> list[SamplingParams]:
+        if params is None or isinstance(params, SamplingParams):
+            return [params or self.default_sampling_params] * number
+        if len(params) != number:
+            raise UserError(f"{number} prompts and {len(params)} sampling parameters: give one set, or one per prompt")
+        return list(params)
+
+    def _follow(self, prompt: tuple[str | None, list[int]], params: SamplingParams) -> Iterator[CompletionDelta]:
+        # Added here, not before: an iterator that nobody starts then leaves nothing behind.
+        collector = self._add(prompt, params)
+        try:
+            while collector.deltas or not collector.result.finished:
+                while not collector.deltas:
+                    self._pump()
+                yield collector.deltas.popleft()
+        finally:
+            self._drop(collector)
+
+    def _pump(self) -> None:
+        """Run one step and hand out what it brought, to whichever call is waiting for it."""
+        with self._lock:
+            engine = self._parts.engine
+            for _, news in engine.step():
+                collector = self._collectors.get(news.id)
+                stopped = collector.take(news) if collector else None
+                if stopped is not None:
+                    engine.abort((b"", news.id), stopped)
+
+    def _drop(self, collector: Collector) -> None:
+        name = collector.result.request_id
+        with self._lock:
+            self._collectors.pop(name, None)
+            if not collector.result.finished and self._loaded is not None:
+                self._loaded.engine.abort((b"", name))
+
+
+class progress:  # noqa: N801 - used like a function
+    """A progress bar on a terminal, nothing elsewhere: `with progress(10, True) as advance: advance(3)`."""
+
+    def __init__(self, total: int, show: bool) -> None:
+        self._bar: Any = None
+        self._total, self._show = total, show and sys.stderr.isatty()
+
+    def __enter__(self) -> Any:
+        if not self._show:
+            return lambda number: None
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        self._bar = Progress(*columns, console=Console(stderr=True))
+        self._bar.start()
+        task = self._bar.add_task("Processed prompts", total=self._total)
+        return lambda number: self._bar.advance(task, number)
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

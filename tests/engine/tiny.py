@@ -1,0 +1,80 @@
+"""A random two-layer Llama, built in memory, and an engine over it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rustinfer.engine.build import Loaded, build
+from rustinfer.engine.options import Options
+from rustinfer.models.config import ModelConfig
+from rustinfer.registry import Plugins, load_plugins
+
+VOCAB = 128
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "vocab_size": VOCAB,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 256,
+    "tie_word_embeddings": True,
+}
+
+
+@dataclass
+class Template:
+    source: str | None = None
+    special_tokens: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class TinyCheckpoint:
+    """What the engine reads of a checkpoint."""
+
+    config: ModelConfig
+    weights: dict[str, Tensor]
+    dtype: torch.dtype = torch.float32
+    name: str = "tiny"
+    root: str = "memory"
+    tokenizer_json: str | None = None
+    template: Template = field(default_factory=Template)
+    eos_ids: tuple[int, ...] = (0,)
+    defaults: dict[str, Any] = field(default_factory=dict)
+
+
+def checkpoint(**config: Any) -> TinyCheckpoint:
+    made = ModelConfig.from_dict({**CONFIG, **config})
+    generator = torch.Generator().manual_seed(3)
+
+    def matrix(*shape: int, scale: float = 0.3) -> Tensor:
+        return torch.randn(*shape, generator=generator) * scale
+
+    weights = {"model.embed_tokens.weight": matrix(VOCAB, 64, scale=1.0), "model.norm.weight": torch.ones(64)}
+    for i in range(2):
+        at = f"model.layers.{i}"
+        shapes = {"q": (64, 64), "k": (32, 64), "v": (32, 64), "o": (64, 64)}
+        weights |= {f"{at}.self_attn.{n}_proj.weight": matrix(*s) for n, s in shapes.items()}
+        shapes = {"gate": (96, 64), "up": (96, 64), "down": (64, 96)}
+        weights |= {f"{at}.mlp.{n}_proj.weight": matrix(*s) for n, s in shapes.items()}
+        weights |= {f"{at}.{n}_layernorm.weight": torch.ones(64) for n in ("input", "post_attention")}
+    return TinyCheckpoint(made, weights)
+
+
+_plugins: list[Plugins] = []
+
+
+def plugins() -> Plugins:
+    if not _plugins:
+        _plugins.append(load_plugins())
+    return _plugins[0]
+
+
+def load(options: Options | None = None, made: TinyCheckpoint | None = None, **changes: Any) -> Loaded:
+    base = options or Options(max_num_seqs=8, max_num_batched_tokens=64, kv_cache_tokens=1024, threads=1)
+    return build(made or checkpoint(), replace(base, **changes), plugins())  # type: ignore[arg-type]
