@@ -1,0 +1,61 @@
+"""Host cost of a bound call over a bare call, in nanoseconds: `python benchmarks/host_cost.py`."""
+
+from __future__ import annotations
+
+import json
+import timeit
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rustinfer.registry import Backend, Binder, Policy, Registry, Requires, Target, op
+
+CALLS, REPEATS = 200_000, 15
+
+
+@op()
+def touch(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
+    """Do as little as an op can."""
+    return x
+
+
+def _bare(x: Tensor) -> Tensor:
+    return x
+
+
+def _backend() -> Backend:
+    made = Backend("built", requires=Requires("cpu"))
+
+    @made.kernel(touch, build=True)
+    def build(target: Target, *, weight: Tensor, eps: float) -> Callable[[Tensor], Tensor]:
+        def call(x: Tensor) -> Tensor:
+            return x
+
+        return call
+
+    return made
+
+
+def _nanoseconds(call: Callable[[Tensor], Tensor]) -> float:
+    x = torch.ones(1)
+    return min(timeit.repeat(lambda: call(x), number=CALLS, repeat=REPEATS)) / CALLS * 1e9
+
+
+def main() -> None:
+    """Print one JSON object: the bare call, and what each kernel form adds to it."""
+    registry = Registry()
+    registry.add([touch], [_backend()], {}, "benchmark")
+    target = Target(torch.device("cpu"), torch.float32)
+    bound = {"weight": torch.ones(1), "eps": 1e-5}
+    bare = _nanoseconds(_bare)
+    forms = {"frozen arguments": "reference", "built closure": "built"}
+    added = {
+        form: round(_nanoseconds(Binder(registry, target, Policy(pins={"touch": name})).touch(**bound)) - bare, 1)
+        for form, name in forms.items()
+    }
+    print(json.dumps({"bare call, ns": round(bare, 1), "added by binding, ns": added}))
+
+
+if __name__ == "__main__":
+    main()
