@@ -1,0 +1,35 @@
+"""Running a kernel inside a CUDA graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from rustinfer.registry.op import Function
+
+from .values import copied, tensors
+
+
+def replayed(call: Function, flow: tuple[Any, ...]) -> Any:
+    """The result of a replay whose floating inputs were zero when the graph was captured, and written to `flow` after.
+
+    So a kernel that reads its inputs on the host, or keeps what it saw, gives a wrong answer or fails to be captured.
+    """
+    wanted = copied(flow)
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        call(*flow)
+    torch.cuda.current_stream().wait_stream(stream)
+    for _, tensor in tensors(flow, ""):
+        if tensor.is_floating_point():
+            tensor.zero_()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        result = call(*flow)
+    for (_, tensor), (_, value) in zip(tensors(flow, ""), tensors(wanted, ""), strict=True):
+        tensor.copy_(value)
+    graph.replay()
+    torch.cuda.synchronize()
+    return result
