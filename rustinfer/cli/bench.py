@@ -42,7 +42,9 @@ def positive(text: str) -> int:
 
 
 def _lengths(parser: ArgumentParser, *, inputs: int, outputs: int) -> None:
-    parser.add_argument("--input-len", type=positive, default=inputs, metavar="N", help=f"tokens of a prompt ({inputs})")
+    parser.add_argument(
+        "--input-len", type=positive, default=inputs, metavar="N", help=f"tokens of a prompt ({inputs})"
+    )
     parser.add_argument("--output-len", type=positive, default=outputs, metavar="N", help=f"tokens to make ({outputs})")
 
 

@@ -80,7 +80,9 @@ def compiler() -> Finding:
     for name in filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")):
         if path := shutil.which(name):
             return Finding("ok", "compiler", path)
-    return Finding("warn", "compiler", "none", "install g++ or clang++: without it the CPU back end runs slower kernels")
+    return Finding(
+        "warn", "compiler", "none", "install g++ or clang++: without it the CPU back end runs slower kernels"
+    )
 
 
 def gpu() -> Finding:
@@ -94,7 +96,9 @@ def gpu() -> Finding:
         return Finding("ok", "gpu", ", ".join(names))
     if shutil.which("nvidia-smi"):
         built = torch.version.cuda or "the CPU only"
-        return Finding("warn", "gpu", f"a driver is here, but torch is built for {built}", "install a CUDA build of torch")
+        return Finding(
+            "warn", "gpu", f"a driver is here, but torch is built for {built}", "install a CUDA build of torch"
+        )
     return Finding("ok", "gpu", "none: models run on the CPU")
 
 

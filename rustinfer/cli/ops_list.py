@@ -20,7 +20,9 @@ def show(*, as_json: bool) -> int:
         output.as_json(rows)
     else:
         columns = ("op", "flows", "frozen at bind", "kernels", "from")
-        output.table(columns, ([row[c] if isinstance(row[c], str) else ", ".join(row[c]) for c in columns] for row in rows))
+        output.table(
+            columns, ([row[c] if isinstance(row[c], str) else ", ".join(row[c]) for c in columns] for row in rows)
+        )
     return 0
 
 

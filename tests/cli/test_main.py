@@ -134,7 +134,9 @@ def test_underscores_in_flags_are_dashes(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_reader_that_goes_away_is_no_traceback() -> None:
     read, write = os.pipe()
     os.close(read)
-    done = subprocess.run([*COMMAND, "--help"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        [*COMMAND, "--help"], stdout=write, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+    )
     os.close(write)
     assert done.stderr == ""
 
