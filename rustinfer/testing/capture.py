@@ -17,7 +17,7 @@ def replayed(call: Function, flow: tuple[Any, ...]) -> Any:
     So a kernel that reads its inputs on the host, or keeps what it saw, gives a wrong answer or fails to be captured.
     """
     wanted = copied(flow)
-    stream = torch.cuda.Stream()
+    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         call(*flow)

@@ -17,16 +17,15 @@ from .values import bits, copied, doubled, same_bytes, tensors
 def check(kernel: Kernel, case: Case, target: Target) -> None:
     """Raise NonconformingError unless the kernel, built for the target, does on this case what its op says.
 
-    It runs twice, on copies of the inputs: both runs are judged against the reference, must leave alone what the op does
-    not write to, and must agree to the bit if the kernel claims to be deterministic. On a GPU a capturable kernel is
+    It runs twice, on copies of the inputs: both runs are judged against the reference, must leave alone what the op
+    does not write to, and must agree to the bit if the kernel claims to be deterministic. On a GPU a capturable kernel is
     captured in a CUDA graph and its replay is judged too. Whatever the kernel raises passes through.
     """
     try:
         examine(kernel, case, target)
     except NonconformingError as error:
-        raise NonconformingError(
-            f"{kernel.backend}'s {kernel.op.name} on {case.name!r} for {target}: {error}"
-        ) from None
+        where = f"{kernel.backend}'s {kernel.op.name} on {case.name!r} for {target}"
+        raise NonconformingError(f"{where}: {error}") from None
 
 
 def examine(kernel: Kernel, case: Case, target: Target) -> None:

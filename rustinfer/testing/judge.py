@@ -55,10 +55,9 @@ class Judge:
             if value.is_floating_point():
                 self._require_close(name, value)
             elif not torch.equal(value, self.plain[name]):
-                wrong = (value != self.plain[name]).flatten().nonzero()[0].item()
-                raise NonconformingError(
-                    f"{name} differs: element {wrong} is {value.flatten()[wrong]}, not {self.plain[name].flatten()[wrong]}"
-                )
+                at = int((value != self.plain[name]).flatten().nonzero()[0])
+                mine, theirs = value.flatten()[at].item(), self.plain[name].flatten()[at].item()
+                raise NonconformingError(f"{name} differs: element {at} is {mine}, not {theirs}")
 
     def _require_close(self, name: str, got: Tensor) -> None:
         plain, gold = self.plain[name], self.gold[name]
