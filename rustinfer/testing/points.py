@@ -58,8 +58,10 @@ def points(backend: Backend) -> Iterator[Point]:
 
 
 def select(registry: Registry, names: Iterable[str]) -> list[Backend]:
-    """The back ends that were asked for, or all of them. Raises LookupError for one that is not installed."""
+    """The back ends that were asked for, or all of them. Raises LookupError where one is not installed."""
     wanted = list(dict.fromkeys(names)) or list(registry.backends)
+    if not wanted:
+        raise LookupError("no back end is installed")
     if unknown := [name for name in wanted if name not in registry.backends]:
         installed = ", ".join(sorted(registry.backends)) or "none"
         raise LookupError(f"--backend {unknown[0]}: no such back end; installed: {installed}")
