@@ -10,7 +10,7 @@ from ..registry import UnknownBackendError, UnknownOpError, load_plugins
 
 
 def check(backend: str, ops: Sequence[str]) -> int:
-    """Run `pytest --pyargs rustinfer.testing.suite --backend BACKEND`. Returns pytest's verdict: 0, or 1 for failures."""
+    """Run `pytest --pyargs rustinfer.testing.suite --backend BACKEND` and return its exit code."""
     registry = load_plugins().registry
     if backend not in registry.backends:
         raise UnknownBackendError(f"no back end named {backend}; installed: {', '.join(sorted(registry.backends))}")

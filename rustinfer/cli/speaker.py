@@ -13,7 +13,7 @@ Message = dict[str, str]
 Pieces = Generator[str, None, None]
 DEFAULT_MODEL = "smollm2"
 CHAT_TOKENS = 1024  # the default length of an answer; a text to continue gets 128
-FLAGS = ("temperature", "top_p", "top_k", "min_p", "seed", "max_tokens")
+FLAGS = ("temperature", "top_p", "top_k", "min_p", "max_tokens")
 
 
 class Speaker(Protocol):
@@ -46,6 +46,12 @@ def speaker(args: Namespace, *, max_tokens: int) -> Speaker:
     if args.url:
         from .client import Client
 
+        if changed := _engine_flags(args) - {"--seed"}:
+            names = " and ".join(sorted(changed))
+            verb = "is" if len(changed) == 1 else "are"
+            raise UserError(f"{names} {verb} for a model loaded here: with --url, give them to the server")
+        if "--seed" in _engine_flags(args):
+            sampling["seed"] = args.seed
         client = Client(args.url, args.api_key)
         return Remote(client, args.model or client.model(), sampling)
     if args.api_key:
@@ -53,6 +59,15 @@ def speaker(args: Namespace, *, max_tokens: int) -> Speaker:
     from .local import Local
 
     return Local(args.model or DEFAULT_MODEL, Options.of(args), sampling)
+
+
+def _engine_flags(args: Namespace) -> set[str]:
+    """The engine's flags that were given another value than their default."""
+    parser = ArgumentParser()
+    add_arguments(parser)
+    actions = {action.dest: action.option_strings[0] for action in parser._actions if action.dest != "help"}
+    defaults = vars(parser.parse_args([]))
+    return {flag for dest, flag in actions.items() if getattr(args, dest) != defaults[dest]}
 
 
 class Remote:

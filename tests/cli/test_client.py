@@ -1,0 +1,157 @@
+"""The HTTP client of `chat --url`, against a small server that answers as it is told."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+from rustinfer.cli import main as cli
+from rustinfer.cli.client import Client
+from rustinfer.errors import UserError
+
+
+class Answers:
+    """What the server says to each path, and what it was asked."""
+
+    def __init__(self) -> None:
+        self.by_path: dict[str, tuple[int, str]] = {}
+        self.seen: list[tuple[str, dict[str, str], Any]] = []
+        self.url = ""
+
+
+@pytest.fixture
+def server() -> Iterator[Answers]:
+    answers = Answers()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            body = json.loads(self.rfile.read(length)) if length else None
+            answers.seen.append((self.path, dict(self.headers), body))
+            status, text = answers.by_path.get(self.path, (404, '{"error": {"message": "no such path"}}'))
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(text.encode())
+
+        do_POST = do_GET
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    answers.url = f"http://127.0.0.1:{http.server_port}"
+    yield answers
+    http.shutdown()
+    http.server_close()
+
+
+def events(*chunks: object, done: bool = True) -> tuple[int, str]:
+    lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
+    return 200, ": keep-alive\n\n" + "".join(lines) + ("data: [DONE]\n\n" if done else "")
+
+
+def chat_chunks(*texts: str) -> list[dict[str, Any]]:
+    first: dict[str, Any] = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
+    usage: dict[str, Any] = {"choices": [], "usage": {}}
+    return [first, *({"choices": [{"delta": {"content": text}}]} for text in texts), usage]
+
+
+def models(*names: str) -> tuple[int, str]:
+    return 200, json.dumps({"data": [{"id": name} for name in names]})
+
+
+def test_the_model_is_the_servers_first(server: Answers) -> None:
+    server.by_path["/v1/models"] = models("one", "two")
+    assert Client(server.url).model() == "one"
+    assert Client(server.url + "/v1/").model() == "one"
+
+
+def test_chat_streams_an_answer(server: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    server.by_path["/v1/models"] = models("one")
+    server.by_path["/v1/chat/completions"] = events(*chat_chunks("Par", "is."))
+    argv = ["chat", "--url", server.url, "-m", "Capital?", "--system", "Be brief", "--temperature", "0", "--max_tokens=9"]
+    assert cli.main(argv) == 0
+    assert capsys.readouterr().out == "Paris.\n"
+    assert server.seen[-1][2] == {
+        "model": "one",
+        "messages": [{"role": "system", "content": "Be brief"}, {"role": "user", "content": "Capital?"}],
+        "temperature": 0.0,
+        "max_tokens": 9,
+        "stream": True,
+    }
+
+
+def test_complete_streams_a_text(server: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    server.by_path["/v1/completions"] = events({"choices": [{"text": " upon"}]}, {"choices": [{"text": " a time"}]})
+    assert cli.main(["complete", "one", "Once", "--url", server.url, "--echo"]) == 0
+    assert capsys.readouterr().out == "Once upon a time\n"
+    assert server.seen[-1][2]["prompt"] == "Once"
+
+
+def test_a_seed_is_the_requests_own(server: Answers) -> None:
+    server.by_path["/v1/completions"] = events({"choices": [{"text": "x"}]})
+    assert cli.main(["complete", "one", "Once", "--url", server.url, "--seed", "5"]) == 0
+    assert server.seen[-1][2]["seed"] == 5
+
+
+def test_engine_flags_are_not_for_a_server_that_runs(server: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["complete", "one", "Once", "--url", server.url, "--max-num-seqs", "5", "--pin", "a=b"]) == 2
+    message = "error: --max-num-seqs and --pin are for a model loaded here: with --url, give them to the server\n"
+    assert capsys.readouterr().err == message
+
+
+def test_the_key_is_sent(server: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.by_path["/v1/models"] = models("one")
+    Client(server.url, "secret").model()
+    monkeypatch.setenv("RUSTINFER_API_KEY", "other")
+    Client(server.url).model()
+    assert [headers["Authorization"] for _, headers, _ in server.seen] == ["Bearer secret", "Bearer other"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        ((401, '{"error": {"message": "wrong key"}}'), r"refused \(401\): wrong key"),
+        ((502, "<html>"), r"refused \(502\): Bad Gateway"),
+        (models(), "offers no model"),
+    ],
+)
+def test_a_refusal_is_one_line(server: Answers, answer: tuple[int, str], message: str) -> None:
+    server.by_path["/v1/models"] = answer
+    with pytest.raises(UserError, match=message):
+        Client(server.url).model()
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (events({"error": {"message": "the engine died"}}), "the server stopped: the engine died"),
+        (events(*chat_chunks("Par"), done=False), "broke off"),
+        ((200, "data: {\n\n"), "broke off"),
+    ],
+)
+def test_a_stream_that_fails_is_one_line(server: Answers, answer: tuple[int, str], message: str) -> None:
+    server.by_path["/v1/completions"] = answer
+    with pytest.raises(UserError, match=message):
+        list(Client(server.url).stream("/v1/completions", {"prompt": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://127.0.0.1:9", "is `rustinfer serve` running there"),
+        ("127.0.0.1:9", "is `rustinfer serve` running there"),
+        ("ftp://host", "write http://HOST:PORT"),
+        ("http://", "write http://HOST:PORT"),
+        ("http://host:99999", "the port is not a number below 65536"),
+    ],
+)
+def test_a_wrong_url_is_one_line(url: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Client(url).model()
