@@ -1,0 +1,72 @@
+"""A request's body: bounded in size and time, and JSON as the standard has it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, NoReturn
+
+from starlette.requests import ClientDisconnect, Request
+
+from .errors import ApiError, bad_request
+
+READ_SECONDS = 30.0
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The whole body. Raises ApiError: 400 for another content type, 408 when it dawdles, 413 past `limit` bytes."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json"):
+        raise bad_request(
+            "The request needs the header Content-Type: application/json.", code="unsupported_content_type"
+        )
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        raise _too_large(limit)
+    try:
+        async with asyncio.timeout(READ_SECONDS):
+            return await _collect(request, limit)
+    except TimeoutError:
+        raise ApiError(408, "The request body did not arrive in time.", code="request_timeout") from None
+    except ClientDisconnect:
+        raise bad_request("The request body is incomplete.") from None
+
+
+async def _collect(request: Request, limit: int) -> bytes:
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > limit:
+            raise _too_large(limit)
+    return bytes(body)
+
+
+def _too_large(limit: int) -> ApiError:
+    # The rest is not read, so the connection cannot be used again.
+    message = f"The request body is larger than {limit} bytes."
+    return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
+
+
+def parse(raw: bytes) -> dict[str, Any]:
+    """The JSON object in `raw`. Raises ApiError 400 for anything else, NaN and lone surrogates among it."""
+    try:
+        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        if b"\\u" in raw:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+    except UnicodeEncodeError:
+        raise bad_request("The request body holds half of a surrogate pair, which is no text.") from None
+    except UnicodeDecodeError:
+        raise bad_request("The request body is not UTF-8.") from None
+    except json.JSONDecodeError as e:
+        raise bad_request(f"The request body is not valid JSON: {e.msg} at line {e.lineno} column {e.colno}.") from None
+    except ValueError as e:
+        raise bad_request(f"The request body is not valid JSON: {str(e)[:100]}.") from None
+    except RecursionError:
+        raise bad_request("The request body is nested too deeply.") from None
+    if not isinstance(value, dict):
+        raise bad_request("The request body must be a JSON object.")
+    return value
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a JSON number")

@@ -1,0 +1,84 @@
+"""One choice of an answer: tokens in, text and log-probabilities out."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass, field
+
+from rustinfer.protocol.messages import FinishReason, TokenLogprob
+from rustinfer.protocol.sampling import SamplingParams
+from rustinfer.text import TextStream, Tokenizer
+
+from .job import Piece
+
+LOWEST = -9999.0
+"""JSON has no minus infinity, so an impossible token has this log-probability."""
+
+
+@dataclass(frozen=True)
+class TokenText:
+    """A token with its part of the text: its bytes, and the characters that it completes."""
+
+    text: str
+    raw: bytes
+    logprob: float
+    top: list[tuple[int, float]]
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a piece added to a choice. `finish_reason` is set in the last part; `stopped_early` where text ended it."""
+
+    text: str
+    tokens: list[TokenText] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None
+    stopped_early: bool = False
+
+
+class Choice:
+    """Not reusable. `completion_tokens` counts what was used, the ending token included, beyond a stop string not."""
+
+    def __init__(self, tokenizer: Tokenizer, params: SamplingParams) -> None:
+        keep = params.include_stop_str_in_output
+        self._tokenizer, self._keep_ending = tokenizer, keep
+        self._wants_logprobs = params.logprobs is not None
+        self._skipped = tokenizer.special_ids if params.skip_special_tokens else frozenset()
+        self._stream = TextStream(tokenizer, params.stop, params.skip_special_tokens, keep)
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self.completion_tokens = 0
+        self.finished = False
+
+    def take(self, piece: Piece) -> Part:
+        # An ending token belongs to the count, not to the text.
+        visible = piece.token_ids
+        if piece.finish_reason == "stop" and not self._keep_ending:
+            visible = visible[:-1]
+        delta = self._stream.push(visible)
+        stopped = delta.stopped
+        text = delta.text
+        if stopped is None and piece.finish_reason is not None:
+            text += self._stream.finish()
+            stopped = self._stream.stopped
+        used = delta.tokens if delta.stopped is not None else len(piece.token_ids)
+        self.completion_tokens += used
+        tokens = self._tokens(visible[: delta.tokens], piece.logprobs)
+        if stopped is not None:
+            self.finished = True
+            return Part(text, tokens, "stop", stopped, piece.finish_reason is None)
+        self.finished = piece.finish_reason is not None
+        return Part(text, tokens, piece.finish_reason, piece.stop_reason)
+
+    def _tokens(self, ids: list[int], logprobs: list[TokenLogprob]) -> list[TokenText]:
+        if not self._wants_logprobs:
+            return []
+        found = []
+        for id, (logprob, top) in zip(ids, logprobs, strict=False):
+            raw = b"" if id in self._skipped else self._tokenizer.token_bytes(id)
+            found.append(TokenText(self._decoder.decode(raw), raw, clamped(logprob), top))
+        return found
+
+
+def clamped(logprob: float) -> float:
+    """A finite number of at most 0."""
+    return min(max(logprob, LOWEST), 0.0) if logprob == logprob else LOWEST

@@ -1,0 +1,42 @@
+"""The body of POST /v1/completions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from .fields import COMMON_REFUSED, Generation
+
+MAX_PROMPTS = 256
+DEFAULT_MAX_TOKENS = 16
+REFUSED: Mapping[str, tuple[Any, ...]] = {**COMMON_REFUSED, "echo": (False,), "suffix": ("",)}
+Prompt = str | list[int]
+
+
+def _prompts(value: Any) -> list[Prompt]:
+    """Text, token ids, or a list of either, as a list of prompts none of which is empty."""
+    if isinstance(value, str):
+        value = [value]
+    if not isinstance(value, list):
+        raise ValueError("must be a string, a list of strings, a list of token ids or a list of such lists")
+    if value and type(value[0]) is int:
+        value = [value]
+    if len(value) > MAX_PROMPTS:
+        raise ValueError(f"may hold at most {MAX_PROMPTS} prompts")
+    if not value or not all(value):
+        raise ValueError("must not be empty")
+    if not all(isinstance(p, str) or _ids(p) for p in value):
+        raise ValueError("must be a string, a list of strings, a list of token ids or a list of such lists")
+    return list(value)
+
+
+def _ids(value: Any) -> bool:
+    return isinstance(value, list) and all(type(t) is int for t in value)
+
+
+class CompletionRequest(Generation):
+    prompt: Annotated[list[Any], BeforeValidator(_prompts)]
+    logprobs: int | None = None
+    add_special_tokens: bool | None = None

@@ -1,0 +1,96 @@
+"""Every error the server answers with, in one nested shape, and nothing of the machine's inside in any of them."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+RETRY_AFTER = "1"
+
+
+class ApiError(Exception):
+    """An answer other than 2xx. `param` names the request's field at fault; `code` is OpenAI's word for the case."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        kind: str = "invalid_request_error",
+        param: str | None = None,
+        code: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status, self.message, self.kind, self.param, self.code = status, message, kind, param, code
+        self.headers = headers or {}
+
+    def body(self) -> dict[str, Any]:
+        return {"error": {"message": self.message, "type": self.kind, "param": self.param, "code": self.code}}
+
+    def response(self) -> Response:
+        return JSON(self.body(), self.status, self.headers)
+
+
+class JSON(Response):
+    """Compact JSON; refuses NaN and infinities rather than sending what is no JSON."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: Any, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
+        super().__init__(dump(content), status_code, headers)
+
+
+def dump(content: Any) -> bytes:
+    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+
+
+def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:
+    return ApiError(400, message, param=param, code=code)
+
+
+def engine_unavailable() -> ApiError:
+    message = "The model's engine is not available at the moment. Try again shortly."
+    headers = {"Retry-After": RETRY_AFTER}
+    return ApiError(503, message, kind="unavailable_error", code="engine_unavailable", headers=headers)
+
+
+def shutting_down() -> ApiError:
+    message = "The server is shutting down. Try again shortly."
+    headers = {"Retry-After": RETRY_AFTER}
+    return ApiError(503, message, kind="unavailable_error", code="shutting_down", headers=headers)
+
+
+def internal_error(code: str | None = None) -> ApiError:
+    return ApiError(500, "Internal server error", kind="server_error", code=code)
+
+
+def from_engine(code: str, message: str) -> ApiError:
+    """What the engine's `Failed` means to a client. Codes not known here are the server's fault, and say nothing."""
+    if code in ("empty_prompt", "out_of_vocabulary", "context_length_exceeded", "cache_too_small", "invalid_request"):
+        return bad_request(message, "prompt", code)
+    if code == "overloaded":
+        headers = {"Retry-After": RETRY_AFTER}
+        return ApiError(503, message, kind="unavailable_error", code="overloaded", headers=headers)
+    return internal_error(code)
+
+
+async def on_api_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return error.response()
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    texts = {404: "There is nothing at this path.", 405: f"{request.method} is not allowed here."}
+    message = texts.get(error.status_code, str(error.detail))
+    code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
+    return ApiError(error.status_code, message, code=code, headers=dict(error.headers or {})).response()
+
+
+async def on_any_error(_: Request, __: Exception) -> Response:
+    return internal_error().response()

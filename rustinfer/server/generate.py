@@ -1,0 +1,90 @@
+"""From a prepared request to its answer: submit, watch the client, put the pieces together, clean up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from starlette.types import Receive
+
+from .answer import usage
+from .choice import Choice, Part, TokenText
+from .errors import ApiError
+from .job import ClientGone, Job
+from .link import EngineLink
+from .prepared import Prepared
+from .served import Served
+
+
+class Run:
+    """One submitted request. Use within `running`, which ends it however that is left."""
+
+    def __init__(self, link: EngineLink, prepared: Prepared, job: Job) -> None:
+        self.prepared, self._link, self.job = prepared, link, job
+        served: Served = prepared.answer.served
+        self.choices = [Choice(served.tokenizer, prepared.sampling) for _ in job.open]
+        self._cached: dict[int, int] = {}
+
+    @property
+    def done(self) -> bool:
+        return all(c.finished for c in self.choices)
+
+    async def parts(self) -> list[tuple[int, Part]]:
+        """What is new, by choice. Raises ApiError where the engine failed, ClientGone where nobody listens."""
+        found = []
+        for piece in await self.job.pieces():
+            part = self.choices[piece.choice].take(piece)
+            if part.stopped_early:
+                self._link.close(self.job, piece.choice)
+            self._cached[piece.choice // self.job.n] = piece.cached_tokens
+            found.append((piece.choice, part))
+        return found
+
+    def usage(self) -> dict[str, Any]:
+        prompt = sum(map(len, self.prepared.prompts))
+        completion = sum(c.completion_tokens for c in self.choices)
+        return usage(prompt, completion, sum(self._cached.values()))
+
+
+@asynccontextmanager
+async def running(link: EngineLink, prepared: Prepared, receive: Receive) -> AsyncIterator[Run]:
+    """Submit, and abort what still runs in the end; at once when the client hangs up, streamed or not."""
+    job = link.submit(prepared.answer.served, prepared.prompts, prepared.sampling)
+    watcher = asyncio.create_task(_watch(receive, lambda: link.abandon(job)))
+    run, outcome = Run(link, prepared, job), "aborted"
+    try:
+        yield run
+        outcome = "finished" if run.done else "aborted"
+    except ApiError:
+        outcome = "failed"
+        raise
+    finally:
+        watcher.cancel()
+        link.ended(job, outcome)
+
+
+async def collect(link: EngineLink, prepared: Prepared, receive: Receive) -> dict[str, Any]:
+    """The whole answer. Raises ApiError and ClientGone."""
+    async with running(link, prepared, receive) as run:
+        texts: list[list[str]] = [[] for _ in run.choices]
+        tokens: list[list[TokenText]] = [[] for _ in run.choices]
+        last: dict[int, Part] = {}
+        while not run.done:
+            for number, part in await run.parts():
+                texts[number].append(part.text)
+                tokens[number] += part.tokens
+                last[number] = part
+        answer = prepared.answer
+        choices = [answer.choice(i, "".join(texts[i]), tokens[i], last[i]) for i in range(len(run.choices))]
+        return answer.whole(choices, run.usage())
+
+
+async def _watch(receive: Receive, on_disconnect: Callable[[], None]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    on_disconnect()
+
+
+__all__ = ["ClientGone", "Run", "collect", "running"]

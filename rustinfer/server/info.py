@@ -1,0 +1,67 @@
+"""The endpoints that only tell: models, ops, health, metrics, version."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from rustinfer.protocol.messages import VERSION, ModelCard
+from rustinfer.version import __version__
+
+from .errors import JSON, engine_unavailable
+from .openai import unknown_model
+from .served import Served
+
+
+async def models(request: Request) -> Response:
+    served = _served(request)
+    names = request.app.state.options.names(served.card)
+    return JSON({"object": "list", "data": [_model(name, served.card) for name in names]})
+
+
+async def model(request: Request) -> Response:
+    served, name = _served(request), request.path_params["id"]
+    if name not in request.app.state.options.names(served.card):
+        raise unknown_model(name)
+    return JSON(_model(name, served.card))
+
+
+async def ops(request: Request) -> Response:
+    """Every binding of the running model: where, which op, which kernel, and why not each other one."""
+    served = _served(request)
+    rows = [{"site": r.site, "op": r.op, "kernel": r.kernel, "refusals": r.refusals} for r in served.card.ops]
+    head = {"model": served.card.id, "dtype": served.card.dtype, "fingerprint": served.fingerprint}
+    return JSON({"object": "list", **head, "data": rows})
+
+
+async def health(request: Request) -> Response:
+    if not request.app.state.link.healthy:
+        raise engine_unavailable()
+    return JSON({"status": "ok"})
+
+
+async def metrics(request: Request) -> Response:
+    text = request.app.state.link.metrics.text()
+    return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+async def version(request: Request) -> Response:
+    link = request.app.state.link
+    engine = {"version": link.served.build, "fingerprint": link.served.fingerprint} if link.up else None
+    return JSON({"version": __version__, "protocol": VERSION, "engine": engine})
+
+
+def _served(request: Request) -> Served:
+    """The model, even while its engine is away. Raises ApiError 503 before the first engine came."""
+    served: Served | None = request.app.state.link.served
+    if served is None:
+        raise engine_unavailable()
+    return served
+
+
+def _model(name: str, card: ModelCard) -> dict[str, Any]:
+    head = {"id": name, "object": "model", "created": card.created, "owned_by": "rustinfer"}
+    # The root may be a path of this machine: its last part says enough.
+    return head | {"root": card.root.rstrip("/").rpartition("/")[2], "parent": None, "max_model_len": card.context}

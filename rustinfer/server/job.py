@@ -1,0 +1,75 @@
+"""One HTTP request's sequences: what the engine made of them since the client last took something."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+
+from rustinfer.protocol.messages import FinishReason, Output, TokenLogprob
+
+from .errors import ApiError
+
+
+class ClientGone(Exception):
+    """The client hung up; nobody reads what would be answered."""
+
+
+@dataclass
+class Piece:
+    """New tokens of one choice. Outputs that come before the client takes them are merged: a slow one costs little."""
+
+    choice: int
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    stop_reason: int | None = None
+    cached_tokens: int = 0
+
+    def add(self, output: Output) -> None:
+        self.token_ids += output.token_ids
+        self.logprobs += output.logprobs or ()
+        self.finish_reason, self.stop_reason = output.finish_reason, output.stop_reason
+        self.cached_tokens = output.cached_tokens
+
+
+class Job:
+    """`len(prompts) * n` choices, numbered prompt by prompt. Holds at most what its token limits allow."""
+
+    def __init__(self, ids: list[str], n: int) -> None:
+        self.ids, self.n = ids, n
+        self.open = set(range(len(ids) * n))
+        """Choices of which the engine may still send something that is wanted."""
+        self.started = time.monotonic()
+        self.last_output = 0.0
+        self._pending: dict[int, Piece] = {}
+        self._error: Exception | None = None
+        self._news = asyncio.Event()
+
+    def choice(self, prompt: int, index: int) -> int:
+        return prompt * self.n + index
+
+    def take(self, prompt: int, output: Output) -> None:
+        """From the engine. A choice that is closed already, by a stop string say, takes nothing more."""
+        number = self.choice(prompt, output.index)
+        if number not in self.open:
+            return
+        self._pending.setdefault(number, Piece(number)).add(output)
+        if output.finish_reason is not None:
+            self.open.discard(number)
+        self._news.set()
+
+    def fail(self, error: ApiError | ClientGone) -> None:
+        """Whoever waits for pieces gets this at once, before anything that is still pending."""
+        if self._error is None:
+            self._error = error
+            self._news.set()
+
+    async def pieces(self) -> list[Piece]:
+        """What is new, waiting for something if nothing is. Raises what `fail` was given."""
+        await self._news.wait()
+        if self._error is not None:
+            raise self._error
+        self._news.clear()
+        pending, self._pending = self._pending, {}
+        return list(pending.values())

@@ -1,0 +1,182 @@
+"""The server's hold on the engine: who asked for what, and what becomes of it when the engine comes and goes."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import os
+import time
+
+from rustinfer.protocol.channel import ServerChannel
+from rustinfer.protocol.codec import ProtocolError
+from rustinfer.protocol.messages import Abort, Delta, Drain, Failed, Generate, Message, Stats, Welcome
+from rustinfer.protocol.sampling import SamplingParams
+from rustinfer.version import __version__
+
+from .errors import ApiError, bad_request, engine_unavailable, from_engine, internal_error, shutting_down
+from .job import ClientGone, Job
+from .metrics import Metrics
+from .served import Served
+
+log = logging.getLogger(__name__)
+
+STALLED_SECONDS = 20.0
+"""Without a word from the engine's loop for so long, /health says so, though a long step may yet end."""
+
+
+class EngineLink:
+    """Used from one event loop. `served` stays known when the engine is gone; `up` says whether it is there."""
+
+    def __init__(self, address: str, metrics: Metrics) -> None:
+        self.metrics = metrics
+        self.served: Served | None = None
+        self.ready = asyncio.Event()
+        self._channel = ServerChannel(address, self, build=__version__, server=f"server-{os.getpid()}")
+        self._jobs: dict[str, tuple[Job, int]] = {}
+        self._ids = itertools.count()
+        self._epoch: int | None = None
+        self._draining = self._stopping = False
+        self._building: asyncio.Task[None] | None = None
+
+    @property
+    def up(self) -> bool:
+        return self.ready.is_set() and self._channel.connected
+
+    @property
+    def healthy(self) -> bool:
+        return self.up and time.monotonic() - self._channel.heard < STALLED_SECONDS
+
+    async def run(self) -> None:
+        await self._channel.run()
+
+    def model(self) -> Served:
+        """The model, for a request that is to run now. Raises ApiError 503 where it cannot."""
+        if self.served is None or not self.up:
+            raise engine_unavailable()
+        if self._draining or self._stopping:
+            raise shutting_down()
+        return self.served
+
+    def submit(self, served: Served, prompts: list[list[int]], sampling: SamplingParams) -> Job:
+        """Hand the prompts to the engine. Raises ApiError 503 where it has gone, or is not the same any more."""
+        if self.model() is not served:
+            raise engine_unavailable()
+        job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.n)
+        for number, (id, prompt) in enumerate(zip(job.ids, prompts, strict=True)):
+            if not self._send(Generate(id, prompt, sampling)):
+                self.close(job)
+                raise engine_unavailable()
+            self._jobs[id] = (job, number)
+        self.metrics.active.inc()
+        self.metrics.prompt_tokens.inc(sum(map(len, prompts)))
+        return job
+
+    def close(self, job: Job, choice: int | None = None) -> None:
+        """Want nothing more of a job, or of one of its choices: what still runs is aborted. Idempotent."""
+        if choice is not None and len(job.open - {choice}) > 0:
+            if choice in job.open:
+                job.open.discard(choice)
+                self._send(Abort([job.ids[choice // job.n]], choice % job.n))
+            return
+        unfinished = sorted({job.ids[c // job.n] for c in job.open} & self._jobs.keys())
+        job.open.clear()
+        for id in job.ids:
+            self._jobs.pop(id, None)
+        if unfinished:
+            self._send(Abort(unfinished))
+
+    def ended(self, job: Job, outcome: str) -> None:
+        """Called once per submitted job, however it ended."""
+        self.close(job)
+        self.metrics.active.dec()
+        self.metrics.outcomes.labels(outcome).inc()
+        self.metrics.whole.observe(time.monotonic() - job.started)
+
+    def stop_serving(self) -> None:
+        """Refuse new requests for good; those that run go on."""
+        self._stopping = True
+
+    def fail_all(self, error: ApiError) -> None:
+        jobs = {id(job): job for job, _ in self._jobs.values()}.values()
+        self._jobs.clear()
+        for job in jobs:
+            job.fail(error)
+
+    def abandon(self, job: Job) -> None:
+        """The client hung up: free what the engine holds now, not when somebody next looks."""
+        self.close(job)
+        job.fail(ClientGone())
+
+    # What the channel tells
+
+    def engine_up(self, welcome: Welcome) -> None:
+        if welcome.build != __version__:
+            log.warning("the engine is version %s, this server %s", welcome.build, __version__)
+        self._epoch, self._draining = welcome.epoch, False
+        self._building = asyncio.create_task(self._build(welcome))
+
+    async def _build(self, welcome: Welcome) -> None:
+        try:
+            served = await asyncio.to_thread(Served, welcome, self.served)
+        except Exception:
+            log.exception("the engine's model card cannot be used")
+            return
+        if welcome.epoch == self._epoch:
+            self.served = served
+            self.ready.set()
+            self.metrics.engine_up.set(1)
+            log.info("engine connected: model %s, context %d", served.card.id, served.card.context)
+
+    def engine_down(self, reason: str) -> None:
+        log.warning("%s: %d requests end with an error", reason, len(self._jobs))
+        self._epoch = None
+        self.ready.clear()
+        self.metrics.engine_up.set(0)
+        self.metrics.engine_losses.inc()
+        self.metrics.running.set(0)
+        self.metrics.waiting.set(0)
+        self.fail_all(engine_unavailable())
+
+    def received(self, message: Message) -> None:
+        if isinstance(message, Delta):
+            if message.epoch == self._epoch:
+                self._deliver(message)
+        elif isinstance(message, Failed):
+            job, _ = self._jobs.get(message.id, (None, 0))
+            if job is not None:
+                self._jobs.pop(message.id)
+                job.fail(from_engine(message.code, message.message))
+        elif isinstance(message, Stats):
+            self.metrics.take(message)
+        elif isinstance(message, Drain):
+            self._draining = True
+
+    def _deliver(self, delta: Delta) -> None:
+        now = time.monotonic()
+        tokens = 0
+        for output in delta.outputs:
+            job, prompt = self._jobs.get(output.id, (None, 0))
+            if job is None or not 0 <= output.index < job.n:
+                continue
+            if output.finish_reason in ("error", "abort"):
+                job.fail(internal_error("engine_error"))
+                continue
+            if count := len(output.token_ids):
+                tokens += count
+                self._observe(job, now, count)
+            job.take(prompt, output)
+        self.metrics.generation_tokens.inc(tokens)
+
+    def _observe(self, job: Job, now: float, count: int) -> None:
+        if job.last_output == 0.0:
+            self.metrics.first.observe(now - job.started)
+        elif now > job.last_output:
+            self.metrics.between.observe((now - job.last_output) / count)
+        job.last_output = now
+
+    def _send(self, message: Message) -> bool:
+        try:
+            return self._channel.send(message)
+        except ProtocolError as e:
+            raise bad_request(f"The request cannot be passed to the engine: {e}.") from None

@@ -1,0 +1,151 @@
+"""`rustinfer-server`: HTTP in front of an engine. Prints `Ready: http://HOST:PORT` when both are there."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+
+import uvicorn
+from starlette.applications import Starlette
+
+from rustinfer.errors import UserError
+from rustinfer.version import __version__
+
+from .app import create
+from .errors import shutting_down
+from .options import Options
+
+HEADER_BYTES = 32 << 10
+BACKLOG = 2048
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """0 after a requested end; 2 with one line on stderr for a user's mistake."""
+    try:
+        arguments = _parser().parse_args(argv)
+        logging.basicConfig(level=arguments.log_level.upper(), format="%(levelname)s %(asctime)s %(name)s: %(message)s")
+        options = _options(arguments)
+        listener = listen(options.host, options.port)
+        return asyncio.run(serve(options, listener))
+    except UserError as e:
+        sys.stderr.write(f"error: {e}\n")
+        return e.exit_code
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises UserError where that cannot be."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as e:
+        reason = "is in use: choose another with --port" if getattr(e, "errno", 0) == 98 else f"cannot be used: {e}"
+        raise UserError(f"port {port} on {host} {reason}") from None
+    return listener
+
+
+async def serve(options: Options, listener: socket.socket) -> int:
+    app = create(options)
+    config = uvicorn.Config(
+        app,
+        http="h11",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        h11_max_incomplete_event_size=HEADER_BYTES,
+        timeout_graceful_shutdown=int(options.drain_seconds) + 2,
+    )
+    server = _Server(config)
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, server, app, options.drain_seconds)
+    announcing = asyncio.create_task(_announce(server, app, options.host, listener.getsockname()[1]))
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        announcing.cancel()
+    return 0 if server.stopped else 1
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling, which ends the process by the signal instead of with an exit code."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.stopped = False
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listening.set()
+
+    @contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        yield
+
+
+def _stop(server: _Server, app: Starlette, drain_seconds: float) -> None:
+    """The first signal lets running requests finish within the drain time, the second ends them."""
+    link = app.state.link
+    if server.stopped:
+        link.fail_all(shutting_down())
+        server.force_exit = True
+        return
+    server.stopped = server.should_exit = True
+    link.stop_serving()
+    asyncio.get_running_loop().call_later(drain_seconds, link.fail_all, shutting_down())
+
+
+async def _announce(server: _Server, app: Starlette, host: str, port: int) -> None:
+    await app.state.link.ready.wait()
+    await server.listening.wait()
+    shown = f"[{host}]" if ":" in host else host
+    sys.stdout.write(f"Ready: http://{shown}:{port}\n")
+    sys.stdout.flush()
+
+
+def _options(arguments: argparse.Namespace) -> Options:
+    keys = [*arguments.api_key, *os.environ.get("RUSTINFER_API_KEY", "").split(",")]
+    return Options(
+        engine=arguments.engine,
+        host=arguments.host,
+        port=arguments.port,
+        api_keys=tuple(k.strip() for k in keys if k.strip()),
+        served_names=tuple(arguments.served_model_name),
+        any_model=arguments.any_model,
+        allow_origins=tuple(arguments.allow_origin),
+        max_body=arguments.max_body_mib << 20,
+        drain_seconds=arguments.drain_seconds,
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="rustinfer-server", description=__doc__)
+    add = parser.add_argument
+    add("--engine", required=True, metavar="ADDRESS", help="where the engine listens: ipc:///path")
+    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--port", type=int, default=8000, help="port to listen on, 0 for any free one (default: %(default)s)")
+    add("--api-key", action="append", default=[], metavar="KEY", help="demand this key; also $RUSTINFER_API_KEY=K1,K2")
+    add("--served-model-name", action="append", default=[], metavar="NAME", help="serve the model under this name")
+    add("--any-model", action="store_true", help="answer whatever model name a request has")
+    add("--allow-origin", action="append", default=[], metavar="ORIGIN", help="let pages of this origin call")
+    add("--max-body-mib", type=int, default=32, help="largest request body (default: %(default)s)")
+    add("--drain-seconds", type=float, default=10.0, help="time for running requests at the end (default: %(default)s)")
+    add("--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)")
+    add("--version", action="version", version=f"rustinfer {__version__}")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

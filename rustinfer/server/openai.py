@@ -1,0 +1,60 @@
+"""The generating endpoints: read, understand, run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import body, chat, completions
+from .errors import JSON, ApiError
+from .generate import ClientGone, collect
+from .options import Options
+from .prepared import Prepared
+from .served import Served
+from .sse import EventStream
+
+Prepare = Callable[[dict[str, Any], Served], Prepared]
+INLINE_BYTES = 4096
+"""Longer bodies are parsed, templated and tokenised in a thread, so that open streams go on."""
+
+
+async def chat_completions(request: Request) -> Response:
+    return await _generate(request, chat.prepare)
+
+
+async def text_completions(request: Request) -> Response:
+    return await _generate(request, completions.prepare)
+
+
+async def _generate(request: Request, prepare: Prepare) -> Response:
+    options, link = request.app.state.options, request.app.state.link
+    raw = await body.read(request, options.max_body)
+    served = link.model()
+
+    def understand() -> Prepared:
+        content = body.parse(raw)
+        check_model(content.get("model"), served, options)
+        return prepare(content, served)
+
+    prepared = understand() if len(raw) <= INLINE_BYTES else await asyncio.to_thread(understand)
+    if prepared.request.stream:
+        return EventStream(link, prepared)
+    try:
+        return JSON(await collect(link, prepared, request.receive), headers=prepared.headers)
+    except ClientGone:
+        return Response(status_code=499)
+
+
+def check_model(name: Any, served: Served, options: Options) -> None:
+    """Raises ApiError 404 for a name that is not served; a name of the wrong type is left to validation."""
+    if isinstance(name, str) and not options.any_model and name not in options.names(served.card):
+        raise unknown_model(name)
+
+
+def unknown_model(name: str) -> ApiError:
+    message = f"The model {name[:100]!r} does not exist here; GET /v1/models lists what does."
+    return ApiError(404, message, param="model", code="model_not_found")

@@ -1,0 +1,52 @@
+"""The model as the server knows it: its card, its tokenizer, its chat template."""
+
+from __future__ import annotations
+
+from rustinfer.protocol.messages import ModelCard, Welcome
+from rustinfer.text import ChatTemplate, TemplateError, Tokenizer
+
+from .errors import ApiError, bad_request
+
+
+class Served:
+    """Built once per engine start, off the event loop: reading a large tokenizer takes a second."""
+
+    def __init__(self, welcome: Welcome, previous: Served | None = None) -> None:
+        self.card: ModelCard = welcome.card
+        self.build, self.fingerprint, self.epoch = welcome.build, welcome.fingerprint, welcome.epoch
+        reuse = previous is not None and previous.card.tokenizer_json == self.card.tokenizer_json
+        self.tokenizer: Tokenizer = previous.tokenizer if previous and reuse else Tokenizer(self.card.tokenizer_json)
+        self._broken: str | None = None
+        self._template: ChatTemplate | None = None
+        try:
+            self._template = ChatTemplate(self.card.chat_template, **self.card.special_tokens)
+        except TemplateError as e:
+            self._broken = str(e)
+
+    @property
+    def template(self) -> ChatTemplate:
+        if self._template is None:
+            raise bad_request(f"{self._broken}.", "messages", "chat_template_missing")
+        return self._template
+
+    def room(self, prompt: list[int], asked: int | None, default: int | None, param: str) -> int:
+        """The most tokens to generate after `prompt`. What was asked for outright must fit; a default is cut to fit."""
+        room = self.card.context - len(prompt)
+        if asked is None:
+            if room < 1:
+                raise self._overflow(len(prompt), f"your prompt has {len(prompt)} tokens")
+            return room if default is None else min(default, room)
+        if asked > room:
+            raise self._overflow(len(prompt), f"your prompt has {len(prompt)} and {param} asks for {asked} more")
+        return asked
+
+    def check_ids(self, prompt: list[int]) -> None:
+        low, high = min(prompt), max(prompt)
+        if low < 0 or high >= self.card.vocab_size:
+            bad = low if low < 0 else high
+            message = f"Token id {bad} is out of vocabulary (0 to {self.card.vocab_size - 1})."
+            raise bad_request(message, "prompt", "out_of_vocabulary")
+
+    def _overflow(self, _: int, why: str) -> ApiError:
+        message = f"This model's maximum context length is {self.card.context} tokens; {why}. Shorten the prompt."
+        return bad_request(message, "prompt", "context_length_exceeded")
