@@ -3,28 +3,43 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 
 from .outputs import CompletionDelta, CompletionOutput, Logprob, RequestOutput
 from .protocol.messages import Failed, Output, TokenLogprob
 from .protocol.sampling import SamplingParams
-from .text import TextStream, Tokenizer
+from .text import TextDelta, TextStream, Tokenizer
+
+
+class Mute:
+    """Stands for a TextStream where there is no tokenizer: no text, no stop strings."""
+
+    def push(self, token_ids: Sequence[int]) -> TextDelta:
+        """Nothing, from all of the tokens."""
+        return TextDelta("", None, len(token_ids))
+
+    def finish(self) -> str:
+        """Nothing."""
+        return ""
 
 
 class Collector:
     """One request's results so far. `deltas` holds what was added since they were last taken."""
 
     def __init__(
-        self, id: str, prompt: str | None, tokens: list[int], params: SamplingParams, tokenizer: Tokenizer
+        self, name: str, prompt: str | None, tokens: list[int], params: SamplingParams, tokenizer: Tokenizer | None
     ) -> None:
         self.params, self.tokenizer = params, tokenizer
         kept = None if params.logprobs is None else 0.0
         outputs = [
             CompletionOutput(i, cumulative_logprob=kept, logprobs=None if kept is None else []) for i in range(params.n)
         ]
-        self.result = RequestOutput(id, prompt, tokens, outputs)
+        self.result = RequestOutput(name, prompt, tokens, outputs)
         self.deltas: deque[CompletionDelta] = deque()
         self._streams = [
             TextStream(tokenizer, params.stop, params.skip_special_tokens, params.include_stop_str_in_output)
+            if tokenizer
+            else Mute()
             for _ in outputs
         ]
 
@@ -74,4 +89,4 @@ class Collector:
             output.cumulative_logprob += score
 
     def _word(self, token: int) -> str:
-        return self.tokenizer.token_bytes(token).decode("utf-8", "replace")
+        return self.tokenizer.token_bytes(token).decode("utf-8", "replace") if self.tokenizer else ""

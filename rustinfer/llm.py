@@ -29,7 +29,7 @@ Params = SamplingParams | Sequence[SamplingParams] | None
 
 
 class LLM:
-    """Runs a model: a directory, a .gguf file, a hub id or an alias. Names and defaults are those that vLLM's users know.
+    """Runs a model: a directory, a .gguf file, a hub id or an alias. Names and defaults are vLLM's.
 
     Prompts of one call run together. Safe to use from several threads, which then share the steps. Mistakes in an
     argument raise UserError before anything runs; a request that goes wrong while running ends with `finish_reason`
@@ -106,12 +106,21 @@ class LLM:
 
     @property
     def default_sampling_params(self) -> SamplingParams:
-        """What `None` stands for: vLLM's defaults."""
-        return SamplingParams()
+        """What `None` stands for: the checkpoint's own defaults, and vLLM's for the rest."""
+        known = SamplingParams.names()
+        defaults: dict[str, Any] = {k: v for k, v in self._parts.card.defaults.items() if k in known}
+        return SamplingParams(**defaults)
 
     def get_tokenizer(self) -> Tokenizer:
-        """The model's tokenizer."""
+        """The model's tokenizer. Raises UserError for a model of random weights, which has none."""
+        if self._parts.tokenizer is None:
+            raise UserError('this model has no tokenizer: give prompts as {"prompt_token_ids": [...]}')
         return self._parts.tokenizer
+
+    @property
+    def vocab_size(self) -> int:
+        """Token ids run from 0 to this, exclusive."""
+        return self._parts.card.vocab_size
 
     @property
     def chat_template(self) -> ChatTemplate:
@@ -166,7 +175,7 @@ class LLM:
     def _add(self, prompt: tuple[str | None, list[int]], params: SamplingParams) -> Collector:
         text, ids = prompt
         name = str(next(self._ids))
-        collector = Collector(name, text, ids, params, self.get_tokenizer())
+        collector = Collector(name, text, ids, params, self._parts.tokenizer)
         with self._lock:
             self._parts.engine.add(Request(name, ids, params))
             self._collectors[name] = collector

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 
 from ..models import Model, Parameters
+from ..models.checkpoint import Checkpoint
 from ..models.config import ModelConfig
 from ..models.model import Cache, ModelBuilder
+from ..models.sources import open_checkpoint
 from ..protocol.messages import ModelCard
 from ..registry import Binder, Binding, Plugins, Policy, Target, load_plugins
 from ..text import ChatTemplate, Tokenizer
@@ -29,9 +31,6 @@ from .scheduler import Limits
 from .sizing import Size, choose_size
 from .storage import allocate, bytes_per_token, warm_up
 
-if TYPE_CHECKING:
-    from ..models.sources import Checkpoint
-
 
 @dataclass(frozen=True)
 class Loaded:
@@ -48,8 +47,6 @@ class Loaded:
 
 def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded:
     """Open the reference and build an engine for it. Raises UserError for whatever the user can mend."""
-    from ..models.sources import open_checkpoint
-
     phases = Phases()
     torch.set_num_threads(options.threads or physical_cores())
     with phases.phase("plugins"):
@@ -89,7 +86,7 @@ def builder_of(architecture: str, plugins: Plugins) -> ModelBuilder:
     models = plugins.registry.models
     if architecture not in models:
         raise UnknownArchitecture(architecture, models)
-    return cast(ModelBuilder, models[architecture])
+    return cast("ModelBuilder", models[architecture])
 
 
 class Binders:

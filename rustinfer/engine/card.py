@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
+from ..models.checkpoint import Checkpoint
 from ..protocol.messages import ModelCard, OpRow
 from ..registry import Binding
 from ..text import ChatTemplate, Tokenizer
 from .options import Options
 from .sizing import Size
-
-if TYPE_CHECKING:
-    from ..models.sources import Checkpoint
 
 
 def model_card(checkpoint: Checkpoint, options: Options, size: Size, bindings: Sequence[Binding]) -> ModelCard:

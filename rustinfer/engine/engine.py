@@ -34,11 +34,12 @@ class Runs(Protocol):
 
 @dataclass
 class Totals:
-    """Counts since the start."""
+    """Counts since the start. Prompt tokens are counted when they arrive, and as computed when they are."""
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    computed_tokens: int = 0
     steps: int = 0
 
 
@@ -69,6 +70,11 @@ class Engine:
     def has_work(self) -> bool:
         """Whether `step` has anything to do or to tell."""
         return bool(self._news) or len(self.scheduler) > 0
+
+    @property
+    def capacity(self) -> int:
+        """Tokens that the cache holds."""
+        return self.admission.capacity
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises RequestRefused, with its reason."""
@@ -129,6 +135,8 @@ class Engine:
             self._fail(sequence, "internal_error", f"the engine could not run this request ({type(result).__name__})")
             return
         self.scheduler.computed(chunk)
+        if not sequence.generated:
+            self.totals.computed_tokens += chunk.count
         if result is None:
             return
         if not result.sound:

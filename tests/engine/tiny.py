@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from rustinfer.engine.build import Loaded, build
 from rustinfer.engine.options import Options
+from rustinfer.models.checkpoint import ChatTemplateSource, Checkpoint
 from rustinfer.models.config import ModelConfig
 from rustinfer.registry import Plugins, load_plugins
 
@@ -27,28 +28,7 @@ CONFIG = {
 }
 
 
-@dataclass
-class Template:
-    source: str | None = None
-    special_tokens: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class TinyCheckpoint:
-    """What the engine reads of a checkpoint."""
-
-    config: ModelConfig
-    weights: dict[str, Tensor]
-    dtype: torch.dtype = torch.float32
-    name: str = "tiny"
-    root: str = "memory"
-    tokenizer_json: str | None = None
-    template: Template = field(default_factory=Template)
-    eos_ids: tuple[int, ...] = (0,)
-    defaults: dict[str, Any] = field(default_factory=dict)
-
-
-def checkpoint(**config: Any) -> TinyCheckpoint:
+def checkpoint(**config: Any) -> Checkpoint:
     made = ModelConfig.from_dict({**CONFIG, **config})
     generator = torch.Generator().manual_seed(3)
 
@@ -63,7 +43,7 @@ def checkpoint(**config: Any) -> TinyCheckpoint:
         shapes = {"gate": (96, 64), "up": (96, 64), "down": (64, 96)}
         weights |= {f"{at}.mlp.{n}_proj.weight": matrix(*s) for n, s in shapes.items()}
         weights |= {f"{at}.{n}_layernorm.weight": torch.ones(64) for n in ("input", "post_attention")}
-    return TinyCheckpoint(made, weights)
+    return Checkpoint("tiny", "memory", made, weights, torch.float32, None, ChatTemplateSource(), (0,))
 
 
 _plugins: list[Plugins] = []
@@ -75,6 +55,6 @@ def plugins() -> Plugins:
     return _plugins[0]
 
 
-def load(options: Options | None = None, made: TinyCheckpoint | None = None, **changes: Any) -> Loaded:
+def load(options: Options | None = None, made: Checkpoint | None = None, **changes: Any) -> Loaded:
     base = options or Options(max_num_seqs=8, max_num_batched_tokens=64, kv_cache_tokens=1024, threads=1)
-    return build(made or checkpoint(), replace(base, **changes), plugins())  # type: ignore[arg-type]
+    return build(made or checkpoint(), replace(base, **changes), plugins())

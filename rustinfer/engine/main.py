@@ -1,0 +1,98 @@
+"""`rustinfer-engine`: one model in a process of its own, answering servers over a socket."""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import logging
+import os
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from ..errors import UserError
+from ..protocol.address import private_address, socket_path
+from ..version import __version__
+from .options import Options, add_arguments
+
+log = logging.getLogger("rustinfer.engine")
+FORMAT = "%(asctime)s engine[%(process)d] %(levelname)s %(message)s"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of `rustinfer-engine`."""
+    made = argparse.ArgumentParser(
+        prog="rustinfer-engine",
+        description="Run a model for servers that connect to --endpoint.",
+        epilog="example: rustinfer-engine smollm2 --endpoint ipc:///run/user/1000/rustinfer/engine",
+        allow_abbrev=False,
+    )
+    made.add_argument("model", help="a directory, a .gguf file, a hub id org/name, or an alias such as smollm2")
+    made.add_argument("--endpoint", metavar="ipc://PATH", help="where to listen (default: a new private directory)")
+    made.add_argument("--version", action="version", version=f"rustinfer {__version__}")
+    add_arguments(made)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM or SIGINT. Returns 0 when asked to stop, 2 or 3 for a UserError, 1 when the engine is lost."""
+    args = parser().parse_args(argv)
+    logging.basicConfig(level=logging.INFO, format=FORMAT, datefmt="%H:%M:%S", stream=sys.stderr)
+    try:
+        with ExitStack() as stack:
+            return run(args.model, Options.of(args), args.endpoint or _own_address(stack))
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 0
+    except Exception as error:
+        # One line for people; where it happened is for those who ask.
+        log.debug("the engine is lost", exc_info=True)
+        sys.stderr.write(f"error: the engine stopped: {type(error).__name__}: {error}\n")
+        return 1
+
+
+def _own_address(stack: ExitStack) -> str:
+    """A fresh private address, whose directory goes when the stack ends."""
+    address = private_address()
+    stack.callback(shutil.rmtree, socket_path(address).parent, ignore_errors=True)
+    return address
+
+
+def run(model: str, options: Options, address: str) -> int:
+    """Load the model, listen, and serve until told to stop."""
+    started = time.perf_counter()
+    from ..protocol.router import EngineChannel
+    from .build import load
+    from .loop import EngineLoop
+
+    imported = time.perf_counter() - started
+    loaded = load(model, options)
+    card = loaded.card
+    channel = EngineChannel(
+        address,
+        card,
+        epoch=secrets.randbits(63),
+        build=__version__,
+        fingerprint=loaded.fingerprint,
+    )
+    loop = EngineLoop(loaded.engine, channel)
+    # What was made while loading stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    total = time.perf_counter() - started
+    log.info("%s: %s, %d tokens of context, %d of cache", card.id, card.dtype, card.context, loaded.engine.capacity)
+    log.info("ready in %.1f s (import %.1f s, %s), pid %d at %s", total, imported, loaded.phases, os.getpid(), address)
+    try:
+        loop.run()
+    finally:
+        channel.close()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
