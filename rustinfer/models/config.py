@@ -12,7 +12,7 @@ from .fields import Fields
 
 @dataclass(frozen=True)
 class RopeScaling:
-    """How rotary frequencies are stretched: `kind` is linear, llama3, yarn or factors, the last with one divisor for each.
+    """How rotary frequencies are stretched: `kind` is linear, llama3, yarn, or factors: a divisor for each frequency.
 
     Which other fields count depends on the kind; None means that the checkpoint leaves it to the method's default.
     """
@@ -75,7 +75,7 @@ class ModelConfig:
         if heads % kv_heads:
             raise CheckpointError(f"{where}: {heads} heads cannot share {kv_heads} key-value heads evenly")
         head_dim = f.count("head_dim", width // heads)
-        if head_dim % 2:
+        if head_dim % 2 or not head_dim:
             raise CheckpointError(f"{where}: head_dim is {head_dim}, which rotary positions cannot halve")
         context = f.count("max_position_embeddings")
         return ModelConfig(

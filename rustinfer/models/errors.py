@@ -9,11 +9,11 @@ class CheckpointError(UserError):
     """A file or a configuration that cannot be used, with the file's name and what is wrong in one line."""
 
 
-class MissingTensor(CheckpointError, KeyError):
+class MissingTensorError(CheckpointError, KeyError):
     """A tensor that the checkpoint lacks. Also a KeyError, so that `Mapping.get` works."""
 
     __str__ = Exception.__str__  # KeyError would print the quoted form
 
 
-class UnknownModel(UserError):
+class UnknownModelError(UserError):
     """A reference that names no model."""

@@ -21,9 +21,9 @@ class Fields:
 
     def count(self, name: str, default: int | None = None) -> int:
         """A whole number above 0, below 2**31. The default may be 0."""
-        value = self._get(name, default)
-        if value is default and default is not None:
+        if default is not None and self.raw.get(name) is None:
             return default
+        value = self._get(name, default)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 < value < 1 << 31:
             raise CheckpointError(f"{self.where}: {name} is {value!r}, not a positive whole number")
         return value

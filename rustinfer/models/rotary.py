@@ -44,7 +44,9 @@ def _llama3(plain: Tensor, s: RopeScaling) -> Tensor:
 
 def _yarn(plain: Tensor, s: RopeScaling, theta: float, dim: int) -> Tensor:
     """Keep waves with more than `beta_fast` turns in the context, stretch those with fewer than `beta_slow`."""
-    low, high = (dim * log(s.original_context / (beta * 2 * pi)) / (2 * log(theta)) for beta in (s.beta_fast, s.beta_slow))
+    low, high = (
+        dim * log(s.original_context / (beta * 2 * pi)) / (2 * log(theta)) for beta in (s.beta_fast, s.beta_slow)
+    )
     if s.truncate:
         low, high = floor(low), ceil(high)
     low, high = max(low, 0), min(high, dim - 1)

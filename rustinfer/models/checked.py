@@ -1,0 +1,43 @@
+"""Weights whose shapes are held against the configuration when they are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..registry import Weight
+from .config import ModelConfig
+from .errors import CheckpointError
+from .shapes import weight_shapes
+
+
+class CheckedWeights(Mapping[str, Weight]):
+    """Weights of a decoder. Raises CheckpointError where a weight that its configuration describes has another shape.
+
+    Weights that only some architecture knows are passed on as they are. A tied head is hidden: the model then reads
+    the embedding twice.
+    """
+
+    def __init__(self, source: Mapping[str, Weight], config: ModelConfig, where: str) -> None:
+        self.source = source
+        self.where = where
+        self._shapes = weight_shapes(config)
+        self._hidden = {"lm_head.weight"} if config.tied else set()
+
+    def __getitem__(self, name: str) -> Weight:
+        if name in self._hidden:
+            raise KeyError(name)
+        weight = self.source[name]
+        expected = self._shapes.get(name)
+        if expected is not None and tuple(weight.shape) != expected:
+            found = list(weight.shape)
+            raise CheckpointError(f"{self.where}: {name} is {found}, but the configuration says {list(expected)}")
+        return weight
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.source and name not in self._hidden
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in self.source if name not in self._hidden)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)

@@ -1,0 +1,43 @@
+"""Small files of a checkpoint's directory, and the rule that nothing outside of it is read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from .errors import CheckpointError
+
+
+def inside(directory: Path, name: str) -> Path:
+    """A file of the directory. One that a path or a link leads out of it is refused, but for the hub cache's own."""
+    path = (directory / name).resolve()
+    roots = [directory.resolve()]
+    if roots[0].parent.name == "snapshots":  # the hub cache links each snapshot to its neighbour, blobs
+        roots.append(roots[0].parent.parent / "blobs")
+    if not any(path.is_relative_to(root) for root in roots):
+        raise CheckpointError(f"{directory}: {name} lies outside of the checkpoint's directory")
+    return path
+
+
+def read_text(directory: Path, name: str) -> str | None:
+    """A text file; None if there is none."""
+    path = inside(directory, name)
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else None
+    except (OSError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{directory / name}: cannot be read: {error}") from None
+
+
+def read_json(directory: Path, name: str) -> dict[str, Any]:
+    """A JSON file that holds a table; empty if there is none."""
+    text = read_text(directory, name)
+    if text is None:
+        return {}
+    try:
+        table = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{directory / name}: not valid JSON: {error}") from None
+    if not isinstance(table, dict):
+        raise CheckpointError(f"{directory / name}: not a table")
+    return table

@@ -1,0 +1,85 @@
+"""The safetensors files of a directory as one mapping of weights."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+
+from ..registry import Weight
+from .errors import CheckpointError, MissingTensorError
+from .files import inside, read_json
+from .safetensors import SafetensorsFile
+
+_INDEX = "model.safetensors.index.json"
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
+
+
+class Shards(Mapping[str, Weight]):
+    """Dense weights of a directory, converted to `dtype` when looked up and not kept.
+
+    Of the same dtype and on the CPU they are views of the mapped files: nothing may write to them. Integer tensors
+    keep their dtype.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.files = {name: SafetensorsFile(inside(directory, name)) for name in _shard_names(directory)}
+        self._homes = self._find_homes()
+        self.dtype: torch.dtype | None = None
+        self.device = torch.device("cpu")
+
+    def to(self, dtype: torch.dtype, device: torch.device) -> Shards:
+        """Say in which dtype and where weights are wanted."""
+        self.dtype, self.device = dtype, device
+        return self
+
+    @property
+    def stored_dtype(self) -> torch.dtype:
+        """The dtype of most tensors."""
+        counts = Counter(
+            e.dtype for file in self.files.values() for e in file.entries.values() if e.dtype.is_floating_point
+        )
+        if not counts:
+            raise CheckpointError(f"{self.directory}: the safetensors files hold no weights")
+        return counts.most_common(1)[0][0]
+
+    def __getitem__(self, name: str) -> Weight:
+        if name not in self._homes:
+            raise MissingTensorError(f"{self.directory}: tensor {name} is missing")
+        tensor = self._homes[name].read(name)
+        return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._homes
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._homes)
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+    def _find_homes(self) -> dict[str, SafetensorsFile]:
+        homes: dict[str, SafetensorsFile] = {}
+        for file in self.files.values():
+            for name in file.entries:
+                if name in homes:
+                    raise CheckpointError(f"{file.path}: tensor {name} is also in {homes[name].path.name}")
+                homes[name] = file
+        return homes
+
+
+def _shard_names(directory: Path) -> list[str]:
+    if (directory / _INDEX).is_file():
+        table = read_json(directory, _INDEX).get("weight_map")
+        if not isinstance(table, dict) or not table or not all(isinstance(name, str) for name in table.values()):
+            raise CheckpointError(f"{directory / _INDEX}: weight_map names no files")
+        return sorted(set(table.values()))
+    names = sorted(path.name for path in directory.glob("*.safetensors") if not path.name.startswith("consolidated"))
+    if names:
+        return names
+    if any(path for pattern in _PICKLES for path in directory.glob(pattern)):
+        raise CheckpointError(f"{directory}: its weights are pickles, which are not read; convert them to safetensors")
+    raise CheckpointError(f"{directory}: there are no .safetensors files")
