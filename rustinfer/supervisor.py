@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 
 from .engine.options import as_flags
 from .protocol.address import private_address, socket_path
+from .server.options import FLAGS as SERVER_FLAGS
 
 log = logging.getLogger("rustinfer.supervisor")
 GRACE_SECONDS = 35
@@ -26,7 +27,7 @@ SETTLED_SECONDS = 5.0
 STARTS = 3
 """How often a child may die before it was ready, one start after the other."""
 FORMAT = "%(asctime)s supervisor[%(process)d] %(levelname)s %(message)s"
-SERVER_FLAGS = ("host", "port", "api_key")
+KEYS_FLAG = "--api-key"
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -38,7 +39,7 @@ def serve(args: argparse.Namespace) -> int:
     address = private_address()
     try:
         engine = [sys.executable, "-m", "rustinfer.engine.main", args.model, "--endpoint", address, *as_flags(args)]
-        server = [sys.executable, "-m", "rustinfer.server.main", "--endpoint", address, *server_flags(args)]
+        server = [sys.executable, "-m", "rustinfer.server.main", "--engine", address, *server_flags(args)]
         socket = socket_path(address)
         children = [
             Child("engine", engine, socket.exists, lambda: socket.unlink(missing_ok=True)),
@@ -50,14 +51,14 @@ def serve(args: argparse.Namespace) -> int:
 
 
 def server_flags(args: argparse.Namespace) -> list[str]:
-    """The server's part of the flags. Keys go by the environment, where other users cannot read them."""
-    flags: list[str] = []
-    for name in SERVER_FLAGS:
-        values = getattr(args, name, None)
-        for value in values if isinstance(values, (list, tuple)) else [values]:
-            if value is not None:
-                flags += [f"--{name.replace('_', '-')}", str(value)]
-    return flags
+    """The server's part of the flags, without its keys: other users can read a command line."""
+    return as_flags(args, tuple(pair for pair in SERVER_FLAGS if pair[0] != KEYS_FLAG))
+
+
+def server_environment(args: argparse.Namespace) -> dict[str, str]:
+    """The environment of the server, which has its keys."""
+    keys = getattr(args, "api_key", None)
+    return {**os.environ, "RUSTINFER_API_KEY": ",".join(keys)} if keys else dict(os.environ)
 
 
 class Child:
@@ -69,8 +70,9 @@ class Child:
         command: Sequence[str],
         ready: Callable[[], bool] | None = None,
         reset: Callable[[], object] = lambda: None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
-        self.name, self.command, self.reset = name, list(command), reset
+        self.name, self.command, self.reset, self.environment = name, list(command), reset, environment
         self.process: subprocess.Popen[bytes] | None = None
         self.started = 0.0
         self.ready = ready or self._lasted

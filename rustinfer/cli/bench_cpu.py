@@ -60,9 +60,9 @@ def peer(args: Namespace) -> Measure:
 
 def gguf_file(model: str) -> Path:
     """The GGUF behind a model reference. Raises Refused where the model is none."""
-    from ..models.download import local_path
+    from ..models.sources import locate
 
-    path = local_path(model)
+    path = locate(model)
     if path.suffix != ".gguf":
         raise Refused(f"{model} is no .gguf file, which is all that llama.cpp reads: name one, or an alias of one")
     return path

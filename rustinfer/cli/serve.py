@@ -6,15 +6,16 @@ from argparse import ArgumentParser, Namespace
 
 from ..engine.options import Options, add_arguments
 from ..errors import UserError
+from ..server.options import add_arguments as add_server_arguments
 from .parser import examples
 from .speaker import DEFAULT_MODEL
 
 
 def configure(parser: ArgumentParser) -> None:
     """Add the arguments of the verb."""
-    from ..server.options import add_arguments as add_server_arguments
-
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="directory, .gguf, hub id or alias (default: smollm2)")
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="directory, .gguf, hub id or alias (default: smollm2)"
+    )
     parser.add_argument("--model", dest="named", metavar="MODEL", help="the same, as a flag")
     add_server_arguments(parser)
     add_arguments(parser)

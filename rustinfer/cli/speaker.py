@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Generator
 from typing import Any, Protocol
 
-from ..engine.options import Options, add_arguments
+from ..engine.options import Options, add_arguments, as_flags
 from ..errors import UserError
 
 Message = dict[str, str]
@@ -62,12 +62,8 @@ def speaker(args: Namespace, *, max_tokens: int) -> Speaker:
 
 
 def _engine_flags(args: Namespace) -> set[str]:
-    """The engine's flags that were given another value than their default."""
-    parser = ArgumentParser()
-    add_arguments(parser)
-    actions = {action.dest: action.option_strings[0] for action in parser._actions if action.dest != "help"}
-    defaults = vars(parser.parse_args([]))
-    return {flag for dest, flag in actions.items() if getattr(args, dest) != defaults[dest]}
+    """The engine's flags that were given."""
+    return {text.partition("=")[0] for text in as_flags(args)}
 
 
 class Remote:

@@ -10,7 +10,7 @@ from typing import Any
 from ..errors import UserError
 
 DTYPES = ("auto", "float32", "bfloat16", "float16")
-LOAD_FORMATS = ("auto", "dummy")
+LOAD_FORMATS = ("auto", "safetensors", "gguf", "dummy")
 _COUNTS = (
     "max_model_len",
     "max_num_seqs",
@@ -84,7 +84,8 @@ def pins(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
+Flags = Sequence[tuple[str, dict[str, Any]]]
+FLAGS: Flags = (
     ("--dtype", {"choices": DTYPES, "help": "what to compute in (default: what suits model and machine)"}),
     ("--max-model-len", {"type": int, "metavar": "N", "help": "longest prompt and answer together, in tokens"}),
     ("--max-num-seqs", {"type": int, "metavar": "N", "help": "most sequences in one step (default: 64)"}),
@@ -96,7 +97,7 @@ FLAGS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("--prefer", {"action": "append", "metavar": "NAME", "help": "a back end to ask before the others"}),
     ("--pin", {"action": "append", "metavar": "OP=BACKEND", "help": "run this op by this back end, or refuse"}),
     ("--strict", {"action": "store_true", "help": "refuse to run a reference kernel on a GPU"}),
-    ("--load-format", {"choices": LOAD_FORMATS, "help": "dummy: random weights of a built-in shape"}),
+    ("--load-format", {"choices": LOAD_FORMATS, "help": "dummy: random weights of the model's shape"}),
     ("--seed", {"type": int, "metavar": "N", "help": "seed for requests that bring none (default: 0)"}),
     ("--threads", {"type": int, "metavar": "N", "help": "threads to compute with (default: physical cores)"}),
     ("--served-model-name", {"metavar": "NAME", "help": "the model's name towards clients"}),
@@ -111,10 +112,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         group.add_argument(flag, dest=_dest(flag), **details)
 
 
-def as_flags(args: argparse.Namespace) -> list[str]:
-    """The command line that makes `add_arguments` find the same values again."""
+def as_flags(args: argparse.Namespace, flags: Flags = FLAGS) -> list[str]:
+    """The command line that makes a parser with these flags find the same values again."""
     found: list[str] = []
-    for flag, details in FLAGS:
+    for flag, details in flags:
         value = getattr(args, _dest(flag), None)
         if details.get("action", "").startswith("store_"):
             found += [flag] if value is (details["action"] == "store_true") else []

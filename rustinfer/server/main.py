@@ -20,7 +20,7 @@ from rustinfer.version import __version__
 
 from .app import create
 from .errors import shutting_down
-from .options import Options
+from .options import Options, add_arguments
 
 HEADER_BYTES = 32 << 10
 BACKLOG = 2048
@@ -134,16 +134,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rustinfer-server", description=__doc__)
     add = parser.add_argument
     add("--engine", required=True, metavar="ADDRESS", help="where the engine listens: ipc:///path")
-    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
-    add("--port", type=int, default=8000, help="port to listen on, 0 for any free one (default: %(default)s)")
-    add("--api-key", action="append", default=[], metavar="KEY", help="demand this key; also $RUSTINFER_API_KEY=K1,K2")
     add("--served-model-name", action="append", default=[], metavar="NAME", help="serve the model under this name")
-    add("--any-model", action="store_true", help="answer whatever model name a request has")
-    add("--allow-origin", action="append", default=[], metavar="ORIGIN", help="let pages of this origin call")
-    add("--max-body-mib", type=int, default=32, help="largest request body (default: %(default)s)")
-    add("--drain-seconds", type=float, default=10.0, help="time for running requests at the end (default: %(default)s)")
-    add("--log-level", default="info", choices=("debug", "info", "warning", "error"), help="(default: %(default)s)")
     add("--version", action="version", version=f"rustinfer {__version__}")
+    add_arguments(parser)
     return parser
 
 
