@@ -71,6 +71,13 @@ class LLM:
         )
         self._use(load(model, options))
 
+    @classmethod
+    def over(cls, loaded: Loaded) -> LLM:
+        """An LLM over an engine that was built elsewhere."""
+        made = cls.__new__(cls)
+        made._use(loaded)
+        return made
+
     def _use(self, loaded: Loaded) -> None:
         self._loaded: Loaded | None = loaded
         self._collectors: dict[str, Collector] = {}

@@ -6,6 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from tokenizers import Tokenizer
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
 from rustinfer.engine.build import Loaded, build
@@ -13,6 +17,7 @@ from rustinfer.engine.options import Options
 from rustinfer.models.checkpoint import ChatTemplateSource, Checkpoint
 from rustinfer.models.config import ModelConfig
 from rustinfer.registry import Plugins, load_plugins
+from rustinfer.text.tokenizer import byte_characters
 
 VOCAB = 128
 CONFIG = {
@@ -35,7 +40,7 @@ def checkpoint(**config: Any) -> Checkpoint:
     def matrix(*shape: int, scale: float = 0.3) -> Tensor:
         return torch.randn(*shape, generator=generator) * scale
 
-    weights = {"model.embed_tokens.weight": matrix(VOCAB, 64, scale=1.0), "model.norm.weight": torch.ones(64)}
+    weights = {"model.embed_tokens.weight": matrix(made.vocab, 64, scale=1.0), "model.norm.weight": torch.ones(64)}
     for i in range(2):
         at = f"model.layers.{i}"
         shapes = {"q": (64, 64), "k": (32, 64), "v": (32, 64), "o": (64, 64)}
@@ -44,6 +49,25 @@ def checkpoint(**config: Any) -> Checkpoint:
         weights |= {f"{at}.mlp.{n}_proj.weight": matrix(*s) for n, s in shapes.items()}
         weights |= {f"{at}.{n}_layernorm.weight": torch.ones(64) for n in ("input", "post_attention")}
     return Checkpoint("tiny", "memory", made, weights, torch.float32, None, ChatTemplateSource(), (0,))
+
+
+def talking(**config: Any) -> Checkpoint:
+    """The same with a vocabulary of bytes: token 0 ends a text, token b + 1 is the byte b."""
+    made = replace(checkpoint(**config, vocab_size=257), tokenizer_json=tokenizer_json(), name="talking")
+    return replace(made, template=ChatTemplateSource(TEMPLATE, {"eos_token": "<end>"}))
+
+
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}assistant:"
+
+
+def tokenizer_json() -> str:
+    characters = byte_characters()
+    vocabulary = {"<end>": 0} | {characters[byte]: byte + 1 for byte in range(256)}
+    made = Tokenizer(BPE(vocabulary, []))
+    made.pre_tokenizer = ByteLevel(add_prefix_space=False, use_regex=False)
+    made.decoder = ByteLevelDecoder()
+    made.add_special_tokens(["<end>"])
+    return str(made.to_str())
 
 
 _plugins: list[Plugins] = []

@@ -1,0 +1,208 @@
+"""`LLM` over a tiny random model that speaks bytes: order, stops, streams, log-probabilities, threads, mistakes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from rustinfer import LLM, SamplingParams
+from rustinfer.errors import UserError
+from rustinfer.llm import progress
+
+from .engine.tiny import checkpoint, load, talking
+
+GREEDY = SamplingParams(temperature=0, max_tokens=16, ignore_eos=True)
+
+
+@pytest.fixture
+def llm() -> Iterator[LLM]:
+    with LLM.over(load(made=talking())) as made:
+        yield made
+        assert not made._collectors
+        engine = made._parts.engine
+        assert not engine.has_work
+        assert engine.cache.available == engine.cache.pool.total
+
+
+def test_results_are_in_the_order_of_the_prompts_and_equal_single_runs(llm: LLM) -> None:
+    prompts = [f"prompt {i} " * (1 + 7 * i % 5) for i in range(20)]
+    params = [SamplingParams(temperature=0, max_tokens=1 + 3 * i % 7, ignore_eos=True) for i in range(20)]
+    results = llm.generate(prompts, params)
+    assert [r.prompt for r in results] == prompts
+    assert [len(r.outputs[0].token_ids) for r in results] == [p.max_tokens for p in params]
+    assert all(r.finished for r in results)
+    for result, prompt, one in zip(results, prompts, params, strict=True):
+        again = llm.generate(prompt, one)[0]
+        assert again.outputs[0].token_ids == result.outputs[0].token_ids
+        assert again.outputs[0].text == result.outputs[0].text
+
+
+def test_prompts_may_be_token_ids(llm: LLM) -> None:
+    ids = llm.get_tokenizer().encode("hello")
+    results = llm.generate([{"prompt_token_ids": ids}, {"prompt": "hello"}, "hello"], GREEDY)
+    assert [r.prompt_token_ids for r in results] == [ids] * 3
+    assert [r.prompt for r in results] == [None, "hello", "hello"]
+    assert len({r.outputs[0].text for r in results}) == 1
+
+
+def test_text_is_what_the_tokens_say(llm: LLM) -> None:
+    output = llm.generate("abc", GREEDY)[0].outputs[0]
+    assert output.text == bytes(t - 1 for t in output.token_ids).decode("utf-8", "replace")
+    assert output.finish_reason == "length"
+    assert output.logprobs is None
+    assert output.cumulative_logprob is None
+
+
+def stop_in(text: str) -> str:
+    """A piece of two whole characters, not at the beginning."""
+    return next(text[i : i + 2] for i in range(2, len(text) - 2) if "\ufffd" not in text[i : i + 2])
+
+
+def test_a_stop_string_ends_the_text_before_it_and_frees_the_sequence(llm: LLM) -> None:
+    whole = llm.generate("abc", SamplingParams(temperature=0, max_tokens=60, ignore_eos=True))[0].outputs[0]
+    stop = stop_in(whole.text)
+    params = SamplingParams(temperature=0, max_tokens=60, ignore_eos=True, stop=[stop])
+    cut = llm.generate("abc", params)[0].outputs[0]
+    assert (cut.finish_reason, cut.stop_reason) == ("stop", stop)
+    assert cut.text == whole.text[: whole.text.index(stop)]
+    assert cut.token_ids == whole.token_ids[: len(cut.token_ids)]
+    assert len(cut.token_ids) < len(whole.token_ids)
+    kept = llm.generate("abc", SamplingParams(temperature=0, max_tokens=60, stop=stop, include_stop_str_in_output=True))
+    assert kept[0].outputs[0].text.endswith(stop)
+
+
+def test_a_stop_token_is_among_the_tokens_and_not_in_the_text(llm: LLM) -> None:
+    whole = llm.generate("abc", GREEDY)[0].outputs[0]
+    token = whole.token_ids[3]
+    at = whole.token_ids.index(token)
+    cut = llm.generate("abc", SamplingParams(temperature=0, ignore_eos=True, stop_token_ids=[token]))[0].outputs[0]
+    assert (cut.finish_reason, cut.stop_reason) == ("stop", token)
+    assert cut.token_ids == whole.token_ids[: at + 1]
+    assert cut.text == bytes(t - 1 for t in cut.token_ids[:-1]).decode("utf-8", "replace")
+
+
+def test_several_continuations_stop_each_for_itself(llm: LLM) -> None:
+    params = {"temperature": 1.0, "seed": 4, "max_tokens": 30, "ignore_eos": True, "n": 3}
+    free = llm.generate("abc", SamplingParams(**params))[0].outputs
+    stop = stop_in(free[1].text)
+    assert stop not in free[0].text
+    outputs = llm.generate("abc", SamplingParams(**params, stop=[stop]))[0].outputs
+    assert [o.index for o in outputs] == [0, 1, 2]
+    assert outputs[1].text == free[1].text[: free[1].text.index(stop)]
+    assert outputs[0].text == free[0].text
+    assert [o.finish_reason for o in outputs][:2] == ["length", "stop"]
+
+
+def test_log_probabilities_by_token(llm: LLM) -> None:
+    params = SamplingParams(temperature=1.0, seed=1, logprobs=2, max_tokens=8, ignore_eos=True)
+    output = llm.generate("abc", params)[0].outputs[0]
+    assert output.logprobs is not None
+    assert len(output.logprobs) == 8
+    for token, row in zip(output.token_ids, output.logprobs, strict=True):
+        assert next(iter(row)) == token
+        assert 2 <= len(row) <= 3
+        ranked = sorted((v.rank, v.logprob) for v in row.values() if v.rank)
+        assert [rank for rank, _ in ranked] == [1, 2]
+        assert ranked[0][1] >= ranked[1][1]
+    total = sum(row[t].logprob for t, row in zip(output.token_ids, output.logprobs, strict=True))
+    assert output.cumulative_logprob == pytest.approx(total)
+
+
+def test_chat_renders_the_template_and_encodes_its_special_tokens(llm: LLM) -> None:
+    conversation = [{"role": "user", "content": "hi"}]
+    results = llm.chat([conversation, [*conversation, {"role": "user", "content": "there"}]], GREEDY)
+    tokens = results[0].prompt_token_ids
+    assert results[0].prompt == "user: hi<end>assistant:"
+    assert tokens.count(0) == 1
+    assert results[1].prompt_token_ids.count(0) == 2
+    assert llm.chat(conversation, GREEDY)[0].outputs[0].text == results[0].outputs[0].text
+
+
+def test_a_stream_adds_up_and_may_be_left(llm: LLM) -> None:
+    whole = llm.generate("abc", GREEDY)[0].outputs[0]
+    deltas = list(llm.stream("abc", GREEDY))
+    assert "".join(d.text for d in deltas) == whole.text
+    assert [t for d in deltas for t in d.token_ids] == whole.token_ids
+    assert [d.finish_reason for d in deltas] == [None] * 15 + ["length"]
+    stream = llm.stream("abc", GREEDY)
+    next(stream)
+    during = llm.generate("abc", GREEDY)[0].outputs[0]
+    assert during.text == whole.text
+    stream.close()  # type: ignore[attr-defined]
+    llm.stream("never begun", GREEDY)
+    assert [d.text for d in llm.stream([{"role": "user", "content": "hi"}], GREEDY)]
+
+
+def test_threads_share_the_engine(llm: LLM) -> None:
+    prompts = [f"prompt {i}" for i in range(12)]
+    wanted = [r.outputs[0].text for r in llm.generate(prompts, GREEDY)]
+    found: dict[int, str] = {}
+
+    def work(i: int) -> None:
+        found[i] = llm.generate(prompts[i], GREEDY)[0].outputs[0].text
+
+    threads = [threading.Thread(target=work, args=(i,)) for i in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert [found[i] for i in range(12)] == wanted
+
+
+def test_mistakes_are_said_before_anything_runs(llm: LLM) -> None:
+    with pytest.raises(UserError, match="2 prompts and 1 sampling parameters"):
+        llm.generate(["a", "b"], [GREEDY])
+    with pytest.raises(UserError, match="context only 256"):
+        llm.generate(["fine", "x" * 300], GREEDY)
+    with pytest.raises(UserError, match="out of vocabulary"):
+        llm.generate({"prompt_token_ids": [257]}, GREEDY)
+    with pytest.raises(UserError, match="prompt is empty"):
+        llm.generate("", GREEDY)
+    for wrong in (3, {"text": "a"}, {"prompt_token_ids": ["a"]}):
+        with pytest.raises(UserError, match="prompt"):
+            llm.generate([wrong], GREEDY)  # type: ignore[list-item]
+    assert llm.generate([], GREEDY) == []
+
+
+def test_an_error_while_running_ends_that_request_and_no_other(llm: LLM) -> None:
+    runner = llm._parts.engine.runner
+    run = runner.run
+
+    def failing(chunks):  # type: ignore[no-untyped-def]
+        if any(c.sequence.request.prompt[0] == 99 for c in chunks):
+            raise RuntimeError("broken kernel")
+        return run(chunks)
+
+    runner.run = failing  # type: ignore[method-assign]
+    bad, good = llm.generate([{"prompt_token_ids": [99, 4]}, "abc"], GREEDY)
+    assert bad.outputs[0].finish_reason == "error"
+    assert "RuntimeError" in str(bad.outputs[0].stop_reason)
+    assert good.outputs[0].finish_reason == "length"
+
+
+def test_a_model_without_a_tokenizer_takes_and_gives_token_ids() -> None:
+    with LLM.over(load(made=checkpoint())) as llm:
+        output = llm.generate({"prompt_token_ids": [1, 2]}, SamplingParams(max_tokens=3, logprobs=1, ignore_eos=True))
+        assert len(output[0].outputs[0].token_ids) == 3
+        assert output[0].outputs[0].text == ""
+        with pytest.raises(UserError, match="prompt_token_ids"):
+            llm.generate("text", GREEDY)
+        assert llm.vocab_size == 128
+
+
+def test_a_closed_llm_says_so() -> None:
+    llm = LLM.over(load(made=talking()))
+    assert llm.max_model_len == 256
+    assert {b.op.name for b in llm.bindings} >= {"attention", "sample"}
+    llm.close()
+    llm.close()
+    with pytest.raises(UserError, match="closed"):
+        llm.generate("a", GREEDY)
+
+
+def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress(3, show=True) as advance:
+        advance(3)
+    assert capsys.readouterr() == ("", "")
