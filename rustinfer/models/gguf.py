@@ -11,13 +11,12 @@ from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
 from pathlib import Path
-from struct import Struct
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CheckpointError
+from .gguf_header import GgufHeader
 
 # type number -> (name, elements in a block, bytes of a block)
 BLOCKS: dict[int, tuple[str, int, int]] = {
@@ -34,9 +33,6 @@ BLOCKS: dict[int, tuple[str, int, int]] = {
     30: ("BF16", 1, 2),
 }
 _UNREAD = {9: "Q8_1", 10: "Q2_K", 11: "Q3_K", 15: "Q8_K", 20: "IQ4_NL", 23: "IQ4_XS", 39: "MXFP4"}
-_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
-_STRING, _ARRAY = 8, 9
-_LENGTH = Struct("<Q")
 
 
 @dataclass(frozen=True)
@@ -61,11 +57,11 @@ class GgufFile:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
-        cursor = _Cursor(self._map, path)
-        tensors, fields = cursor.begin()
-        self.metadata = cursor.metadata(fields)
-        entries = [cursor.tensor() for _ in range(tensors)]
-        self.tensors = self._placed(entries, cursor.at)
+        header = GgufHeader(self._map, path)
+        tensors, fields = header.begin()
+        self.metadata = header.metadata(fields)
+        entries = [header.tensor() for _ in range(tensors)]
+        self.tensors = self._placed(entries, header.at)
 
     def blocks(self, tensor: GgufTensor) -> NDArray[np.uint8]:
         """A tensor's bytes as uint8 [rows, blocks in a row, bytes of a block], read-only and not copied."""
@@ -107,86 +103,3 @@ class GgufFile:
                 f"{self.path}: the file is truncated: tensor {name} ends at byte {start + nbytes} of {len(self._map)}"
             )
         return GgufTensor(name, label, shape, start, nbytes, (elements, size))
-
-
-class _Cursor:
-    """Walks through the head of a file and stops with an error where the file ends or cannot be."""
-
-    def __init__(self, data: mmap.mmap, path: Path) -> None:
-        self.data = data
-        self.path = path
-        self.at = 0
-
-    def begin(self) -> tuple[int, int]:
-        """How many tensors and metadata fields follow."""
-        if self.data[:4] != b"GGUF":
-            raise CheckpointError(f"{self.path}: not a GGUF file")
-        self.at = 4
-        version = self.number("<I")
-        if version not in (2, 3):
-            big = version & 0xFFFF == 0
-            raise CheckpointError(
-                f"{self.path}: GGUF version {'is big-endian' if big else version}, only 2 and 3 are read"
-            )
-        return self.count("tensor", 24), self.count("metadata field", 13)
-
-    def metadata(self, fields: int) -> dict[str, Any]:
-        """The table of metadata."""
-        table: dict[str, Any] = {}
-        for _ in range(fields):
-            key = self.string()
-            table[key] = self.value(key, self.number("<I"))
-        return table
-
-    def tensor(self) -> tuple[str, int, tuple[int, ...], int]:
-        """The next tensor's name, type number, shape with rows first, and offset."""
-        name = self.string()
-        dims = self.number("<I")
-        if not 1 <= dims <= 4:
-            raise CheckpointError(f"{self.path}: tensor {name[:80]!r} has {dims} dimensions")
-        shape = tuple(self.number("<Q") for _ in range(dims))[::-1]
-        if not all(0 < size < 1 << 40 for size in shape):
-            raise CheckpointError(f"{self.path}: tensor {name[:80]!r} has shape {shape}")
-        return name, self.number("<I"), shape, self.number("<Q")
-
-    def value(self, key: str, kind: int, depth: int = 0) -> Any:
-        """A metadata value of a type number."""
-        if kind in _SCALARS:
-            return self.number(_SCALARS[kind])
-        if kind == _STRING:
-            return self.string()
-        if kind != _ARRAY or depth > 1:
-            raise CheckpointError(f"{self.path}: metadata {key[:80]!r} is of an unknown type {kind}")
-        item = self.number("<I")
-        if item in _SCALARS:
-            return self.numbers(_SCALARS[item], self.count("array element", Struct(_SCALARS[item]).size))
-        return [self.value(key, item, depth + 1) for _ in range(self.count("array element", 8))]
-
-    def number(self, form: str) -> Any:
-        """One number."""
-        return Struct(form).unpack(self._take(Struct(form).size))[0]
-
-    def numbers(self, form: str, count: int) -> list[Any]:
-        """An array of numbers."""
-        return list(Struct(f"<{count}{form[1]}").unpack(self._take(count * Struct(form).size)))
-
-    def string(self) -> str:
-        """A string with its length before it."""
-        (length,) = _LENGTH.unpack(self._take(8))
-        try:
-            return self._take(length).decode()
-        except UnicodeDecodeError:
-            raise CheckpointError(f"{self.path}: a name before byte {self.at} is not UTF-8") from None
-
-    def count(self, what: str, size: int) -> int:
-        """How many of something follow, of which each takes at least `size` bytes."""
-        count: int = self.number("<Q")
-        if count * size > len(self.data) - self.at:
-            raise CheckpointError(f"{self.path}: truncated or corrupt: it claims {count} {what}s")
-        return count
-
-    def _take(self, length: int) -> bytes:
-        if length > len(self.data) - self.at:
-            raise CheckpointError(f"{self.path}: truncated or corrupt: it ends inside of its header")
-        self.at += length
-        return self.data[self.at - length : self.at]

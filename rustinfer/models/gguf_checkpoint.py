@@ -22,7 +22,7 @@ _STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 def open_gguf(path: Path, name: str, dtype: torch.dtype | str, device: torch.device) -> Checkpoint:
     """Open a `.gguf` file. Raises CheckpointError for one that is corrupt, split or of an unknown kind."""
     file = GgufFile(path)
-    if int(file.metadata.get("split.count", 0)) > 1:
+    if file.metadata.get("split.count", 0) not in (0, 1):
         raise CheckpointError(f"{path}: the file is one of several parts; join them with `gguf-split --merge`")
     config = ModelConfig.from_dict(config_from(file), str(path))
     chosen = choose_dtype(dtype, stored_dtype(file), device)

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import torch
+
+from ..registry import dense
 from .errors import CheckpointError
 from .gguf import GgufFile
 from .gguf_blocks import read_tensor
@@ -13,7 +17,7 @@ ARCHITECTURES = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM", "qwen
 
 def config_from(file: GgufFile) -> dict[str, Any]:
     """A config.json for the file's metadata and tensors."""
-    m, kind = file.metadata, file.metadata.get("general.architecture")
+    m, kind = file.metadata, str(file.metadata.get("general.architecture"))
     if kind not in ARCHITECTURES:
         raise CheckpointError(
             f"{file.path}: architecture {kind!r} is not known in GGUF; known: {', '.join(ARCHITECTURES)}"
@@ -28,7 +32,7 @@ def config_from(file: GgufFile) -> dict[str, Any]:
         "num_attention_heads": heads,
         "num_key_value_heads": m.get(f"{kind}.attention.head_count_kv"),
         "head_dim": m.get(f"{kind}.attention.key_length", m.get(f"{kind}.rope.dimension_count")),
-        "rms_norm_eps": _shortest(m.get(f"{kind}.attention.layer_norm_rms_epsilon", 1e-6)),
+        "rms_norm_eps": _shortest(m.get(f"{kind}.attention.layer_norm_rms_epsilon")),
         "rope_theta": m.get(f"{kind}.rope.freq_base", 10000.0),
         "rope_scaling": _scaling(file, kind),
         "max_position_embeddings": m.get(f"{kind}.context_length"),
@@ -51,16 +55,14 @@ def _vocabulary(file: GgufFile) -> int | None:
 def _ends(m: dict[str, Any]) -> list[int] | None:
     """The tokens that end a text or a turn."""
     ids = [m.get(f"tokenizer.ggml.{name}_token_id") for name in ("eos", "eot", "eom")]
-    return sorted({int(i) for i in ids if i is not None}) or None
+    return sorted({i for i in ids if isinstance(i, int)}) or None
 
 
 def _scaling(file: GgufFile, kind: str) -> dict[str, Any] | None:
     m = file.metadata
     if "rope_freqs.weight" in file.tensors:  # Llama 3's scaling, worked out by the converter
-        import torch
-
-        factors = read_tensor(file, file.tensors["rope_freqs.weight"], torch.float32)
-        return {"rope_type": "factors", "factors": factors.tolist()} if isinstance(factors, torch.Tensor) else None
+        factors = dense(read_tensor(file, file.tensors["rope_freqs.weight"], torch.float32))
+        return {"rope_type": "factors", "factors": factors.flatten().tolist()}
     name = m.get(f"{kind}.rope.scaling.type", "none")
     if name == "none":
         return None
@@ -72,8 +74,6 @@ def _scaling(file: GgufFile, kind: str) -> dict[str, Any] | None:
     return {key: value for key, value in scaling.items() if value is not None}
 
 
-def _shortest(value: float) -> float:
+def _shortest(value: object) -> object:
     """The shortest decimal that gives the same float32: 1e-05 where the file's float32 reads 9.99999974e-06."""
-    import numpy as np
-
-    return float(str(np.float32(value)))
+    return float(str(np.float32(value))) if isinstance(value, float) else value

@@ -53,7 +53,7 @@ class Vocabulary:
     @property
     def ids(self) -> dict[str, int]:
         """Ids by token. Of a token that is there twice, the first id counts."""
-        return {token: i for i, token in reversed(list(enumerate(self.tokens)))}
+        return dict(zip(reversed(self.tokens), range(len(self.tokens) - 1, -1, -1), strict=True))
 
     def get(self, name: str, default: Any = None) -> Any:
         """A tokenizer field of the metadata."""
@@ -62,7 +62,7 @@ class Vocabulary:
     def merges(self) -> list[list[str]]:
         """The merges of a byte-level vocabulary, best first."""
         pairs = [merge.split(" ") for merge in self._list("merges", str)]
-        if any(len(pair) != 2 for pair in pairs):
+        if not set(map(len, pairs)) <= {2}:
             raise CheckpointError(f"{self.where}: a merge does not join two tokens")
         return pairs
 
@@ -106,7 +106,7 @@ class Vocabulary:
 
     def _list(self, name: str, kind: type) -> list[Any]:
         values = self.get(name, [])
-        if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
+        if not isinstance(values, list) or not set(map(type, values)) <= {kind}:
             raise CheckpointError(f"{self.where}: tokenizer.ggml.{name} is not a list of {kind.__name__}")
         return values
 

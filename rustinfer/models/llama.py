@@ -76,9 +76,7 @@ class Llama:
         table = rotary_table(config, config.context, ops.target.device)
         ops.site = "model.embed_tokens"
         self.embed = ops.embedding(weight=weights["model.embed_tokens.weight"])
-        self.layers = [
-            Layer(config, ops, weights, f"model.layers.{i}", pair, table) for i, pair in enumerate(cache)
-        ]
+        self.layers = [Layer(config, ops, weights, f"model.layers.{i}", pair, table) for i, pair in enumerate(cache)]
         ops.site = "model.norm"
         self.norm = ops.add_rms_norm(weight=weights.dense("model.norm.weight"), eps=config.eps)
         ops.site = "lm_head"
