@@ -49,7 +49,7 @@ class Draw:
         """A packed matrix of `weight`'s magnitude; zeros: "" none, "centre" -8 * scale (Q4_0), "free" random (Q4_1)."""
         step = columns**-0.5 / (4.0 if kind is INT4 else 1.0 if kind is FP8 else 64.0)
         scales = self.uniform(rows, columns // group, low=0.5 * step, high=1.5 * step, dtype=torch.float16)
-        free = -self.uniform(*scales.shape, high=8 * step, dtype=torch.float16)
+        free = -self.uniform(*scales.shape, low=4 * step, high=11 * step, dtype=torch.float16)
         offsets = {"": None, "centre": -8 * scales, "free": free}
         shape = torch.Size((rows, columns))
         return PackedWeight(kind, self._data(kind, rows, columns), scales, offsets[zeros], group, shape, self.dtype)

@@ -18,8 +18,8 @@ def check(kernel: Kernel, case: Case, target: Target) -> None:
     """Raise NonconformingError unless the kernel, built for the target, does on this case what its op says.
 
     It runs twice, on copies of the inputs: both runs are judged against the reference, must leave alone what the op
-    does not write to, and must agree to the bit if the kernel claims to be deterministic. On a GPU a capturable kernel is
-    captured in a CUDA graph and its replay is judged too. Whatever the kernel raises passes through.
+    does not write to, and must agree to the bit if the kernel claims to be deterministic. On a GPU a capturable kernel
+    is captured in a CUDA graph and its replay is judged too. Whatever the kernel raises passes through.
     """
     try:
         examine(kernel, case, target)

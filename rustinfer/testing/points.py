@@ -19,6 +19,7 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 class Point:
     """One kernel, one case (by its place among the op's cases), one dtype. The tensors are made when it is tested."""
 
+    backend: Backend
     kernel: Kernel
     case: str
     index: int
@@ -29,6 +30,8 @@ class Point:
 
     def refusal(self) -> Refusal:
         """Why the kernel does not run this case here, or None."""
+        if reason := self.backend.available():
+            return reason
         device = self.kernel.requires.device
         if device == "cuda" and not torch.cuda.is_available():
             return "there is no CUDA device here"
@@ -54,7 +57,7 @@ def points(backend: Backend) -> Iterator[Point]:
     for kernel in backend.kernels.values():
         for dtype in DTYPES:
             for index, name in enumerate(case_names(kernel.op)):
-                yield Point(kernel, name, index, dtype)
+                yield Point(backend, kernel, name, index, dtype)
 
 
 def select(registry: Registry, names: Iterable[str]) -> list[Backend]:
