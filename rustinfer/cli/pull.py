@@ -14,3 +14,11 @@ def configure(parser: ArgumentParser) -> None:
         "rustinfer pull smollm2",
         "RUSTINFER_CACHE=/data/models rustinfer pull smollm2",
     )
+
+
+def run(args: Namespace) -> int:
+    """Fetch it, check it, and print where it is."""
+    from ..models.download import pull
+
+    print(pull(args.model))
+    return 0
