@@ -65,7 +65,7 @@ class Judge:
         # Where the reference overflows, anything goes; where the exact value is infinite, it must be that.
         exact = ~finite & ~gold.isfinite()
         if not torch.equal(got[exact].nan_to_num(), plain[exact].nan_to_num()):
-            raise NonconformingError(f"{name} is finite where the reference is infinite")
+            raise NonconformingError(f"{name} is not what it must be where the exact value is infinite")
         if not got[finite].isfinite().all():
             raise NonconformingError(f"{name} is not finite where the reference is")
         error, own, size = largest(got, gold, finite), largest(plain, gold, finite), largest(gold, 0 * gold, finite)
