@@ -91,6 +91,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             check_format(value.__self__)
         return wrapped
 
+    def unsafe_undefined(self, obj: Any, attribute: str) -> NoReturn:
+        """Refuse at once, where Jinja would only when the value is used."""
+        raise SecurityError(f"it reaches for {attribute!r} of {type(obj).__name__!r}, which is not safe")
+
     def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
         template = super()._parse(source, name, filename)
         for loop in template.find_all(nodes.For):
