@@ -12,7 +12,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import FrameType
 
 from .engine.options import as_flags
@@ -27,7 +26,7 @@ SETTLED_SECONDS = 5.0
 STARTS = 3
 """How often a child may die before it was ready, one start after the other."""
 FORMAT = "%(asctime)s supervisor[%(process)d] %(levelname)s %(message)s"
-KEYS_FLAG = "--api-key"
+KEYS_FLAG, KEYS_VARIABLE = "--api-key", "RUSTINFER_API_KEY"
 
 
 def serve(args: argparse.Namespace) -> int:
@@ -43,11 +42,11 @@ def serve(args: argparse.Namespace) -> int:
         socket = socket_path(address)
         children = [
             Child("engine", engine, socket.exists, lambda: socket.unlink(missing_ok=True)),
-            Child("server", server),
+            Child("server", server, environment=server_environment(args)),
         ]
         return Supervisor(*children).run()
     finally:
-        shutil.rmtree(Path(socket_path(address)).parent, ignore_errors=True)
+        shutil.rmtree(socket_path(address).parent, ignore_errors=True)
 
 
 def server_flags(args: argparse.Namespace) -> list[str]:
@@ -57,8 +56,8 @@ def server_flags(args: argparse.Namespace) -> list[str]:
 
 def server_environment(args: argparse.Namespace) -> dict[str, str]:
     """The environment of the server, which has its keys."""
-    keys = getattr(args, "api_key", None)
-    return {**os.environ, "RUSTINFER_API_KEY": ",".join(keys)} if keys else dict(os.environ)
+    keys = [*(getattr(args, "api_key", None) or ()), *filter(None, [os.environ.get(KEYS_VARIABLE)])]
+    return {**os.environ, KEYS_VARIABLE: ",".join(keys)} if keys else dict(os.environ)
 
 
 class Child:
@@ -88,7 +87,12 @@ class Child:
         """Spawn it, in a session of its own so that Ctrl-C reaches it through us alone."""
         self.reset()
         self.started = time.monotonic()
-        self.process = subprocess.Popen(self.command, start_new_session=True, preexec_fn=_die_with_parent)  # noqa: PLW1509 - no threads here
+        self.process = subprocess.Popen(
+            self.command,
+            env=self.environment,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - there are no threads here
+        )
 
     def _lasted(self) -> bool:
         return time.monotonic() - self.started > SETTLED_SECONDS
