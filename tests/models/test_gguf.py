@@ -1,0 +1,190 @@
+from __future__ import annotations
+
+import random
+import struct
+import time
+from pathlib import Path
+
+import gguf
+import numpy as np
+import pytest
+import torch
+
+from rustinfer.errors import UserError
+from rustinfer.models.errors import CheckpointError
+from rustinfer.models.gguf import GgufFile
+from rustinfer.models.gguf_checkpoint import open_gguf
+
+from .ggufs import VOCAB, WIDTH, tensors, write
+
+CPU = torch.device("cpu")
+
+
+def test_reads_what_the_gguf_package_reads(tmp_path: Path) -> None:
+    path = write(tmp_path / "m.gguf", "Q4_1", metadata={"x.numbers": [1, 2, 3], "x.flag": True, "x.real": 0.5})
+    ours, theirs = GgufFile(path), gguf.GGUFReader(path)
+    fields = {name: field.contents() for name, field in theirs.fields.items() if not name.startswith("GGUF.")}
+    assert ours.metadata == fields
+    assert set(ours.tensors) == {tensor.name for tensor in theirs.tensors}
+    for tensor in theirs.tensors:
+        mine = ours.tensors[tensor.name]
+        assert mine.shape == tuple(int(n) for n in tensor.shape[::-1])
+        assert mine.type == tensor.tensor_type.name
+        assert ours.blocks(mine).tobytes() == tensor.data.tobytes()
+
+
+def header(*, version: int = 3, tensors: int = 0, fields: int = 0, rest: bytes = b"") -> bytes:
+    return b"GGUF" + struct.pack("<IQQ", version, tensors, fields) + rest
+
+
+def string(text: bytes, length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(text) if length is None else length) + text
+
+
+def tensor(
+    *, name: bytes = b"t", dims: tuple[int, ...] = (32,), count: int | None = None, kind: int = 0, offset: int = 0
+) -> bytes:
+    sizes = struct.pack(f"<{len(dims)}Q", *dims)
+    return (
+        string(name)
+        + struct.pack("<I", len(dims) if count is None else count)
+        + sizes
+        + struct.pack("<IQ", kind, offset)
+    )
+
+
+CORRUPT = {
+    "empty": (b"", "cannot be read"),
+    "another format": (b"PK\x03\x04" + bytes(100), "not a GGUF file"),
+    "version 1": (header(version=1), "version 1 is not read"),
+    "big-endian": (header(version=3 << 24), "version big-endian is not read"),
+    "no header": (b"GGUF\x03\0\0", "ends inside of its header"),
+    "2**64 - 1 fields": (header(fields=(1 << 64) - 1), "claims 18446744073709551615 metadata fields"),
+    "2**63 tensors": (header(tensors=1 << 63), "claims"),
+    "string of 2**63": (header(fields=1, rest=string(b"abcdefghij", 1 << 63)), "ends inside"),
+    "array of 2**60": (header(fields=1, rest=string(b"k") + struct.pack("<IIQ", 9, 4, 1 << 60)), "claims"),
+    "array of strings": (header(fields=1, rest=string(b"k") + struct.pack("<IIQ", 9, 8, 1) + string(b"", 99)), "ends inside"),
+    "nested arrays": (header(fields=1, rest=string(b"k") + struct.pack("<I", 9) + struct.pack("<IQ", 9, 1) * 40), "unknown type"),
+    "unknown value": (header(fields=1, rest=string(b"k") + struct.pack("<I", 77) + bytes(8)), "unknown type 77"),
+    "bad name": (header(fields=1, rest=string(b"\xff\xfe") + bytes(16)), "not UTF-8"),
+    "nine dimensions": (header(tensors=1, rest=tensor(count=9) + bytes(500)), "9 dimensions"),
+    "no dimension": (header(tensors=1, rest=tensor(dims=()) + bytes(500)), "0 dimensions"),
+    "dimension 0": (header(tensors=1, rest=tensor(dims=(32, 0)) + bytes(500)), "shape"),
+    "negative dimension": (header(tensors=1, rest=tensor(dims=(32, (1 << 64) - 1)) + bytes(500)), "shape"),
+    "32-bit overflow": (header(tensors=1, rest=tensor(dims=(1 << 32, 1 << 32)) + bytes(500)), "truncated"),
+    "past the end": (header(tensors=1, rest=tensor(offset=1 << 40) + bytes(500)), "truncated: tensor t ends at"),
+    "unaligned": (header(tensors=1, rest=tensor(offset=5) + bytes(500)), "not aligned"),
+    "ragged rows": (header(tensors=1, rest=tensor(dims=(33,), kind=8) + bytes(500)), "no multiple of 32"),
+    "unknown blocks": (header(tensors=1, rest=tensor(kind=999) + bytes(500)), "type 999, which is not read"),
+    "blocks that we lack": (header(tensors=1, rest=tensor(kind=10) + bytes(500)), "type Q2_K, which is not read; use one of F32"),
+    "one name twice": (header(tensors=2, rest=tensor() + tensor(offset=128) + bytes(500)), "is there twice"),
+    "overlap": (header(tensors=2, rest=tensor() + tensor(name=b"u", offset=64) + bytes(500)), "tensors t and u overlap"),
+    "alignment 0": (header(tensors=1, fields=1, rest=string(b"general.alignment") + struct.pack("<II", 4, 0) + tensor() + bytes(500)), "alignment is 0"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CORRUPT)
+def test_a_corrupt_file_is_one_line_that_names_it(tmp_path: Path, case: str) -> None:
+    data, message = CORRUPT[case]
+    path = tmp_path / "broken.gguf"
+    path.write_bytes(data)
+    begin = time.monotonic()
+    with pytest.raises(CheckpointError, match=message) as error:
+        GgufFile(path)
+    assert time.monotonic() - begin < 1
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
+    data = write(tmp_path / "m.gguf").read_bytes()
+    path = tmp_path / "cut.gguf"
+    for length in [*range(0, 200, 7), len(data) // 3, len(data) // 2, len(data) - 1]:
+        path.write_bytes(data[:length])
+        with pytest.raises(CheckpointError):
+            GgufFile(path)
+
+
+def test_flipped_bytes_of_the_header_never_escape_as_another_exception(tmp_path: Path) -> None:
+    data = write(tmp_path / "m.gguf").read_bytes()
+    path, dice, refused = tmp_path / "flipped.gguf", random.Random(1), 0
+    for _ in range(300):
+        broken = bytearray(data)
+        for _ in range(dice.choice([1, 4])):
+            broken[dice.randrange(4, 7000)] = dice.choice([0, 255, 128, dice.randrange(256)])
+        path.write_bytes(broken)
+        try:
+            checkpoint = open_gguf(path, "m", "auto", CPU)
+            [checkpoint.weights[name] for name in checkpoint.weights]
+        except UserError as error:
+            refused += 1
+            assert "\n" not in str(error)
+    assert refused > 30
+
+
+def test_a_directory_in_place_of_a_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be read"):
+        GgufFile(tmp_path)
+
+
+def test_a_checkpoint_has_all_its_parts(tmp_path: Path) -> None:
+    checkpoint = open_gguf(write(tmp_path / "m.gguf", "Q8_0"), "m", "auto", CPU)
+    assert checkpoint.config.architecture == "LlamaForCausalLM"
+    assert (checkpoint.config.width, checkpoint.config.vocab, checkpoint.config.eps) == (WIDTH, VOCAB, 1e-5)
+    assert checkpoint.eos_ids == (VOCAB - 1,)
+    assert checkpoint.dtype == torch.bfloat16
+    assert checkpoint.template.special_tokens["eos_token"] == "<|im_end|>"
+    assert checkpoint.template.source
+    assert len(checkpoint.weights) == len(tensors())
+
+
+def test_dtypes(tmp_path: Path) -> None:
+    for kind, dtype in {
+        "F32": torch.float32,
+        "F16": torch.bfloat16,
+        "BF16": torch.bfloat16,
+        "Q4_0": torch.bfloat16,
+    }.items():
+        path = write(tmp_path / f"{kind}.gguf", kind)
+        assert open_gguf(path, "m", "auto", CPU).dtype == dtype
+        asked = open_gguf(path, "m", torch.float32, CPU)
+        assert {weight.dtype for weight in asked.weights.values()} == {torch.float32}
+
+
+def test_a_missing_and_a_misshapen_tensor_are_named(tmp_path: Path) -> None:
+    path = write(
+        tmp_path / "m.gguf", drop=("blk.1.ffn_up.weight",), extra={"output_norm.weight": np.ones(8, np.float32)}
+    )
+    weights = open_gguf(path, "m", "auto", CPU).weights
+    with pytest.raises(CheckpointError, match=r"m\.gguf: tensor model\.layers\.1\.mlp\.up_proj\.weight is missing$"):
+        weights["model.layers.1.mlp.up_proj.weight"]
+    assert weights.get("model.layers.1.mlp.up_proj.weight") is None
+    with pytest.raises(CheckpointError, match=r"model\.norm\.weight is \[8\], but the configuration says \[64\]"):
+        weights["model.norm.weight"]
+
+
+def test_a_tied_head_and_rope_factors(tmp_path: Path) -> None:
+    factors = np.linspace(1, 8, 8, dtype=np.float32)
+    path = write(tmp_path / "m.gguf", drop=("output.weight",), extra={"rope_freqs.weight": factors})
+    checkpoint = open_gguf(path, "m", "auto", CPU)
+    assert checkpoint.config.tied
+    assert "lm_head.weight" not in checkpoint.weights
+    assert checkpoint.config.rope.scaling is not None
+    assert checkpoint.config.rope.scaling.factors == tuple(factors.tolist())
+
+
+@pytest.mark.parametrize(
+    ("metadata", "message"),
+    [
+        ({"general.architecture": "mamba"}, "architecture 'mamba' is not known in GGUF; known: llama"),
+        ({"split.count": 3}, "one of several parts"),
+        ({"llama.attention.head_count": 5}, "cannot share"),
+        ({"llama.rope.scaling.type": "longrope"}, "rope_type 'longrope' is not supported"),
+        ({"tokenizer.ggml.model": "bert"}, "tokenizer model 'bert' is not read"),
+        ({"tokenizer.ggml.pre": "klingon"}, "pre-tokenizer 'klingon' is not known; known: .*smollm"),
+    ],
+)
+def test_metadata_that_cannot_be_used(tmp_path: Path, metadata: dict[str, object], message: str) -> None:
+    path = write(tmp_path / "m.gguf", metadata=metadata)
+    with pytest.raises(CheckpointError, match=message):
+        open_gguf(path, "m", "auto", CPU)
