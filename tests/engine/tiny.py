@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer
 from tokenizers.decoders import ByteLevel as ByteLevelDecoder
 from tokenizers.models import BPE
@@ -55,6 +58,19 @@ def talking(**config: Any) -> Checkpoint:
     """The same with a vocabulary of bytes: token 0 ends a text, token b + 1 is the byte b."""
     made = replace(checkpoint(**config, vocab_size=257), tokenizer_json=tokenizer_json(), name="talking")
     return replace(made, template=ChatTemplateSource(TEMPLATE, {"eos_token": "<end>"}))
+
+
+def save(directory: Path) -> Path:
+    """`talking` as a directory that any engine can open."""
+    made = talking()
+    directory.mkdir(exist_ok=True)
+    save_file(dict(made.weights), directory / "model.safetensors")
+    raw = {**made.config.raw, "eos_token_id": 0, "torch_dtype": "float32"}
+    (directory / "config.json").write_text(json.dumps(raw))
+    (directory / "tokenizer.json").write_text(tokenizer_json())
+    settings = {"eos_token": "<end>", "chat_template": TEMPLATE}
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
+    return directory
 
 
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}assistant:"

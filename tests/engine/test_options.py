@@ -1,0 +1,109 @@
+"""Flags and options, sizes, and what the machine lends."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import pytest
+
+from rustinfer.engine.machine import free_memory, physical_cores
+from rustinfer.engine.options import FLAGS, Options, add_arguments, as_flags, pins
+from rustinfer.engine.sizing import Size, choose_size
+from rustinfer.errors import UserError
+
+
+def parse(*flags: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(flags)
+
+
+GIVEN = [
+    *("--dtype=float32", "--max-model-len=100", "--max-num-seqs=4", "--max-num-batched-tokens=32"),
+    *("--max-num-queued-reqs=9", "--kv-cache-tokens=640", "--block-size=8", "--no-enable-prefix-caching"),
+    *("--prefer=a,b", "--prefer=c", "--pin=x=y", "--strict", "--load-format=dummy", "--seed=3", "--threads=2"),
+    "--served-model-name=m",
+]
+
+
+def test_every_flag_becomes_an_option_and_travels() -> None:
+    assert {flag.partition("=")[0] for flag in GIVEN} == {flag for flag, _ in FLAGS}
+    options = Options.of(parse(*GIVEN))
+    assert options == Options(
+        "float32", 100, 4, 32, 9, 640, 8, False, ("a", "b", "c"), {"x": "y"}, True, "dummy", 3, 2, "cpu", "m"
+    )
+    assert Options.of(parse(*as_flags(parse(*GIVEN)))) == options
+    assert as_flags(parse()) == []
+    assert Options.of(parse()) == Options()
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"max_num_seqs": 0}, "max_num_seqs must be a positive integer"),
+        ({"threads": 1.5}, "threads must be"),
+        ({"dtype": "int8"}, "dtype 'int8'"),
+        ({"max_num_seqs": 100, "max_num_batched_tokens": 99}, "at least max_num_seqs"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(values: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        Options(**values)
+
+
+def test_pins() -> None:
+    assert pins(["a=b", "c=d", "a=b"]) == {"a": "b", "c": "d"}
+    for wrong in (["a"], ["=b"], ["a="], ["a=b", "a=c"]):
+        with pytest.raises(UserError, match=r"--pin (a|=)"):
+            pins(wrong)
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("options", "context", "size"),
+    [
+        (Options(), 8192, Size(8192, 24576 // 16)),
+        (Options(max_num_seqs=1), 2048, Size(2048, 128)),
+        (Options(kv_cache_tokens=1000), 8192, Size(1008, 63)),
+        (Options(kv_cache_tokens=1000, max_model_len=2000), 8192, Size(2000, 63)),
+        (Options(max_model_len=100_000), 131072, Size(100_000, 6250)),
+        (Options(), 131072, Size(131072, 8192)),
+    ],
+)
+def test_sizes(options: Options, context: int, size: Size) -> None:
+    assert choose_size(options, context, 16 << 10, 8 * GIB) == size
+
+
+def test_a_model_with_a_long_context_gets_what_memory_holds() -> None:
+    size = choose_size(Options(), 131072, 128 << 10, 8 * GIB)
+    assert size.context == size.pages * 16 < 131072
+    assert size.pages * 16 * (128 << 10) <= 4 * GIB
+    for options in (Options(max_model_len=100_000), Options(kv_cache_tokens=100_000)):
+        with pytest.raises(UserError, match=r"12500 MiB and 8192 MiB are free.* to 52428 or less"):
+            choose_size(options, 131072, 128 << 10, 8 * GIB)
+
+
+def test_hyper_threads_count_once_and_quotas_bind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0, 1, 2, 3})
+    for number, siblings in enumerate(("0,2", "1,3", "0,2", "1,3")):
+        topology = tmp_path / f"cpu{number}" / "topology"
+        topology.mkdir(parents=True)
+        (topology / "thread_siblings_list").write_text(siblings + "\n")
+    assert physical_cores(tmp_path, tmp_path) == 2
+    assert physical_cores(tmp_path / "none", tmp_path) == 4
+    (tmp_path / "cpu.max").write_text("150000 100000\n")
+    assert physical_cores(tmp_path, tmp_path) == 1
+    (tmp_path / "cpu.max").write_text("max 100000\n")
+    assert physical_cores(tmp_path, tmp_path) == 2
+
+
+def test_free_memory_heeds_the_container(tmp_path: Path) -> None:
+    meminfo = tmp_path / "meminfo"
+    meminfo.write_text("MemTotal: 9 kB\nMemAvailable:    8192 kB\n")
+    assert free_memory(meminfo, tmp_path) == 8192 * 1024
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("2000\n")
+    assert free_memory(meminfo, tmp_path) == 3000

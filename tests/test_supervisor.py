@@ -1,0 +1,238 @@
+"""The supervisor: over scripts that die as told, and over a real engine and server of a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rustinfer.supervisor import Child, Supervisor, server_environment, server_flags
+
+from .engine.tiny import save
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from rustinfer import supervisor
+from rustinfer.supervisor import Child, Supervisor
+supervisor.logging.basicConfig(level="INFO", format="%(message)s")
+supervisor.GRACE_SECONDS = 2
+folder, scripts = Path(sys.argv[1]), sys.argv[2:]
+ready = folder / "ready"
+engine, server = ([sys.executable, "-c", script, str(folder)] for script in scripts)
+first = Child("engine", engine, ready.exists, lambda: ready.unlink(missing_ok=True))
+sys.exit(Supervisor(first, Child("server", server)).run())
+"""
+HEAD = """
+import os, pathlib, signal, sys, time
+folder = pathlib.Path(sys.argv[1])
+def note(name): (folder / name).open("a").write(f"{os.getpid()}\\n")
+def on_term(*_): note(me + " stopped"); sys.exit(0)
+signal.signal(signal.SIGTERM, on_term)
+"""
+ENGINE = HEAD + "me = 'engine'; (folder / 'ready').touch(); note('engine started'); time.sleep(100)"
+SERVER = HEAD + "me = 'server'; note('server started'); time.sleep(100)"
+
+
+class Run:
+    def __init__(self, folder: Path, engine: str = ENGINE, server: str = SERVER) -> None:
+        self.folder, self.log = folder, folder / "log"
+        with self.log.open("w") as log:
+            command = [sys.executable, "-c", PROGRAM, str(folder), engine, server]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def pids(self, name: str, count: int = 1) -> list[int]:
+        """The processes that left this note, once there are so many."""
+        wait_for(lambda: len(self._lines(name)) >= count)
+        return [int(line) for line in self._lines(name)]
+
+    def _lines(self, name: str) -> list[str]:
+        path = self.folder / name
+        return path.read_text().splitlines() if path.exists() else []
+
+
+def wait_for(condition: Any, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it does not happen"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0]
+    except OSError:
+        return False
+    return state != "Z"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Iterator[Any]:
+    made: list[Run] = []
+
+    def start(*scripts: str) -> Run:
+        made.append(Run(tmp_path, *scripts))
+        return made[-1]
+
+    yield start
+    for run in made:
+        run.process.kill()
+        run.process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_stops_the_server_and_then_the_engine(runs: Any, number: int) -> None:
+    run = runs()
+    pids = run.pids("engine started") + run.pids("server started")
+    run.process.send_signal(number)
+    assert run.process.wait(20) == 0
+    stopped = [(run.folder / f"{name} stopped").stat().st_mtime_ns for name in ("server", "engine")]
+    assert stopped == sorted(stopped)
+    assert not any(map(alive, pids))
+
+
+def test_a_child_that_does_not_stop_is_killed(runs: Any) -> None:
+    run = runs(ENGINE.replace("sys.exit(0)", "None").replace("time.sleep(100)", "[time.sleep(1) for _ in range(99)]"))
+    pids = run.pids("engine started") + run.pids("server started")
+    run.process.send_signal(signal.SIGTERM)
+    start = time.monotonic()
+    assert run.process.wait(20) == 0
+    assert 1 < time.monotonic() - start < 10
+    assert not any(map(alive, pids))
+
+
+@pytest.mark.parametrize("name", ["engine", "server"])
+def test_a_child_that_dies_is_started_again(runs: Any, name: str) -> None:
+    run = runs()
+    other = "server" if name == "engine" else "engine"
+    first = run.pids(f"{name} started")[0]
+    kept = run.pids(f"{other} started")
+    time.sleep(0.2)
+    start = time.monotonic()
+    os.kill(first, signal.SIGKILL)
+    second = run.pids(f"{name} started", 2)[1]
+    assert time.monotonic() - start < 3
+    assert alive(second)
+    assert run.pids(f"{other} started") == kept
+    assert f"the {name} ended (signal 9); starting it again" in run.log.read_text()
+
+
+@pytest.mark.parametrize("code", [2, 3])
+def test_a_mistake_at_the_start_ends_everything_with_its_code(runs: Any, code: int) -> None:
+    run = runs(HEAD + f"note('engine started'); sys.stderr.write('error: no such model\\n'); sys.exit({code})")
+    assert run.process.wait(20) == code
+    assert run.log.read_text().splitlines() == ["error: no such model"]
+    run.pids("engine started")
+
+
+def test_a_crash_at_the_start_is_tried_again_but_not_for_ever(runs: Any) -> None:
+    run = runs(HEAD + "note('engine started'); os.kill(os.getpid(), 9)")
+    assert run.process.wait(30) == 1
+    assert len(run.pids("engine started")) == 3
+    assert "died 3 times before it was ready" in run.log.read_text()
+
+
+def test_no_orphan_when_the_supervisor_is_killed(runs: Any) -> None:
+    run = runs()
+    pids = run.pids("engine started") + run.pids("server started")
+    run.process.kill()
+    wait_for(lambda: not any(map(alive, pids)), 10)
+
+
+def test_keys_go_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUSTINFER_API_KEY", raising=False)
+    args = Namespace(host="127.0.0.1", port=9, api_key=["one", "two"], any_model=True)
+    assert server_flags(args) == ["--host=127.0.0.1", "--port=9", "--any-model"]
+    assert server_environment(args)["RUSTINFER_API_KEY"] == "one,two"
+    monkeypatch.setenv("RUSTINFER_API_KEY", "three")
+    assert server_environment(args)["RUSTINFER_API_KEY"] == "one,two,three"
+    assert server_environment(Namespace())["RUSTINFER_API_KEY"] == "three"
+
+
+def test_children_are_named_by_role() -> None:
+    pair = Supervisor(Child("engine", []), Child("server", []))
+    assert [child.name for child in pair.children] == ["engine", "server"]
+    assert not any(child.running for child in pair.children)
+
+
+class Service:
+    """`rustinfer serve` of a tiny model on any free port."""
+
+    def __init__(self, model: Path, folder: Path) -> None:
+        self.out = folder / "out"
+        command = [sys.executable, "-m", "rustinfer.cli.main", "serve", str(model), "--port=0", "--threads=1"]
+        with self.out.open("w") as out:
+            self.process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+        wait_for(lambda: "Ready: " in self.out.read_text() or self.process.poll() is not None)
+        lines = [line for line in self.out.read_text().splitlines() if line.startswith("Ready: ")]
+        assert lines, self.out.read_text()
+        self.url = lines[0].removeprefix("Ready: ")
+
+    def children(self) -> dict[str, int]:
+        """Process numbers by module."""
+        found = {}
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                parent = int((path / "stat").read_text().rsplit(") ", 1)[1].split()[1])
+                words = (path / "cmdline").read_text().split("\0")
+            except OSError:
+                continue
+            if parent == self.process.pid and alive(int(path.name)):
+                found[words[2]] = int(path.name)
+        return found
+
+    def complete(self) -> str:
+        body = {"model": "model", "prompt": "abc", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+        request = urllib.request.Request(
+            f"{self.url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return str(json.load(response)["choices"][0]["text"])
+
+
+def test_serve_survives_the_death_of_its_engine(tmp_path: Path) -> None:
+    service = Service(save(tmp_path / "model"), tmp_path)
+    try:
+        before, said = service.children(), service.complete()
+        assert said
+        os.kill(before["rustinfer.engine.main"], signal.SIGKILL)
+
+        codes: set[int] = set()
+
+        def works() -> bool:
+            try:
+                return service.complete() == said
+            except urllib.error.HTTPError as error:
+                codes.add(error.code)
+                return False
+
+        wait_for(works)
+        assert codes <= {503}
+        after = service.children()
+        assert after["rustinfer.server.main"] == before["rustinfer.server.main"]
+        assert after["rustinfer.engine.main"] != before["rustinfer.engine.main"]
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(20) == 0
+        assert not any(map(alive, after.values()))
+    finally:
+        service.process.kill()
+        service.process.wait()
+
+
+def test_serve_says_in_one_line_what_is_wrong_with_the_model(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "rustinfer.cli.main", "serve", str(tmp_path / "none"), "--port=0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 2
+    assert [line for line in done.stderr.splitlines() if "error" in line.lower()] != []
+    assert "Traceback" not in done.stderr
