@@ -197,4 +197,9 @@ class _Link:
                 self.lose("the connection ended")
             elif not self.connected:
                 self.connected = True
-                self.send(self._hello)
+                self._greet()
+
+    def _greet(self) -> None:
+        # The handshake may be reported a moment before the socket takes anything.
+        if not self._closed and not self.send(self._hello):
+            self._loop.call_later(0.002, self._greet)

@@ -16,7 +16,7 @@ from .messages import VERSION, Abort, Generate, Hello, Message, ModelCard, Ping,
 Peer = bytes
 """A connected server: made up by the socket at each connection, so it can be neither guessed nor taken over."""
 
-_QUEUE = 4096  # frames waiting for one server before it counts as gone
+_QUEUE = 1024  # frames waiting for one server before it counts as gone
 _BURST = 1024  # frames read before the engine gets to work again
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rustinfer.text import TemplateError, TextError
+from rustinfer.text import RESERVED, TemplateError, TextError
 
 from . import logprobs
 from .answer import Answer
@@ -77,18 +77,20 @@ def _top_logprobs(request: ChatRequest) -> int | None:
 
 def _prompt(request: ChatRequest, served: Served) -> list[int]:
     _check_turns(request)
+    variables = request.chat_template_kwargs or {}
+    if taken := sorted(variables.keys() & (RESERVED | {"self"})):
+        raise bad_request(f"chat_template_kwargs may not set {', '.join(taken)}.", "chat_template_kwargs")
     messages = [m.for_template() for m in request.messages]
     try:
         text = served.template.render(
             messages,
             add_generation_prompt=request.add_generation_prompt is not False and not request.continue_final_message,
             continue_final_message=bool(request.continue_final_message),
-            **(request.chat_template_kwargs or {}),
+            **variables,
         )
         prompt = served.tokenizer.encode(text, add_special_tokens=False)
-    except (TemplateError, TextError, TypeError) as e:
-        param = "chat_template_kwargs" if request.chat_template_kwargs else "messages"
-        raise bad_request(f"{e}.", param) from None
+    except (TemplateError, TextError) as e:
+        raise bad_request(f"{e}.", "messages") from None
     if not prompt:
         raise bad_request("The messages make an empty prompt.", "messages", "empty_prompt")
     return prompt

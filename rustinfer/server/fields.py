@@ -94,7 +94,7 @@ def check_logprobs(param: str, count: int | None) -> None:
 def validated(kind: type[Request], body: dict[str, Any], refused: Mapping[str, tuple[Any, ...]]) -> Request:
     """The request in `body`. Raises ApiError 400 that names the field at fault.
 
-    `refused` holds the fields that the dialect has and that are not honoured here, each with the values that ask for nothing.
+    `refused` holds the fields of the dialect that are not honoured here, with the values that ask for nothing.
     """
     for name, neutral in refused.items():
         value = body.get(name)

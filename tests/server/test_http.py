@@ -1,0 +1,221 @@
+"""Models, authentication, plain HTTP; rows M* of the behaviours."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+from starlette.routing import Route
+
+from rustinfer.server.app import ROUTES
+from rustinfer.server.auth import PUBLIC, Auth
+
+from .conftest import MODEL, LiveServer, live, wait_for
+from .fake_engine import CONTEXT, FakeEngine
+
+KEY = "s3cret-ключ"
+HEADERS = {"authorization": f"Bearer {KEY}".encode()}
+
+
+@pytest.fixture(scope="module")
+def locked(address: str, shared_engine: FakeEngine) -> Iterator[LiveServer]:
+    with live(address, api_keys=("other", KEY), allow_origins=("http://localhost",), max_body=10_000) as server:
+        server.wait_ready()
+        yield server
+
+
+@pytest.fixture(scope="module")
+def guarded(locked: LiveServer) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=locked.url) as client:
+        yield client
+
+
+def test_m1_m2_m3_models(client: openai.OpenAI, http: httpx.Client) -> None:
+    (model,) = client.models.list().data
+    assert (model.id, model.object, model.owned_by) == (MODEL, "model", "rustinfer")
+    assert type(model.created) is int
+    assert model.max_model_len == CONTEXT  # type: ignore[attr-defined]
+    assert http.get(f"/v1/models/{MODEL}").json() == http.get("/v1/models").json()["data"][0]
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("none")
+    assert "secret" not in http.get("/v1/models").text
+
+
+def every_route() -> list[tuple[str, str]]:
+    assert all(isinstance(r, Route) for r in ROUTES)
+    return [(m, r.path.replace("{id:path}", MODEL)) for r in ROUTES for m in sorted(r.methods or ())]
+
+
+def test_m4_every_route_needs_a_key(guarded: httpx.Client) -> None:
+    paths = [
+        *every_route(),
+        ("GET", "/nowhere"),
+        ("OPTIONS", "/v1/models"),
+        ("GET", "//v1/models"),
+        ("GET", "/V1/models"),
+    ]
+    paths += [("GET", "/v1/%2e%2e/metrics"), ("GET", "/health/"), ("GET", "/health;x")]  # T6
+    assert len(paths) > 12
+    for method, path in paths:
+        for headers in (
+            {},
+            {"authorization": "Bearer wrong"},
+            {"authorization": "Bearer"},
+            {"authorization": "Basic eDp5"},
+            {"x-api-key": ""},
+        ):
+            response = guarded.request(method, path, headers=headers)
+            expected = 200 if path in PUBLIC else 401
+            assert response.status_code == expected, (method, path)
+            if expected == 401 and method != "HEAD":
+                error = response.json()["error"]
+                assert (error["type"], error["code"]) == ("authentication_error", "invalid_api_key")
+                assert response.headers["www-authenticate"] == "Bearer"
+
+
+@pytest.mark.parametrize("host", ["localhost/health?", "a/?", "a/v1/models?"])
+def test_t6_the_host_header_opens_nothing(guarded: httpx.Client, host: str) -> None:
+    assert guarded.get("/v1/models", headers={"host": host}).status_code in (400, 401)
+
+
+def test_t6_absolute_form(locked: LiveServer) -> None:
+    port = int(locked.url.rpartition(":")[2])
+    with socket.create_connection(("127.0.0.1", port)) as link:
+        link.sendall(b"GET http://x/health/../v1/models HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b" 200 " not in link.recv(100)
+
+
+def test_m5_right_keys(guarded: httpx.Client) -> None:
+    for headers in (HEADERS, {"x-api-key": KEY.encode()}, {"authorization": b"bearer other"}):
+        assert guarded.get("/v1/models", headers=headers).status_code == 200
+        assert guarded.get("/nowhere", headers=headers).status_code == 404
+
+
+def test_t8_keys_are_compared_in_constant_time() -> None:
+    source = Path(__import__(Auth.__module__, fromlist=["x"]).__file__).read_text()
+    assert "hmac.compare_digest" in source
+    assert "==" not in source.partition("def _known")[2].partition("def _digest")[0].replace('== "bearer"', "")
+
+
+def test_m6_health_is_open_and_says_little(guarded: httpx.Client) -> None:
+    assert guarded.get("/health").json() == {"status": "ok"}
+
+
+def test_m7_cors(http: httpx.Client, guarded: httpx.Client) -> None:
+    def asked(client: httpx.Client, origin: str) -> httpx.Response:
+        headers = {"origin": origin, "access-control-request-method": "POST"}
+        return client.options("/v1/chat/completions", headers=headers)
+
+    assert "access-control-allow-origin" not in asked(http, "http://evil.example").headers
+    assert asked(guarded, "http://localhost").headers["access-control-allow-origin"] == "http://localhost"
+    assert "access-control-allow-origin" not in asked(guarded, "http://localhost.evil.com").headers
+
+
+def test_m8_request_ids(http: httpx.Client) -> None:
+    assert http.get("/health", headers={"x-request-id": "Custom"}).headers["x-request-id"] == "Custom"
+    for unfit in (None, "x" * 10_000, "a b", "ü".encode()):
+        headers = {"x-request-id": unfit} if unfit else {}
+        assert re.fullmatch("[0-9a-f]{32}", http.get("/nowhere", headers=headers).headers["x-request-id"])
+
+
+def test_m9_unknown_path_and_method(http: httpx.Client) -> None:
+    missing, wrong = http.get("/nowhere"), http.put("/v1/models")
+    assert (missing.status_code, wrong.status_code) == (404, 405)
+    for response in (missing, wrong, http.get("/v1/chat/completions")):
+        assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    assert "GET" in wrong.headers["allow"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_m11_large_bodies(guarded: httpx.Client, chunked: bool) -> None:
+    content = (b"x" * 1000 for _ in range(20)) if chunked else b"x" * 20_000
+    headers = {**HEADERS, "content-type": "application/json"}
+    response = guarded.post("/v1/completions", content=content, headers=headers)
+    assert response.status_code == 413
+    assert response.json()["error"]["code"] == "request_too_large"
+    assert guarded.get("/health").status_code == 200
+
+
+def test_t35_tiny_chunks(http: httpx.Client) -> None:
+    content = (bytes([b]) for b in b'{"model": "acme/bytes", "prompt": "a", "max_tokens": 1}')
+    headers = {"content-type": "application/json"}
+    assert http.post("/v1/completions", content=content, headers=headers).status_code == 200
+
+
+def values(http: httpx.Client) -> dict[str, float]:
+    lines = [line.rsplit(" ", 1) for line in http.get("/metrics").text.splitlines() if not line.startswith("#")]
+    return {name: float(value) for name, value in lines}
+
+
+def test_m14_metrics(http: httpx.Client, engine: FakeEngine) -> None:
+    before = values(http)
+    http.post("/v1/completions", json={"model": MODEL, "prompt": "abc", "max_tokens": 2})
+    wait_for(lambda: values(http)["rustinfer_requests_running"] == 0)
+    after = values(http)
+    assert all(v == v and abs(v) != float("inf") for v in after.values())
+    grown = {name: after[name] - before.get(name, 0) for name in after}
+    assert grown["rustinfer_prompt_tokens_total"] == 3
+    assert grown["rustinfer_generation_tokens_total"] == 2
+    assert grown["rustinfer_time_to_first_token_seconds_count"] == 1
+    assert grown['rustinfer_requests_total{outcome="finished"}'] == 1
+    assert after["rustinfer_engine_up"] == 1
+
+
+PUBLISHED = """engine_up requests_active requests_running requests_waiting cache_pages cache_pages_used preemptions
+protocol_errors_total engine_losses_total prompt_tokens_total generation_tokens_total requests_total http_responses_total
+time_to_first_token_seconds_bucket inter_token_latency_seconds_bucket request_duration_seconds_bucket"""
+
+
+def test_published_metric_names_stay(http: httpx.Client) -> None:
+    http.get("/health")
+    names = {name.partition("{")[0] for name in values(http)}
+    assert {f"rustinfer_{name}" for name in PUBLISHED.split()} <= names
+
+
+def test_m15_active(http: httpx.Client, engine: FakeEngine) -> None:
+    engine.delay = 0.01
+    with http.stream("POST", "/v1/completions", json={"model": MODEL, "prompt": "a", "stream": True}) as response:
+        lines = response.iter_lines()  # dropping the iterator would close the stream
+        next(lines)
+        assert values(http)["rustinfer_requests_active"] == 1
+    wait_for(lambda: values(http)["rustinfer_requests_active"] == 0)
+
+
+def test_ops(http: httpx.Client) -> None:
+    answer = http.get("/v1/ops").json()
+    row = {"site": "model.layers.0.mlp", "op": "linear", "kernel": "cpu", "refusals": {"triton": "needs a GPU"}}
+    assert answer["data"] == [row]
+    assert answer["dtype"] == "float32"
+
+
+def test_version(http: httpx.Client) -> None:
+    answer = http.get("/version").json()
+    assert answer["engine"] == {"version": "test", "fingerprint": "f" * 32}
+
+
+def test_the_page_brings_all_of_itself(http: httpx.Client) -> None:
+    response = http.get("/")
+    policy = response.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", response.text)
+    assert " style=" not in response.text
+    assert not re.search(r"\son[a-z]+=", response.text)
+
+
+def test_any_model_and_served_names(address: str, engine: FakeEngine) -> None:
+    with live(address, served_names=("a", "b/c")) as server, httpx.Client(base_url=server.url) as http:
+        server.wait_ready()
+        assert [m["id"] for m in http.get("/v1/models").json()["data"]] == ["a", "b/c"]
+        assert http.get("/v1/models/b/c").json()["id"] == "b/c"
+        asked = {"model": "b/c", "prompt": "x"}
+        assert http.post("/v1/completions", json=asked).json()["model"] == "b/c"
+        assert http.post("/v1/completions", json=asked | {"model": MODEL}).status_code == 404
+    with live(address, any_model=True) as server:
+        server.wait_ready()
+        assert httpx.post(f"{server.url}/v1/completions", json={"model": "gpt-9", "prompt": "x"}).status_code == 200
