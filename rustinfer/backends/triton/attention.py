@@ -12,7 +12,6 @@ from .backend import triton
 from .launch import counters, pdl, power, scratch
 
 LOG2E = 1.4426950408889634
-DECODE_TILE = 64  # positions a decode program takes at a time
 MOST_SPLITS = 64
 
 
@@ -33,11 +32,16 @@ def least_tiles(rows: int) -> int:
     return 1 if rows <= 8 else 4 if rows <= 32 else 16
 
 
+def decode_blocks(target: Target) -> dict[str, int]:
+    """Positions a tile, warps and stages of the decode kernel."""
+    return {"BN": 64, "num_warps": 4, "num_stages": 2}
+
+
 def decode(target: Target, scale: float, window: int) -> Function:
     """One row a sequence; long sequences are shared out over programs."""
     from .kernels.attention import decode_kernel
 
-    config = {"WINDOW": window, "BN": DECODE_TILE, "num_warps": 4, "num_stages": 2, **pdl(target)}
+    config = {"WINDOW": window, **decode_blocks(target), **pdl(target)}
 
     def call(
         q: Tensor, k_cache: Tensor, v_cache: Tensor, query_starts: Tensor, lengths: Tensor, pages: Tensor

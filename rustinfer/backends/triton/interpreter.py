@@ -1,7 +1,8 @@
-"""Make Triton's CPU interpreter compute in bfloat16 as a GPU does.
+"""Make Triton's CPU interpreter compute as a GPU does.
 
-Triton 3.6 rounds float32 to bfloat16 by cutting off bits, and multiplies the bit patterns of bfloat16 matrices. Both are
-replaced here, so that the conformance suite judges our kernels and not the interpreter.
+Triton 3.6 rounds float32 to bfloat16 by cutting off bits, multiplies the bit patterns of bfloat16 matrices, and cannot
+loop to a computed bound under numpy 2.4. All three are mended here, so that the conformance suite judges our kernels and
+not the interpreter.
 """
 
 # mypy: ignore-errors
@@ -27,12 +28,12 @@ def widened(bits: np.ndarray) -> np.ndarray:
 
 @cache
 def repair() -> None:
-    """Replace the two functions, once."""
+    """Replace the three functions, once."""
     import triton.language as tl
     from triton.runtime import interpreter
 
     builder, handle = interpreter.InterpreterBuilder, interpreter.TensorHandle
-    cast, dot = builder.cast_impl, builder.create_dot
+    cast, dot, patch = builder.cast_impl, builder.create_dot, interpreter._patch_lang_tensor
 
     def cast_impl(self, src, dst_type):
         pair = (src.dtype.scalar, dst_type.scalar)
@@ -46,4 +47,9 @@ def repair() -> None:
         a, b = (handle(widened(x.data), tl.float32) if x.dtype == tl.bfloat16 else x for x in (a, b))
         return dot(self, a, b, d, input_precision, max_num_imprecise_acc)
 
+    def patch_tensor(tensor, scope):
+        patch(tensor, scope)
+        scope.set_attr(tensor, "__index__", lambda self: int(self.handle.data.item()))
+
     builder.cast_impl, builder.create_dot = cast_impl, create_dot
+    interpreter._patch_lang_tensor = patch_tensor

@@ -11,10 +11,10 @@ from .common import begin, last_to_arrive, wait
 
 
 @triton.jit
-def better(value, index, other_value, other_index):
-    """The larger value with the lower index among equals."""
-    take = (other_value > value) | ((other_value == value) & (other_index < index))
-    return tl.where(take, other_value, value), tl.where(take, other_index, index)
+def pick(value, index):
+    """The largest value, and the lowest index where it stands."""
+    top = tl.max(value, 0)
+    return top, tl.min(tl.where(value == top, index, 2147483647), 0)
 
 
 @triton.jit
@@ -26,7 +26,7 @@ def settle(value, index, best, at, counter, out, r, block, BLOCKS: tl.constexpr,
         b = tl.arange(0, BP)
         values = tl.load(best + r * BLOCKS + b, mask=b < BLOCKS, other=-float("inf"), cache_modifier=".cg")
         indices = tl.load(at + r * BLOCKS + b, mask=b < BLOCKS, other=2147483647, cache_modifier=".cg")
-        winner = tl.reduce((values, indices), 0, better)[1]
+        winner = pick(values, indices)[1]
         tl.store(out + r, winner.to(tl.int64))
 
 
@@ -42,7 +42,7 @@ def argmax_kernel(
     block = tl.program_id(1)
     i = block * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
-    top, winner = tl.reduce((value, i), 0, better)
+    top, winner = pick(value, i)
     settle(top, winner, best, at, counter, out, r, block, BLOCKS, BP)
 
 
@@ -157,5 +157,5 @@ def draw_kernel(
         value = tl.div_rn(value, temperature)
         noisy = value + gumbel(tl.load(seeds + r), tl.load(positions + r), i)
         value = tl.where((value >= tl.load(cutoff + r)) & (i < VOCAB), noisy, -float("inf"))
-    top, winner = tl.reduce((value, i), 0, better)
+    top, winner = pick(value, i)
     settle(top, winner, best, at, counter, out, r, block, BLOCKS, BP)

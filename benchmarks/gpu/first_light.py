@@ -1,0 +1,231 @@
+"""First light on a GPU: limits of the card, conformance, agreement with fp32, and speed of the composed Llama by step and op.
+
+    PYTHONPATH=. python3 -m benchmarks.gpu.first_light --out DIR [--only limits,conformance,agreement,sweep,decode,ops,prefill]
+
+Writes DIR/first_light.json and prints tables. Needs a GPU, torch, triton and pluggy; rustinfer need not be installed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rustinfer.backends.triton import launch
+from rustinfer.registry import Target
+
+from .graph import Graph, milliseconds
+from .judged import judge
+from .roof import limits
+from .sites import Bench, Site
+from .sweep import best, prepare, sweep
+from .world import DEVICE, PAGE, caches, configuration, registry, step, weights, wire
+
+BATCHES = (1, 8, 32, 64, 128, 256)
+PROMPTS = (128, 512, 2048, 8192)
+Report = dict[str, Any]
+
+
+def agreement() -> Report:
+    """bf16 through the kernels against fp32 through the references, on the same weights: a prompt, then a decode step."""
+    config = configuration("llama-3.2-1b", 4096, layers=4)
+    held = weights(config, torch.bfloat16)
+    exact = {name: w.float() for name, w in held.items()}
+    report: Report = {}
+    for kind, rows, lengths in (("prompts", [200, 1, 77], [200, 90, 300]), ("decode 1", [1], [700]), ("decode 8", [1] * 8, [5, 700, 64, 65, 1, 300, 17, 900]),
+                                ("decode 40", [1] * 40, list(range(1, 800, 20)))):  # fmt: skip
+        s = step(config, rows, lengths)
+        pages = s.pages.numel()
+        wide = caches(config, pages, torch.float32)
+        narrow = [(k.bfloat16(), v.bfloat16()) for k, v in wide]
+        wide = [(k.float(), v.float()) for k, v in narrow]
+        target = Target.of(DEVICE, torch.bfloat16)
+        target = target.decoding(len(rows)) if kind.startswith("decode") else target
+        ours, binder = wire(config, registry("triton", "cublas"), target, held, narrow)
+        theirs, _ = wire(config, registry(), Target.of(DEVICE, torch.float32), exact, wide)
+        last = s.query_starts[1:].long() - 1
+        got, want = ours.logits(ours.forward(s), last), theirs.logits(theirs.forward(s), last)
+        gap = (got.double() - want.double()).norm() / want.double().norm()
+        same = (got.argmax(-1) == want.argmax(-1)).float().mean().item()
+        margin = want.topk(2).values.diff().abs().min().item()
+        written = max((a.double() - b.double()).norm() / b.double().norm() for p, q in zip(narrow, wide, strict=True) for a, b in zip(p, q, strict=True))
+        graph = Graph(lambda m=ours, s=s, last=last: m.logits(m.forward(s), last))
+        graph.replay()
+        first = graph.result.clone()
+        repeats = 0
+        for _ in range(100):
+            graph.replay()
+            repeats += int(not torch.equal(first, graph.result))
+        report[kind] = {
+            "relative error": gap.item(), "cache error": float(written), "same top token": same, "least margin": margin,
+            "replay against eager": (first - got).abs().max().item(), "replays of 100 that differ": repeats,
+            "kernels": sorted({f"{b.op.name}={b.backend}" for b in binder.bindings}),
+        }  # fmt: skip
+        print(kind, report[kind], flush=True)
+    return report
+
+
+def decode(name: str = "llama-3.2-1b", ctx: int = 512) -> Report:
+    """A whole decode step with greedy choice, eager and captured, with and without programmatic launch."""
+    config = configuration(name)
+    held = weights(config, torch.bfloat16)
+    cache = caches(config, max(BATCHES) * (ctx // PAGE + 1), torch.bfloat16)
+    found, report = registry("triton", "cublas"), {}
+    read = sum(w.nbytes for w in held.values())
+    for batch in BATCHES:
+        s = step(config, [1] * batch, [ctx] * batch)
+        row: Report = {}
+        for programmatic in (True, False):
+            launch.PROGRAMMATIC = programmatic
+            model, binder = wire(config, found, Target.of(DEVICE, torch.bfloat16).decoding(batch), held, cache)
+            choose = binder.argmax()
+            rows = torch.arange(batch, device=DEVICE)
+            call = lambda model=model, s=s, rows=rows, choose=choose: choose(model.logits(model.forward(s), rows))  # noqa: E731
+            graph = Graph(call)
+            row["ms" if programmatic else "ms without pdl"] = milliseconds(graph.replay, repeat=9, inner=20)
+            if programmatic:
+                row["eager ms"] = milliseconds(call, repeat=3, inner=3)
+                row["kernels us"] = profile(graph.replay)
+                row["bindings"] = sorted({f"{b.op.name}={b.backend}" for b in binder.bindings})
+        launch.PROGRAMMATIC = True
+        kv = 2 * config.layers * config.kv_heads * config.head_dim * ctx * batch * 2
+        row |= {"tok/s": batch / row["ms"] * 1e3, "TB/s": (read + kv) / row["ms"] / 1e9}
+        report[str(batch)] = row
+        print(f"decode {batch:4}: {row['ms']:.3f} ms {row['tok/s']:9.0f} tok/s {row['TB/s']:.2f} TB/s; "
+              f"no pdl {row['ms without pdl']:.3f}; eager {row['eager ms']:.2f}", flush=True)  # fmt: skip
+        print("   ", {k: v for k, v in list(row["kernels us"].items())[:9]}, flush=True)
+    return report
+
+
+def profile(call: Callable[[], object]) -> dict[str, str]:
+    """Kernel time of one call by kernel name, longest first: "total us (launches)"."""
+    from torch.profiler import ProfilerActivity, profile as record
+
+    try:
+        call()
+        torch.cuda.synchronize()
+        with record(activities=[ProfilerActivity.CUDA]) as recorded:
+            call()
+            torch.cuda.synchronize()
+        spent = sorted(recorded.key_averages(), key=lambda e: -e.device_time_total)
+        return {e.key[:48]: f"{e.device_time_total:.0f} ({e.count})" for e in spent if e.device_time_total}
+    except Exception as error:  # the profiler is a luxury
+        return {"error": str(error)[:100]}
+
+
+def prefill(name: str = "llama-3.2-1b") -> Report:
+    """One prompt, eager and captured, last row's logits only."""
+    config = configuration(name)
+    held, report = weights(config, torch.bfloat16), {}
+    cache = caches(config, max(PROMPTS) // PAGE + 1, torch.bfloat16)
+    model, binder = wire(config, registry("triton", "cublas"), Target.of(DEVICE, torch.bfloat16), held, cache)
+    choose = binder.argmax()
+    for tokens in PROMPTS:
+        s = step(config, [tokens], [tokens])
+        last = torch.tensor([tokens - 1], device=DEVICE)
+        call = lambda s=s, last=last: choose(model.logits(model.forward(s), last))  # noqa: E731
+        graph = Graph(call)
+        row: Report = {"ms": milliseconds(graph.replay, inner=3), "eager ms": milliseconds(call, repeat=5)}
+        linear = 2 * tokens * sum(w.numel() for n, w in held.items() if "layers" in n and w.dim() == 2)
+        attend = 2 * tokens * tokens * config.heads * config.head_dim * config.layers
+        row |= {"TFLOP/s": (linear + attend) / row["ms"] / 1e9, "kernels us": profile(graph.replay)}
+        report[str(tokens)] = row
+        print(f"prefill {tokens:5}: {row['ms']:.3f} ms (eager {row['eager ms']:.3f}) {row['TFLOP/s']:.0f} TFLOP/s", flush=True)
+        print("   ", {k: v for k, v in list(row["kernels us"].items())[:9]}, flush=True)
+    return report
+
+
+def sites(bench: Bench) -> list[Callable[[], Site]]:
+    """The ops of a step."""
+    c = bench.config
+    made = [bench.qkv, bench.attention, lambda: bench.linear("o", c.width, c.width), bench.gate_up]
+    made += [lambda: bench.linear("down", c.width, c.hidden), bench.norm]
+    return [*made, bench.head, bench.argmax, bench.sample, lambda: bench.sample(40, 0.95)] if bench.target.decode else made
+
+
+def each_op(peak: float) -> list[Report]:
+    """Every op by itself at several row counts, and cuBLAS beside it, as a graph of all layers' calls."""
+    rows: list[Report] = []
+    found, config = registry("triton", "cublas"), configuration("llama-3.2-1b", 9216)
+    base = Target.of(DEVICE, torch.bfloat16)
+    plan = [(n, True) for n in (1, 4, 8, 16, 32, 64, 256)] + [(n, False) for n in (512, 2048, 8192)]
+    for count, decoding in plan:
+        target = base.decoding(count) if decoding else base
+        bench = Bench(config, found, target, rows=count, ctx=512 if decoding else count)
+        makers = sites(bench)
+        if decoding:
+            makers += [lambda b=bench, n=n, o=o, k=k: b.linear(f"{n} cublas", o, k, "cublas") for n, o, k in
+                       (("qkv", 3072, 2048), ("o", 2048, 2048), ("gate_up", 16384, 2048), ("down", 2048, 8192))]  # fmt: skip
+        for maker in makers:
+            try:
+                site = maker()
+                graph = Graph(lambda site=site: [call() for call in site.calls], warm=1)
+                took = milliseconds(graph.replay, repeat=5, inner=3) / len(site.calls)
+                floor = max(site.nbytes / peak / 1e9, site.flops / 7.5e11)
+                rows.append({"rows": count, "decode": decoding, "op": site.name, "us": took * 1e3, "TB/s": site.nbytes / took / 1e9,
+                             "TFLOP/s": site.flops / took / 1e9, "share": floor / took})  # fmt: skip
+                r = rows[-1]
+                print(f"{count:5} {site.name:22} {r['us']:9.2f} us {r['TB/s']:6.2f} TB/s {r['TFLOP/s']:7.1f} TFLOP/s {r['share']:6.1%}", flush=True)
+            except Exception as error:  # one op that fails should not cost the others' figures
+                rows.append({"rows": count, "error": f"{type(error).__name__}: {str(error)[:200]}"})
+                print(rows[-1], flush=True)
+    return rows
+
+
+def main() -> None:
+    """Run the parts asked for, each by itself, and keep what each gives."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", default="limits,agreement,conformance,decode,prefill,sweep,ops")
+    parser.add_argument("--sweep-seconds", type=float, default=80)
+    parser.add_argument("--judge-seconds", type=float, default=150)
+    chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
+    report: Report = {}
+
+    def swept() -> object:
+        prepare()
+        rows = sweep(chosen.sweep_seconds)
+        report["best"] = best(rows)
+        print("\n".join(report["best"]), flush=True)
+        return rows
+
+    def judged() -> object:
+        result = judge(seconds=chosen.judge_seconds)
+        (chosen.out / "failures.txt").write_text("\n".join(map(str, result["failures"])))  # type: ignore[call-overload]
+        print({k: v for k, v in result.items() if k != "failures"}, flush=True)
+        for line in list(result["failures"])[:25]:  # type: ignore[call-overload]
+            print("  ", str(line)[:230], flush=True)
+        return result
+
+    parts: dict[str, Callable[[], object]] = {
+        "limits": limits,
+        "agreement": agreement,
+        "conformance": judged,
+        "decode": decode,
+        "prefill": prefill,
+        "sweep": swept,
+        "ops": lambda: each_op(float(report.get("limits", {}).get("read_TBs", 3.0))),
+    }
+    for name in chosen.only.split(","):
+        began = time.time()
+        try:
+            report[name] = parts[name]()
+            if name == "limits":
+                print(report[name], flush=True)
+        except Exception:  # the next part may still work, and the lease is short
+            report[name] = {"error": traceback.format_exc()[-1500:]}
+            print(report[name]["error"], flush=True)
+        torch.cuda.empty_cache()
+        print(f"--- {name}: {time.time() - began:.1f} s", flush=True)
+        (chosen.out / "first_light.json").write_text(json.dumps(report, indent=1, default=str))
+
+
+if __name__ == "__main__":
+    main()
