@@ -30,6 +30,7 @@ def _configure_why(parser: ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model, loaded and bound as the engine would")
     parser.add_argument("--op", metavar="NAME", help="show the bindings of this op only")
     parser.add_argument("--site", metavar="TEXT", help="show the sites whose name has this text in it")
+    parser.add_argument("--all", action="store_true", help="a row for each site, though layers have the same answer")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.epilog = examples(
         "rustinfer ops why smollm2 --op linear",

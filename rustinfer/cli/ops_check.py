@@ -23,4 +23,6 @@ def check(backend: str, ops: Sequence[str]) -> int:
     import pytest
 
     arguments = ["--pyargs", "rustinfer.testing.suite", "--backend", backend, "-q", "--rootdir", "."]
-    return int(pytest.main([*arguments, *(["-k", " or ".join(ops)] if ops else [])]))
+    # The name of a test is "BACKEND-OP-CASE-DTYPE".
+    chosen = ["-k", " or ".join(f"{backend}-{op}-" for op in ops)] if ops else []
+    return int(pytest.main([*arguments, *chosen]))

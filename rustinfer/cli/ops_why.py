@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from argparse import Namespace
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from .local import open_llm
 if TYPE_CHECKING:
     from ..registry import Binding
 
+LAYER = re.compile(r"(.*?\.)(\d+)(\..*|)")
 COLUMNS = ("site", "op", "steps", "kernel", "not chosen")
 
 
@@ -24,7 +26,7 @@ def why(args: Namespace) -> int:
     if args.json:
         output.as_json([as_row(binding) for binding in chosen])
         return 0
-    output.table(COLUMNS, map(_cells, chosen))
+    output.table(COLUMNS, cells(chosen, every=args.all))
     print(summary(chosen))
     return 0
 
@@ -64,6 +66,28 @@ def summary(bindings: Sequence[Binding]) -> str:
     return f"{len(bindings)} bindings: {counts}"
 
 
-def _cells(binding: Binding) -> tuple[str, ...]:
-    refused = "; ".join(f"{name}: {reason}" for name, reason in binding.rejected)
-    return (binding.site or "-", binding.op.name, steps(binding), binding.backend, refused)
+def cells(bindings: Sequence[Binding], *, every: bool = False) -> list[tuple[str, ...]]:
+    """Rows of the table. Layers with the same answer share a row, `model.layers.0-29.mlp`, unless `every` is asked for."""
+    rows: dict[tuple[str, ...], list[int]] = {}
+    for binding in bindings:
+        site, layers = (binding.site or "-", []) if every else _by_layer(binding.site or "-")
+        refused = "; ".join(f"{name}: {reason}" for name, reason in binding.rejected)
+        rows.setdefault((site, binding.op.name, steps(binding), binding.backend, refused), []).extend(layers)
+    return [(site.replace("*", ranges(layers)), *rest) for (site, *rest), layers in rows.items()]
+
+
+def _by_layer(site: str) -> tuple[str, list[int]]:
+    """`model.layers.7.mlp` as ("model.layers.*.mlp", [7])."""
+    found = LAYER.fullmatch(site)
+    return (f"{found[1]}*{found[3]}", [int(found[2])]) if found else (site, [])
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """`0-3,5`."""
+    runs: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

@@ -66,9 +66,7 @@ def test_one_message_and_out(talk: Talk, capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr().out == "one\n"
 
 
-def test_a_terminal_is_greeted_and_ctrl_c_stops_the_answer_only(
-    talk: Talk, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_terminal_is_greeted_and_ctrl_c_stops_the_answer_only(talk: Talk, capsys: pytest.CaptureFixture[str]) -> None:
     who = Echo(stop_at="stop")
     assert talk("one\nstop\ntwo\n", tty=True, who=who) == 0
     shown = capsys.readouterr().out

@@ -75,7 +75,18 @@ def test_the_model_is_the_servers_first(server: Answers) -> None:
 def test_chat_streams_an_answer(server: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     server.by_path["/v1/models"] = models("one")
     server.by_path["/v1/chat/completions"] = events(*chat_chunks("Par", "is."))
-    argv = ["chat", "--url", server.url, "-m", "Capital?", "--system", "Be brief", "--temperature", "0", "--max_tokens=9"]
+    argv = [
+        "chat",
+        "--url",
+        server.url,
+        "-m",
+        "Capital?",
+        "--system",
+        "Be brief",
+        "--temperature",
+        "0",
+        "--max_tokens=9",
+    ]
     assert cli.main(argv) == 0
     assert capsys.readouterr().out == "Paris.\n"
     assert server.seen[-1][2] == {
