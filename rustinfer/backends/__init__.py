@@ -1,1 +1,1 @@
-"""Back ends: each subpackage is a plugin, found by its entry point like anyone else's."""
+"""Back ends: sets of kernels. Each is a plugin, found by its entry point; nothing imports one."""

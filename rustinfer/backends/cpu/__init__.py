@@ -1,0 +1,19 @@
+"""C++ kernels for CPUs, compiled for the machine at the first bind. Importing this compiles nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rustinfer.registry import Backend, hookimpl
+
+from . import activation, attention, cache, embedding, fused, linear, norm, rotary, sampling  # noqa: F401
+from .backend import cpu
+from .cores import physical_cores, set_threads
+
+__all__ = ["cpu", "physical_cores", "set_threads"]
+
+
+@hookimpl
+def rustinfer_backends() -> Iterable[Backend]:
+    """The back end `cpu`."""
+    return [cpu]

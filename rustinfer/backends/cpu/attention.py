@@ -1,0 +1,56 @@
+"""Causal attention over the paged cache."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import c_double, c_long
+
+import torch
+from torch import Tensor
+
+from rustinfer import ops
+from rustinfer.registry import Target
+
+from .backend import cpu
+from .cache import paged
+from .library import library
+from .plan import DTYPES
+from .rows import rows
+
+
+class Shape(ctypes.Structure):
+    """`Shape` of kernels/attention.cpp."""
+
+    _fields_ = [("dtype", c_long), ("window", c_long), ("scale", c_double)]
+
+
+@cpu.kernel(ops.attention, build=True)
+def attention(
+    target: Target, *, scale: float, window: int = 0
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Scores exist for 64 positions at a time; single rows share long contexts among the threads."""
+    frozen = Shape(DTYPES[target.dtype], window, scale)
+    run, address, empty = library().ri_attention, ctypes.addressof(frozen), torch.empty
+
+    def call(
+        q: Tensor,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        query_starts: Tensor,
+        lengths: Tensor,
+        pages: Tensor,
+        keep: Shape = frozen,
+    ) -> Tensor:
+        q, pages, query_starts, lengths = rows(q), rows(pages), query_starts.contiguous(), lengths.contiguous()
+        count, heads, dim = q.shape
+        _, kv_heads, size, _ = k_cache.shape
+        out = empty((count, heads, dim), dtype=q.dtype)
+        run(
+            address, q.data_ptr(), q.stride(0), q.stride(1), paged(k_cache), paged(v_cache),
+            query_starts.data_ptr(), lengths.data_ptr(), pages.data_ptr(), pages.stride(0),
+            count, pages.shape[0], heads, kv_heads, dim, size, out.data_ptr(),
+        )  # fmt: skip
+        return out
+
+    return call

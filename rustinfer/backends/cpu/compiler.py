@@ -1,0 +1,89 @@
+"""Compile the C++ kernels for this very machine, once; the result is cached by everything it depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+log = logging.getLogger(__name__)
+SOURCES = Path(__file__).parent / "kernels"
+FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-pthread", "-w")
+MACHINE = "-mcpu=native" if platform.machine() in {"aarch64", "arm64"} else "-march=native"
+
+
+class CompileError(Exception):
+    """The compiler is there, but did not accept the kernels; the message is its first complaint."""
+
+
+def find_compiler() -> str | None:
+    """The C++ compiler to use: $CXX, else g++, else clang++; None if there is none."""
+    for name in (os.environ.get("CXX"), "g++", "clang++"):
+        if name and (path := shutil.which(name)):
+            return path
+    return None
+
+
+def compiled(compiler: str, sources: Path = SOURCES) -> Path:
+    """The shared library, from the cache or newly made. Raises CompileError."""
+    path = cache() / f"kernels-{_key(compiler, sources)}.so"
+    if not path.exists():
+        log.info("compiling the CPU kernels with %s (once; kept in %s)", compiler, path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+            made = _compile(compiler, sources, Path(scratch))
+            os.replace(made, path)  # a process that compiled at the same time made the same file
+    return path
+
+
+def cache() -> Path:
+    """Where compiled kernels are kept: under RUSTINFER_CACHE, by default ~/.cache/rustinfer."""
+    root = os.environ.get("RUSTINFER_CACHE") or Path.home() / ".cache" / "rustinfer"
+    return Path(root) / "cpu"
+
+
+def _compile(compiler: str, sources: Path, scratch: Path) -> Path:
+    def one(source: Path) -> Path:
+        made = scratch / f"{source.stem}.o"
+        _run(compiler, *FLAGS, MACHINE, "-c", str(source), "-o", str(made))
+        return made
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        objects = list(pool.map(one, sorted(sources.glob("*.cpp"))))
+    library = scratch / "kernels.so"
+    _run(compiler, "-shared", "-pthread", *map(str, objects), "-o", str(library))
+    return library
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        lines = done.stderr.splitlines() or [f"exit status {done.returncode}"]
+        raise CompileError(next((line for line in lines if "error" in line), lines[0]))
+
+
+def _key(compiler: str, sources: Path) -> str:
+    """A digest of the sources, the flags, the compiler's version and this machine's CPU."""
+    digest = hashlib.sha256()
+    for source in sorted([*sources.glob("*.cpp"), *sources.glob("*.h")]):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
+    digest.update("\0".join((*FLAGS, MACHINE, compiler, version, _cpu())).encode())
+    return digest.hexdigest()[:16]
+
+
+def _cpu() -> str:
+    """What -march=native may look at: the CPU's model and its features."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return platform.processor() or platform.machine()
+    wanted = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
+    lines = text.split("\n\n", 1)[0].splitlines()
+    return "\n".join(line for line in lines if line.split("\t", 1)[0].split(":")[0].strip() in wanted)

@@ -1,0 +1,145 @@
+"""Projections fused with the norm before them and the activation, or rotation and cache write, after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from rustinfer import ops
+from rustinfer.registry import Target, Weight
+
+from .backend import cpu
+from .cache import paged
+from .library import library
+from .plan import Pinned, readable
+from .rows import rows
+
+Pair = tuple[Tensor, Tensor]
+
+
+@cpu.kernel(ops.gate_up_silu, build=True, when=readable)
+def gate_up_silu(target: Target, *, weight: Weight) -> Callable[[Tensor], Tensor]:
+    """Gate and up meet in registers and are rounded once, after the activation."""
+    pinned, run, hidden = Pinned(target.dtype, weight), library().ri_gate_up, weight.shape[0] // 2
+    address, dtype, empty = pinned.address, target.dtype, torch.empty
+
+    def call(x: Tensor, keep: Pinned = pinned) -> Tensor:
+        x = rows(x)
+        count = x.shape[0]
+        out = empty((count, hidden), dtype=dtype)
+        run(address, x.data_ptr(), x.stride(0), None, 0, count, None, out.data_ptr())
+        return out
+
+    return call
+
+
+@cpu.kernel(ops.norm_gate_up_silu, build=True, when=readable)
+def norm_gate_up_silu(
+    target: Target, *, norm: Tensor, eps: float, weight: Weight
+) -> Callable[[Tensor, Tensor], Pair]:
+    """The normalised rows stay in fp32 (or 16-bit integers) on their way to the product."""
+    pinned = Pinned(target.dtype, weight, norm=norm.to(target.dtype))
+    pinned.plan.eps = eps
+    run, hidden, address = library().ri_gate_up, weight.shape[0] // 2, pinned.address
+    dtype, empty = target.dtype, torch.empty
+
+    def call(x: Tensor, residual: Tensor, keep: Pinned = pinned) -> Pair:
+        x, residual = rows(x), rows(residual)
+        count = x.shape[0]
+        out, total = empty((count, hidden), dtype=dtype), empty(x.shape, dtype=dtype)
+        run(
+            address, x.data_ptr(), x.stride(0), residual.data_ptr(), residual.stride(0),
+            count, total.data_ptr(), out.data_ptr(),
+        )  # fmt: skip
+        return out, total
+
+    return call
+
+
+@cpu.kernel(ops.qkv_rope_write, build=True, when=readable)
+def qkv_rope_write(
+    target: Target,
+    *,
+    weight: Weight,
+    bias: Tensor | None = None,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
+    """Queries and keys are rotated in fp32 before they are rounded; keys and values go straight to their slots."""
+    pinned = _projection(target, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
+    run, dim, address, dtype, empty = library().ri_qkv, pinned.plan.dim, pinned.address, target.dtype, torch.empty
+
+    def call(
+        x: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor, keep: Pinned = pinned
+    ) -> Tensor:
+        x, positions, slots = rows(x), positions.contiguous(), slots.contiguous()
+        count = x.shape[0]
+        q = empty((count, heads, dim), dtype=dtype)
+        run(
+            address, x.data_ptr(), x.stride(0), None, 0, positions.data_ptr(), slots.data_ptr(),
+            paged(k_cache), paged(v_cache), k_cache.shape[2], count, None, q.data_ptr(),
+        )  # fmt: skip
+        return q
+
+    return call
+
+
+@cpu.kernel(ops.norm_qkv_rope_write, build=True, when=readable)
+def norm_qkv_rope_write(
+    target: Target,
+    *,
+    norm: Tensor,
+    eps: float,
+    weight: Weight,
+    bias: Tensor | None = None,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Pair]:
+    """The whole way from the residual stream to rotated queries and a written cache."""
+    pinned = _projection(target, norm, eps, weight, bias, cos, sin, heads, kv_heads)
+    run, dim, address, dtype, empty = library().ri_qkv, pinned.plan.dim, pinned.address, target.dtype, torch.empty
+
+    def call(
+        x: Tensor,
+        residual: Tensor,
+        positions: Tensor,
+        slots: Tensor,
+        k_cache: Tensor,
+        v_cache: Tensor,
+        keep: Pinned = pinned,
+    ) -> Pair:
+        x, residual, positions, slots = rows(x), rows(residual), positions.contiguous(), slots.contiguous()
+        count = x.shape[0]
+        q, total = empty((count, heads, dim), dtype=dtype), empty(x.shape, dtype=dtype)
+        run(
+            address, x.data_ptr(), x.stride(0), residual.data_ptr(), residual.stride(0),
+            positions.data_ptr(), slots.data_ptr(), paged(k_cache), paged(v_cache), k_cache.shape[2],
+            count, total.data_ptr(), q.data_ptr(),
+        )  # fmt: skip
+        return q, total
+
+    return call
+
+
+def _projection(
+    target: Target,
+    norm: Tensor | None,
+    eps: float,
+    weight: Weight,
+    bias: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+) -> Pinned:
+    scale = None if norm is None else norm.to(target.dtype)
+    pinned = Pinned(target.dtype, weight, bias=bias, norm=scale, cos=cos.float(), sin=sin.float())
+    pinned.plan.eps, pinned.plan.heads, pinned.plan.kv_heads = eps, heads, kv_heads
+    pinned.plan.dim = weight.shape[0] // (heads + 2 * kv_heads)
+    return pinned

@@ -1,0 +1,40 @@
+// What one call of attention works on.
+#pragma once
+#include "plan.h"
+
+template <class T> struct Batch {
+    const T* q;
+    long ldq, ldh;  // elements between rows, and between heads
+    const T *k, *v;
+    const int32_t *starts, *lengths, *pages;
+    long ldp;  // entries between sequences' page lists
+    long heads, kv_heads, dim, size, window;
+    float scale;
+    T* out;
+
+    long group() const { return heads / kv_heads; }
+    long padded() const { return (dim + STRIP - 1) / STRIP * STRIP; }
+    // Position `at` of sequence s in a cache.
+    const T* cell(const T* cache, long s, long g, long at) const {
+        return cache + ((pages[s * ldp + at / size] * kv_heads + g) * size + at % size) * dim;
+    }
+    long first_visible(long at) const { return window > 0 && at + 1 > window ? at + 1 - window : 0; }
+    const T* query(long row, long head) const { return q + row * ldq + head * ldh; }
+    T* result(long row, long head) const { return out + (row * heads + head) * dim; }
+};
+
+// `count` positions' numbers as float rows of `padded` (zeros past dim).
+template <class T> INLINE void gather(const Batch<T>& b, const T* cache, long s, long g, long first, long count, float* out, long padded) {
+    for (long i = 0; i < count; i++) {
+        const T* from = b.cell(cache, s, g, first + i);
+        long d = 0;
+        for (; d + LANES <= b.dim; d += LANES) store(out + i * padded + d, load(from + d));
+        for (; d < padded; d += LANES) store(out + i * padded + d, load(from + d, b.dim - d > 0 ? b.dim - d : 0));
+    }
+}
+
+// One row's query heads of one group over positions first .. last - 1: unnormalised sums [group][padded], and for each
+// head the greatest score and the sum of the weights.
+template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, long first, long last, float* sums, float* stats);
+// `tokens` consecutive rows of one sequence, the first at position `at`.
+template <class T> void attend_block(const Batch<T>& b, long s, long g, long row, long tokens, long at);

@@ -1,0 +1,51 @@
+// A weight matrix as the kernels read it, and the rows that multiply it.
+#pragma once
+#include "vec.h"
+
+constexpr long BLOCK = 32;  // columns that share a scale, in weights and in 16-bit activations
+constexpr long STRIP = 32;  // outputs computed together
+enum Kind : long { DENSE_F32 = 0, DENSE_BF16 = 1, INT4 = 4, INT8 = 8 };
+
+// Dense: `data` is row-major with `stride` elements a row, as torch holds it.
+// Packed: strips of 32 outputs; a strip is a run of blocks of 32 columns; a block is its integers, 32 scales, and 32
+// zeros if there are any. int8: for each pair of columns (k, k + 1), the 32 outputs' pairs. int4: for each 8 columns
+// 32 little-endian 32-bit words, one an output: nibbles k, k + 2, k + 4, k + 6, k + 1, k + 3, k + 5, k + 7, so that
+// (word >> 4 i) & 0x000f000f is the pair of 16-bit numbers (k + 2 i, k + 2 i + 1).
+struct Matrix {
+    long kind, rows, columns, stride, zeros, wide;  // wide: scales and zeros are float32, not float16
+    const uint8_t* data;
+
+    long blocks() const { return columns / BLOCK; }
+    long strips() const { return (rows + STRIP - 1) / STRIP; }
+    bool packed() const { return kind == INT4 || kind == INT8; }
+    long integers() const { return kind == INT4 ? BLOCK * STRIP / 2 : BLOCK * STRIP; }
+    long block_bytes() const { return integers() + STRIP * (wide ? 4 : 2) * (zeros ? 2 : 1); }
+    const uint8_t* block(long strip, long b) const { return data + (strip * blocks() + b) * block_bytes(); }
+};
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+constexpr bool HAS_INTEGER = true;
+#else
+constexpr bool HAS_INTEGER = false;
+#endif
+
+// Rows ready to be multiplied: float32, or 16-bit integers with one scale a block (relative error 2^-16 of the block's
+// largest number, far below bfloat16's own 2^-9). `scales` holds (scale, sum of the numbers) for each block.
+struct Rows {
+    long count, columns;
+    float* f;
+    int16_t* q;
+    float* scales;
+    bool integer() const { return q != nullptr; }
+};
+
+// Buffers for `count` rows of the calling thread, in the form that suits the matrix and the activations' dtype.
+Rows rows_for(const Matrix& w, long count, Dtype dtype);
+// Converts one row: from row r's own slot in `f` when source is null.
+void finish_row(const Rows& rows, long r, const float* source);
+
+// C[count][32] = the rows r0 .. r0 + count times the strip's 32 outputs (those past the matrix's last are zero).
+void multiply_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c);
+
+// All strips of a product, shared by the threads: each calls done(strip, first row, rows, C).
+constexpr long ROW_BLOCK = 512;

@@ -1,0 +1,55 @@
+// What a binding freezes: made once, passed by pointer with every call.
+#pragma once
+#include "matrix.h"
+#include "pool.h"
+
+struct Plan {
+    Matrix w;
+    long dtype;            // of activations, bias and norm weight
+    const void* bias;      // [w.rows] or null
+    const void* norm;      // [w.columns]: the rows are normalised first; null where they are not
+    double eps;
+    const float *cos, *sin;  // [positions, dim / 2]
+    long heads, kv_heads, dim;
+};
+
+template <class T> constexpr Dtype dtype_of();
+template <> constexpr Dtype dtype_of<f32>() { return FLOAT32; }
+template <> constexpr Dtype dtype_of<bf16>() { return BFLOAT16; }
+
+// Strided rows of activations, the last axis dense.
+template <class T> struct View {
+    const T* at;
+    long stride;
+    const T* row(long r) const { return at + r * stride; }
+};
+
+// The sum of two rows, rounded, to `total` (where there is a residual), then the normalised row to `out` in float.
+template <class T> void normalise(const T* x, const T* residual, T* total, const T* weight, double eps, long width, float* out);
+
+// Rows ready for the plan's matrix, normalised first if the plan says so. pick (may be null) selects rows of x.
+template <class T> Rows prepare(const Plan& p, View<T> x, View<T> residual, T* total, const int64_t* pick, long count);
+
+// Every strip of the product: done(strip, first row, rows, C[rows][32]). In parallel.
+template <class F> void product(const Matrix& w, const Rows& x, const F& done) {
+    if (x.count == 0) return;
+    long strips = w.strips(), blocks = (x.count + ROW_BLOCK - 1) / ROW_BLOCK, tasks = strips * blocks;
+    long grain = tasks / (pool_threads() * 8);
+    if (x.count * w.columns * STRIP * tasks < 65536) grain = tasks;  // sooner done than handed out
+    parallel(tasks, grain < 1 ? 1 : grain, [&](long task) {
+        long strip = task % strips, r0 = task / strips * ROW_BLOCK;
+        long rows = x.count - r0 < ROW_BLOCK ? x.count - r0 : ROW_BLOCK;
+        float* c = scratch<float>(OUTPUT, rows * STRIP);
+        multiply_strip(w, x, r0, rows, strip, c);
+        done(strip, r0, rows, c);
+    });
+}
+
+// Writes a strip's results with their bias to a row-major [.., w.rows] array.
+template <class T, class Out> void put_strip(const Matrix& w, const T* bias, long strip, long r0, long rows, const float* c, Out* out, long stride) {
+    long n = strip * STRIP, width = w.rows - n < STRIP ? w.rows - n : STRIP;
+    for (long h = 0; h < width; h += LANES) {
+        vf b = bias ? load(bias + n + h, width - h) : vf{};
+        for (long r = 0; r < rows; r++) store(out + (r0 + r) * stride + n + h, load(c + r * STRIP + h) + b, width - h);
+    }
+}

@@ -1,0 +1,63 @@
+"""The compiled kernels as Python callables: loaded at the first bind, or a reason why they cannot be."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from ctypes import c_double, c_long, c_void_p
+from functools import cache
+from typing import Any
+
+from .compiler import CompileError, compiled, find_compiler
+from .cores import physical_cores
+
+# Pointers (p), integers (i), doubles (d), in the order of the C++ functions' parameters; all return nothing.
+SIGNATURES = {
+    "ri_set_threads": "i",
+    "ri_pack": "ppppi",
+    "ri_linear": "ppiip",
+    "ri_lm_head": "ppipip",
+    "ri_gate_up": "ppipiipp",
+    "ri_qkv": "ppipippppiipp",
+    "ri_norm": "ipipippdiip",
+    "ri_gated": "iipiiip",
+    "ri_rope": "ipiipppiiip",
+    "ri_write_kv": "piipiipppiiii",
+    "ri_embedding": "pipip",
+    "ri_attention": "ppiipppppiiiiiiip",
+    "ri_argmax": "piiip",
+    "ri_sample": "piiippppppp",
+}
+TYPES = {"p": c_void_p, "i": c_long, "d": c_double}
+Function = Callable[..., Any]
+
+
+@cache
+def _loaded() -> tuple[Any, str | None]:
+    """(library, None) or (None, reason)."""
+    compiler = find_compiler()
+    if compiler is None:
+        return None, "no C++ compiler found: install g++ or clang++, or set CXX"
+    try:
+        loaded = ctypes.CDLL(str(compiled(compiler)))
+    except CompileError as error:
+        return None, f"{compiler} cannot compile the kernels: {error}"
+    except OSError as error:
+        return None, f"the compiled kernels cannot be stored or loaded: {error}"
+    for name, parameters in SIGNATURES.items():
+        function = getattr(loaded, name)
+        function.argtypes, function.restype = [TYPES[kind] for kind in parameters], None
+    loaded.ri_packed_bytes.argtypes, loaded.ri_packed_bytes.restype = [c_void_p], c_long
+    loaded.ri_threads.argtypes, loaded.ri_threads.restype = [], c_long
+    loaded.ri_set_threads(physical_cores())
+    return loaded, None
+
+
+def missing() -> str | None:
+    """Why the kernels cannot run here, or None. Compiles them if that has not been done."""
+    return _loaded()[1]
+
+
+def library() -> Any:
+    """The kernels. Only where `missing()` is None."""
+    return _loaded()[0]
