@@ -26,8 +26,9 @@ def test_the_command_line_lists_what_pip_installed(site: Path) -> None:
 
 
 def test_loading_the_plugins_imports_no_library_of_theirs(site: Path) -> None:
-    code = "import sys; from rustinfer.registry import load_plugins; load_plugins(strict=True); print('numba' in sys.modules)"
-    assert python(site, "-c", code).stdout == "False\n"
+    load = "from rustinfer.registry import load_plugins; load_plugins(strict=True)"
+    run = python(site, "-c", f"import sys; {load}; print('rustinfer_numba' in sys.modules, 'numba' in sys.modules)")
+    assert run.stdout == "True False\n"
 
 
 def run_the_templates_test(site: Path, folder: Path) -> subprocess.CompletedProcess[str]:

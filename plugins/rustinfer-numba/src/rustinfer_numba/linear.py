@@ -80,7 +80,7 @@ def _product(dtype: torch.dtype, weight: PackedWeight, bias: Tensor | None) -> A
     def call(x: Tensor) -> Tensor:
         x = x.float().contiguous()
         out = torch.empty(len(x), len(data), dtype=dtype)
-        sums = x.unflatten(1, (-1, group)).sum(-1)
+        sums = x.view(len(x), scales.shape[1], group).sum(-1)
         loop(array(x), array(sums), data, scales, zeros, offsets, array(out))
         return out
 

@@ -22,13 +22,23 @@ def _loop(dtype: torch.dtype, threads: int) -> Any:
     from .jit import codec, compiled, exp
 
     stored, read, write = codec(dtype)
-    pages = f"{stored}[:, :, :, ::1]"
+    caches = f"{stored}[:, :, :, ::1], {stored}[:, :, :, ::1]"
 
     rows = f"{stored}[:, :, ::1]"
 
-    @compiled(f"void({rows}, {pages}, {pages}, int32[:], int64, int64, int64, int64, int64, float32, {rows})")
+    @compiled(f"void({rows}, {caches}, int32[:], int64, int64, int64, int64, int64, float32, {rows})")
     def attend(
-        q: Any, keys: Any, values: Any, table: Any, row: Any, h: Any, g: Any, first: Any, last: Any, scale: Any, out: Any
+        q: Any,
+        keys: Any,
+        values: Any,
+        table: Any,
+        row: Any,
+        h: Any,
+        g: Any,
+        first: Any,
+        last: Any,
+        scale: Any,
+        out: Any,
     ) -> None:
         size, width = keys.shape[2], q.shape[2]
         scores, mixed = np.empty(last - first, np.float32), np.zeros(width, np.float32)
@@ -48,8 +58,10 @@ def _loop(dtype: torch.dtype, threads: int) -> Any:
         for d in range(width):
             out[row, h, d] = write(mixed[d])
 
-    @compiled(f"void({rows}, {pages}, {pages}, int32[:], int32[:], int32[:, :], float32, int64, {rows})", parallel=threads > 1)
-    def loop(q: Any, keys: Any, values: Any, starts: Any, lengths: Any, pages: Any, scale: Any, window: Any, out: Any) -> None:
+    @compiled(f"void({rows}, {caches}, int32[:], int32[:], int32[:, :], float32, int64, {rows})", parallel=threads > 1)
+    def loop(
+        q: Any, keys: Any, values: Any, starts: Any, lengths: Any, pages: Any, scale: Any, window: Any, out: Any
+    ) -> None:
         heads, work = q.shape[1], len(lengths) * q.shape[1]
         for part in prange(threads):
             for i in range(part * work // threads, (part + 1) * work // threads):

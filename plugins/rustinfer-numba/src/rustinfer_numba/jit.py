@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -21,12 +21,13 @@ def compiled(signature: str, *, parallel: bool = False, ordered: bool = False) -
     `ordered` keeps sums in the order in which they are written.
     """
     fastmath = False if ordered else FASTMATH
-    return numba.njit(signature, fastmath=fastmath, nogil=True, parallel=parallel, error_model="numpy")  # type: ignore[no-any-return]
+    jit = numba.njit(signature, fastmath=fastmath, nogil=True, parallel=parallel, error_model="numpy")
+    return cast("Callable[[F], F]", jit)
 
 
 def threads() -> int:
     """How many threads a loop may use: as many as torch does."""
-    return min(torch.get_num_threads(), int(numba.config.NUMBA_NUM_THREADS))
+    return min(torch.get_num_threads(), numba.get_num_threads())
 
 
 def codec(dtype: torch.dtype) -> tuple[str, Callable[[Any], Any], Callable[[Any], Any]]:

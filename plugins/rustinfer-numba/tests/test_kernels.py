@@ -1,0 +1,1 @@
+from rustinfer.testing.suite import *  # noqa: F403
