@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 
 from ..models import CacheSpec, Step
@@ -12,6 +14,7 @@ from ..registry import Target
 from .runner import Wiring
 
 WARM_TOKENS = 64
+ALIGNMENT = 64
 
 
 def bytes_per_token(spec: CacheSpec, dtype: torch.dtype) -> int:
@@ -20,13 +23,19 @@ def bytes_per_token(spec: CacheSpec, dtype: torch.dtype) -> int:
 
 
 def allocate(spec: CacheSpec, pages: int, page_size: int, target: Target) -> Cache:
-    """Zeroed cache tensors: what has not been written must be finite. A CPU's memory is taken page by page, in use."""
+    """Zeroed cache tensors: what has not been written must be finite."""
     shape = (pages, spec.kv_heads, page_size, spec.head_dim)
+    return [(zeros(shape, target), zeros(shape, target)) for _ in range(spec.layers)]
 
-    def zeros() -> torch.Tensor:
+
+def zeros(shape: tuple[int, ...], target: Target) -> torch.Tensor:
+    """Like torch.zeros, but on a CPU the memory is taken from the system only when it is written to."""
+    if target.device.type != "cpu":
         return torch.zeros(shape, dtype=target.dtype, device=target.device)
-
-    return [(zeros(), zeros()) for _ in range(spec.layers)]
+    size = math.prod(shape) * target.dtype.itemsize
+    raw = np.zeros(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return torch.from_numpy(raw[start : start + size]).view(target.dtype).view(shape)
 
 
 @torch.inference_mode()
