@@ -30,16 +30,18 @@ def open_directory(
     raw = read_json(path, "config.json")
     if not raw:
         raise CheckpointError(f"{path}: there is no config.json")
-    if "quantization_config" in raw:
-        method = raw["quantization_config"].get("quant_method", "unknown")
-        raise CheckpointError(f"{path}: weights quantised by {method!r} are not read; use a GGUF or an unquantised one")
+    if "quantization_config" in raw and not dummy:
+        table = raw["quantization_config"]
+        method = table.get("quant_method") if isinstance(table, dict) else None
+        raise CheckpointError(
+            f"{path}: weights quantised by {method!r} are not read; use a GGUF or unquantised weights"
+        )
     config = ModelConfig.from_dict(raw, str(path / "config.json"))
     generation = read_json(path, "generation_config.json")
     weights: Mapping[str, Any]
     if dummy:
-        chosen = choose_dtype(
-            dtype, getattr(torch, str(raw.get("dtype") or raw.get("torch_dtype")), torch.bfloat16), device
-        )
+        stored = getattr(torch, str(raw.get("dtype") or raw.get("torch_dtype")), None)
+        chosen = choose_dtype(dtype, stored if isinstance(stored, torch.dtype) else torch.bfloat16, device)
         weights = DummyWeights(config, chosen, device)
     else:
         shards = Shards(path)
@@ -54,7 +56,7 @@ def open_directory(
         tokenizer_json=read_text(path, "tokenizer.json"),
         template=template_of(path),
         eos_ids=tuple(sorted({*config.eos_ids, *Fields(generation, "generation_config.json").ids("eos_token_id")})),
-        defaults={key: generation[key] for key in _DEFAULTS if isinstance(generation.get(key), (int, float))},
+        defaults={key: generation[key] for key in _DEFAULTS if type(generation.get(key)) in (int, float)},
     )
 
 

@@ -23,7 +23,7 @@ def test_what_is_left_out_has_the_usual_defaults() -> None:
     config = ModelConfig.from_dict(PLAIN)
     assert (config.kv_heads, config.head_dim, config.eps, config.window) == (4, 16, 1e-6, 0)
     assert (config.rope.theta, config.rope.scaling) == (10000.0, None)
-    assert not (config.tied or config.attention_bias or config.mlp_bias)
+    assert (config.tied, config.attention_bias, config.mlp_bias) == (False, False, False)
     assert (config.eos_ids, config.bos_id, config.activation) == ((), None, "silu")
     assert config.raw is PLAIN
 

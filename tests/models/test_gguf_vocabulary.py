@@ -43,7 +43,7 @@ class Metadata:
 
 def tokenizer(fields: dict[str, Any]) -> Tokenizer:
     file = Metadata({f"tokenizer.ggml.{key}": value for key, value in fields.items()})
-    return Tokenizer(tokenizer_from(cast(GgufFile, file)) or "")
+    return Tokenizer(tokenizer_from(cast("GgufFile", file)) or "")
 
 
 # Byte-level BPE ------------------------------------------------------------------------------------------------------
@@ -215,7 +215,7 @@ def test_a_vocabulary_that_cannot_be(fields: dict[str, Any], message: str) -> No
 
 
 def test_a_file_without_a_vocabulary_has_no_tokenizer() -> None:
-    assert tokenizer_from(cast(GgufFile, Metadata({}))) is None
+    assert tokenizer_from(cast("GgufFile", Metadata({}))) is None
 
 
 def test_texts_of_special_tokens() -> None:
@@ -224,7 +224,7 @@ def test_texts_of_special_tokens() -> None:
         "tokenizer.ggml.bos_token_id": 0,
         "tokenizer.ggml.eos_token_id": 9,
     }
-    assert special_tokens(cast(GgufFile, Metadata(fields))) == {"bos_token": "<s>"}
+    assert special_tokens(cast("GgufFile", Metadata(fields))) == {"bos_token": "<s>"}
 
 
 def test_every_pre_tokenizer_can_be_built() -> None:

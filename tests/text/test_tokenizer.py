@@ -69,13 +69,13 @@ def test_the_bytes_of_single_tokens() -> None:
 
 
 def test_another_decoder_gives_the_bytes_in_the_middle_of_a_text() -> None:
+    model = {"type": "WordPiece", "vocab": {"un": 0, "##do": 1}, "unk_token": "un", "max_input_chars_per_word": 9}
     table = {
         "version": "1.0",
         "added_tokens": [],
         "decoder": {"type": "WordPiece", "prefix": "##", "cleanup": False},
-        "model": {"type": "WordPiece", "vocab": {"un": 0, "##do": 1}, "unk_token": "un", "continuing_subword_prefix": "##",
-                  "max_input_chars_per_word": 9},
-    }  # fmt: skip
+        "model": model | {"continuing_subword_prefix": "##"},
+    }
     tokenizer = Tokenizer(json.dumps(table))
     assert tokenizer.kind == "other"
     assert [tokenizer.token_bytes(i) for i in (0, 1)] == [b" un", b"do"]

@@ -8,7 +8,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre
 
 TEXTS = [
     "Hello, world! It's 12345 o'clock.",
-    "naïve café — 你好，世界 😀👨‍👩‍👧 ñandú",
+    "naïve café — 你好、世界 😀👨‍👩‍👧 ñandú",
     "  two  spaces\n\n\tand tabs \r\n",
     "Привет, мир! مرحبا بالعالم",
     "<|im_start|>user\nhi<|im_end|>\n",
