@@ -12,19 +12,19 @@ from .values import copied, tensors
 
 
 def replayed(call: Function, flow: tuple[Any, ...]) -> Any:
-    """The result of a replay whose floating inputs were zero when the graph was captured, and written to `flow` after.
+    """The result of a replay whose floating inputs were zero until the graph was captured; it writes to `flow`.
 
     So a kernel that reads its inputs on the host, or keeps what it saw, gives a wrong answer or fails to be captured.
     """
     wanted = copied(flow)
+    for _, tensor in tensors(flow, ""):
+        if tensor.is_floating_point():
+            tensor.zero_()
     stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
     stream.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(stream):
         call(*flow)
     torch.cuda.current_stream().wait_stream(stream)
-    for _, tensor in tensors(flow, ""):
-        if tensor.is_floating_point():
-            tensor.zero_()
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         result = call(*flow)
