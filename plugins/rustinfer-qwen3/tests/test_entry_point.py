@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from rustinfer.registry import load_plugins
 from rustinfer_qwen3 import Qwen3
+
+from rustinfer.registry import load_plugins
 
 
 def test_the_architecture_is_found_by_the_entry_point() -> None:
