@@ -7,21 +7,30 @@ from __future__ import annotations
 
 import pytest
 
-from rustinfer.registry import Backend, load_plugins
+from rustinfer.registry import Backend, Registry, load_plugins
 
 from .points import Point, points, select
+
+REGISTRY = pytest.StashKey[Registry]()
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """One test for each back end, and one for each kernel, case and dtype."""
     try:
-        backends = select(load_plugins().registry, metafunc.config.getoption("--backend"))
+        backends = select(registry(metafunc.config), metafunc.config.getoption("--backend"))
     except LookupError as error:
         raise pytest.UsageError(str(error)) from None
     if "backend" in metafunc.fixturenames:
         metafunc.parametrize("backend", backends, ids=lambda backend: backend.name)
     if "point" in metafunc.fixturenames:
         metafunc.parametrize("point", [p for backend in backends for p in points(backend)], ids=str)
+
+
+def registry(config: pytest.Config) -> Registry:
+    """What is installed, loaded once a run."""
+    if REGISTRY not in config.stash:
+        config.stash[REGISTRY] = load_plugins().registry
+    return config.stash[REGISTRY]
 
 
 def test_back_end_has_a_kernel_that_runs_here(backend: Backend) -> None:
