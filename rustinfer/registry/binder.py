@@ -55,6 +55,7 @@ class Binder:
         self.registry, self.target, self.policy, self.wrap = registry, target, policy or Policy(), wrap
         self.bindings: list[Binding] = []
         self.site = ""
+        self._slow = target.device.type != "cpu"
         self._check_policy()
         self._missing = {name: backend.available() for name, backend in registry.backends.items()}
 
@@ -67,7 +68,8 @@ class Binder:
         """Freeze an op's keyword-only arguments and return the callable of the rest."""
         binding = self.resolve(op, **bound)
         self.bindings.append(binding)
-        if binding.backend == REFERENCE and binding.rejected and self.target.device.type != "cpu":
+        # A composition is no fallback: its parts were bound, and warned of, one by one.
+        if binding.backend == REFERENCE and binding.rejected and not op.composition and self._slow:
             log.warning("%s runs its reference: slow on a GPU", binding.why())
         return self.wrap(binding) or binding.call
 
@@ -94,7 +96,7 @@ class Binder:
 
     def _reference_refusal(self, op: Op) -> str | None:
         # A composition costs nothing: its parts are bound, and judged, one by one.
-        if op.composition or op.name in self.policy.pins or not self.policy.strict or self.target.device.type == "cpu":
+        if op.composition or op.name in self.policy.pins or not (self.policy.strict and self._slow):
             return None
         return "--strict forbids reference kernels on a GPU"
 
