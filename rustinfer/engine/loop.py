@@ -98,7 +98,7 @@ class EngineLoop:
             self.engine.disown(peer)
         elif isinstance(message, Abort):
             for name in message.ids:
-                self.engine.abort((peer, name))
+                self.engine.abort((peer, name), message.index)
             self._send(peer, Aborted(message.ids))
         else:
             self._generate(peer, message)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from rustinfer.text import RESERVED, TemplateError, TextError
+from rustinfer.text import RESERVED, TemplateError
 
 from . import logprobs
 from .answer import Answer
@@ -88,12 +88,9 @@ def _prompt(request: ChatRequest, served: Served) -> list[int]:
             continue_final_message=bool(request.continue_final_message),
             **variables,
         )
-        prompt = served.tokenizer.encode(text, add_special_tokens=False)
-    except (TemplateError, TextError) as e:
+    except TemplateError as e:
         raise bad_request(f"{e}.", "messages") from None
-    if not prompt:
-        raise bad_request("The messages make an empty prompt.", "messages", "empty_prompt")
-    return prompt
+    return served.encode(text, "messages", add_special_tokens=False)
 
 
 def _check_turns(request: ChatRequest) -> None:

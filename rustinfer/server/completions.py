@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from rustinfer.text import TextError
-
 from . import logprobs
 from .answer import Answer
 from .choice import Part, TokenText
@@ -73,10 +71,4 @@ def _ids(prompt: str | list[int], request: CompletionRequest, served: Served) ->
     if isinstance(prompt, list):
         served.check_ids(prompt)
         return prompt
-    try:
-        ids = served.tokenizer.encode(prompt, add_special_tokens=request.add_special_tokens is not False)
-    except TextError as e:
-        raise bad_request(f"{e}.", "prompt") from None
-    if not ids:
-        raise bad_request("The prompt is empty.", "prompt", "empty_prompt")
-    return ids
+    return served.encode(prompt, "prompt", add_special_tokens=request.add_special_tokens is not False)

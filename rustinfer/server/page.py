@@ -10,6 +10,9 @@ from importlib.resources import files
 from starlette.requests import Request
 from starlette.responses import Response
 
+SCRIPTS = ("api.js", "markdown.js", "dashboard.js", "ops.js", "chat.js", "main.js")
+"""One script when served; each may use what the ones before it define."""
+
 
 async def index(_: Request) -> Response:
     document, policy = _page()
@@ -25,7 +28,8 @@ async def index(_: Request) -> Response:
 @cache
 def _page() -> tuple[str, str]:
     web = files("rustinfer.server") / "web"
-    style, script, html = ((web / name).read_text("utf-8") for name in ("style.css", "app.js", "index.html"))
+    style, html = ((web / name).read_text("utf-8") for name in ("style.css", "index.html"))
+    script = "\n".join(['"use strict";', *((web / name).read_text("utf-8") for name in SCRIPTS)])
     document = html.replace("/*style*/", style).replace("/*script*/", script)
     policy = {
         "default-src": "'none'",

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from rustinfer.protocol.messages import ModelCard, Welcome
-from rustinfer.text import ChatTemplate, TemplateError, Tokenizer
+from rustinfer.text import ChatTemplate, TemplateError, TextError, Tokenizer
 
 from .errors import ApiError, bad_request
+
+_NO_TOKENIZER = '{"version": "1.0", "model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}}'
+"""Stands in where a model of random weights has none: every id is no text."""
 
 
 class Served:
@@ -14,8 +17,10 @@ class Served:
     def __init__(self, welcome: Welcome, previous: Served | None = None) -> None:
         self.card: ModelCard = welcome.card
         self.build, self.fingerprint, self.epoch = welcome.build, welcome.fingerprint, welcome.epoch
-        reuse = previous is not None and previous.card.tokenizer_json == self.card.tokenizer_json
-        self.tokenizer: Tokenizer = previous.tokenizer if previous and reuse else Tokenizer(self.card.tokenizer_json)
+        self.has_tokenizer = bool(self.card.tokenizer_json)
+        source = self.card.tokenizer_json or _NO_TOKENIZER
+        reuse = previous is not None and previous.tokenizer.source == source
+        self.tokenizer: Tokenizer = previous.tokenizer if previous and reuse else Tokenizer(source)
         self._broken: str | None = None
         self._template: ChatTemplate | None = None
         try:
@@ -29,15 +34,27 @@ class Served:
             raise bad_request(f"{self._broken}.", "messages", "chat_template_missing")
         return self._template
 
+    def encode(self, text: str, param: str, *, add_special_tokens: bool) -> list[int]:
+        """The ids of a prompt's text. Raises ApiError 400 where there are none."""
+        if not self.has_tokenizer:
+            raise bad_request("This model has no tokenizer: send token ids to /v1/completions.", param)
+        try:
+            ids = self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
+        except TextError as e:
+            raise bad_request(f"{e}.", param) from None
+        if not ids:
+            raise bad_request("The prompt is empty.", param, "empty_prompt")
+        return ids
+
     def room(self, prompt: list[int], asked: int | None, default: int | None, param: str) -> int:
         """The most tokens to generate after `prompt`. What was asked for outright must fit; a default is cut to fit."""
         room = self.card.context - len(prompt)
         if asked is None:
             if room < 1:
-                raise self._overflow(len(prompt), f"your prompt has {len(prompt)} tokens")
+                raise self._overflow(f"your prompt has {len(prompt)} tokens")
             return room if default is None else min(default, room)
         if asked > room:
-            raise self._overflow(len(prompt), f"your prompt has {len(prompt)} and {param} asks for {asked} more")
+            raise self._overflow(f"your prompt has {len(prompt)} and {param} asks for {asked} more")
         return asked
 
     def check_ids(self, prompt: list[int]) -> None:
@@ -47,6 +64,6 @@ class Served:
             message = f"Token id {bad} is out of vocabulary (0 to {self.card.vocab_size - 1})."
             raise bad_request(message, "prompt", "out_of_vocabulary")
 
-    def _overflow(self, _: int, why: str) -> ApiError:
+    def _overflow(self, why: str) -> ApiError:
         message = f"This model's maximum context length is {self.card.context} tokens; {why}. Shorten the prompt."
         return bad_request(message, "prompt", "context_length_exceeded")

@@ -73,6 +73,13 @@ def address() -> Iterator[str]:
     shutil.rmtree(Path(address.removeprefix("ipc://")).parent)
 
 
+@pytest.fixture
+def own_address() -> Iterator[str]:
+    address = private_address()
+    yield address
+    shutil.rmtree(Path(address.removeprefix("ipc://")).parent)
+
+
 @pytest.fixture(scope="module")
 def shared_engine(address: str) -> Iterator[FakeEngine]:
     with FakeEngine(address) as engine:

@@ -28,7 +28,10 @@ from rustinfer.protocol.messages import (
 
 TEXT = "Paris is the capital of France.\nIt has cafés, and people say “bonjour” 🙂 there. "
 EOS = 256
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}{% if add_generation_prompt %}assistant: {% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
 CONTEXT = 512
 VOCAB = 260
 

@@ -16,7 +16,7 @@ from rustinfer.server.app import ROUTES
 from rustinfer.server.auth import PUBLIC, Auth
 
 from .conftest import MODEL, LiveServer, live, wait_for
-from .fake_engine import CONTEXT, FakeEngine
+from .fake_engine import CONTEXT, FakeEngine, card
 
 KEY = "s3cret-ключ"
 HEADERS = {"authorization": f"Bearer {KEY}".encode()}
@@ -167,8 +167,9 @@ def test_m14_metrics(http: httpx.Client, engine: FakeEngine) -> None:
 
 
 PUBLISHED = """engine_up requests_active requests_running requests_waiting cache_pages cache_pages_used preemptions
-protocol_errors_total engine_losses_total prompt_tokens_total generation_tokens_total requests_total http_responses_total
-time_to_first_token_seconds_bucket inter_token_latency_seconds_bucket request_duration_seconds_bucket"""
+protocol_errors_total engine_losses_total prompt_tokens_total generation_tokens_total requests_total
+http_responses_total time_to_first_token_seconds_bucket
+inter_token_latency_seconds_bucket request_duration_seconds_bucket"""
 
 
 def test_published_metric_names_stay(http: httpx.Client) -> None:
@@ -206,6 +207,29 @@ def test_the_page_brings_all_of_itself(http: httpx.Client) -> None:
     assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", response.text)
     assert " style=" not in response.text
     assert not re.search(r"\son[a-z]+=", response.text)
+
+
+def test_a_model_without_tokenizer_or_template(own_address: str) -> None:
+    bare = card(tokenizer_json="", chat_template=None)
+    with FakeEngine(own_address, card=bare), live(own_address) as server, httpx.Client(base_url=server.url) as http:
+        server.wait_ready()
+        ids = http.post("/v1/completions", json={"model": MODEL, "prompt": [1, 2], "max_tokens": 3, "logprobs": 1})
+        assert ids.json()["usage"]["completion_tokens"] == 3
+        assert ids.json()["choices"][0]["text"] == ""
+        text = http.post("/v1/completions", json={"model": MODEL, "prompt": "a"})
+        assert "no tokenizer" in text.json()["error"]["message"]
+        chat = http.post("/v1/chat/completions", json={"model": MODEL, "messages": [{"role": "user", "content": "a"}]})
+        assert (text.status_code, chat.status_code) == (400, 400)
+
+
+def test_checkpoint_defaults_apply(own_address: str) -> None:
+    chosen = card(defaults={"temperature": 0.25, "top_k": 7, "unheard_of": 3})
+    with FakeEngine(own_address, card=chosen) as engine, live(own_address) as server:
+        server.wait_ready()
+        asked = {"model": MODEL, "prompt": "a", "top_k": 9}
+        assert httpx.post(f"{server.url}/v1/completions", json=asked).status_code == 200
+        got = engine.requests[-1].sampling
+        assert (got.temperature, got.top_k) == (0.25, 9)
 
 
 def test_any_model_and_served_names(address: str, engine: FakeEngine) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,19 +18,10 @@ import httpx
 import openai
 import pytest
 
-from rustinfer.protocol.channel import private_address
-
 from .conftest import MODEL, LiveServer, live, wait_for
 from .fake_engine import TEXT, FakeEngine
 
 LONG = {"model": MODEL, "prompt": "a", "max_tokens": 500, "temperature": 0}
-
-
-@pytest.fixture
-def own_address() -> Iterator[str]:
-    address = private_address()
-    yield address
-    shutil.rmtree(Path(address.removeprefix("ipc://")).parent)
 
 
 def events(text: str) -> list[Any]:
