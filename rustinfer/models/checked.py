@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 
 from ..registry import Weight
 from .config import ModelConfig
 from .errors import CheckpointError
 from .shapes import weight_shapes
+
+
+class Stored(Mapping[str, Weight]):
+    """Weights in files, of which each can tell its shape before it is read."""
+
+    @abstractmethod
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Rows first. Raises KeyError for an unknown name."""
 
 
 class CheckedWeights(Mapping[str, Weight]):
@@ -17,7 +26,7 @@ class CheckedWeights(Mapping[str, Weight]):
     the embedding twice.
     """
 
-    def __init__(self, source: Mapping[str, Weight], config: ModelConfig, where: str) -> None:
+    def __init__(self, source: Stored, config: ModelConfig, where: str) -> None:
         self.source = source
         self.where = where
         self._shapes = weight_shapes(config)
@@ -26,12 +35,10 @@ class CheckedWeights(Mapping[str, Weight]):
     def __getitem__(self, name: str) -> Weight:
         if name in self._hidden:
             raise KeyError(name)
-        weight = self.source[name]
         expected = self._shapes.get(name)
-        if expected is not None and tuple(weight.shape) != expected:
-            found = list(weight.shape)
-            raise CheckpointError(f"{self.where}: {name} is {found}, but the configuration says {list(expected)}")
-        return weight
+        if expected is not None and name in self.source and (found := self.source.shape(name)) != expected:
+            raise CheckpointError(f"{self.where}: {name} is {[*found]}, but the configuration says {[*expected]}")
+        return self.source[name]
 
     def __contains__(self, name: object) -> bool:
         return name in self.source and name not in self._hidden

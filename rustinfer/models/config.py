@@ -9,6 +9,8 @@ from typing import Any
 from .errors import CheckpointError
 from .fields import Fields
 
+_MOST_LAYERS = 4096  # a list is made for each, so a corrupt number must not pass
+
 
 @dataclass(frozen=True)
 class RopeScaling:
@@ -83,7 +85,7 @@ class ModelConfig:
             vocab=f.count("vocab_size"),
             width=width,
             hidden=f.count("intermediate_size"),
-            layers=f.count("num_hidden_layers"),
+            layers=_layers(f),
             heads=heads,
             kv_heads=kv_heads,
             head_dim=head_dim,
@@ -106,6 +108,13 @@ def _architecture(f: Fields) -> str:
     if not isinstance(names, list) or not names or not isinstance(names[0], str):
         raise CheckpointError(f"{f.where}: architectures names no model")
     return names[0]
+
+
+def _layers(f: Fields) -> int:
+    layers = f.count("num_hidden_layers")
+    if layers > _MOST_LAYERS:
+        raise CheckpointError(f"{f.where}: num_hidden_layers is {layers}, more than {_MOST_LAYERS}")
+    return layers
 
 
 def _rope(f: Fields, context: int) -> Rope:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from ..registry import Weight
+from .checked import Stored
 from .config import ModelConfig
-from .errors import MissingTensorError
+from .errors import CheckpointError, MissingTensorError
 from .gguf import GgufFile
 from .gguf_blocks import read_tensor
 
@@ -36,7 +37,7 @@ _LAYER = {
 _BLOCK = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
 
 
-class GgufWeights(Mapping[str, Weight]):
+class GgufWeights(Stored):
     """Weights by their Hugging Face names, read when asked for and not kept.
 
     Llama files store the rows of q and k so that rotation pairs are neighbours; here each head's rows come in
@@ -72,7 +73,13 @@ class GgufWeights(Mapping[str, Weight]):
 
     def _order(self, name: str) -> NDArray[np.intp] | None:
         heads = {"q_proj": self.config.heads, "k_proj": self.config.kv_heads}.get(name.split(".")[-2])
-        return split_half(heads, self.config.head_dim) if self._paired and heads else None
+        if heads is None or not self._paired:
+            return None
+        if self.shape(name)[0] != heads * self.config.head_dim:
+            raise CheckpointError(
+                f"{self.file.path}: {name} has {self.shape(name)[0]} rows, which do not fit {heads} heads"
+            )
+        return split_half(heads, self.config.head_dim)
 
 
 def hugging_face_name(name: str) -> str | None:

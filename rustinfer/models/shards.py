@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
 from ..registry import Weight
+from .checked import Stored
 from .errors import CheckpointError, MissingTensorError
 from .files import inside, read_json
 from .safetensors import SafetensorsFile
@@ -17,7 +18,7 @@ _INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
 
 
-class Shards(Mapping[str, Weight]):
+class Shards(Stored):
     """Dense weights of a directory, converted to `dtype` when looked up and not kept.
 
     Of the same dtype and on the CPU they are views of the mapped files: nothing may write to them. Integer tensors
@@ -51,6 +52,10 @@ class Shards(Mapping[str, Weight]):
             raise MissingTensorError(f"{self.directory}: tensor {name} is missing")
         tensor = self._homes[name].read(name)
         return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """A tensor's shape, without reading it."""
+        return self._homes[name].entries[name].shape
 
     def __contains__(self, name: object) -> bool:
         return name in self._homes

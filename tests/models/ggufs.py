@@ -38,8 +38,8 @@ def byte_vocabulary() -> list[str]:
     """A byte-level vocabulary of VOCAB tokens whose last two are for control."""
     from rustinfer.text.tokenizer import byte_characters
 
-    words = [f"word{i}" for i in range(VOCAB - 258)]
-    return [*byte_characters().values(), *words, "<|im_start|>", "<|im_end|>"]
+    words = [f"word{i}" for i in range(VOCAB - 259)]
+    return [*byte_characters().values(), "ab", *words, "<|im_start|>", "<|im_end|>"]
 
 
 def write(

@@ -81,6 +81,7 @@ def test_rope_scaling_in_either_spelling(key: str, table: dict[str, Any], expect
         ({"vocab_size": True}, "vocab_size is True"),
         ({"vocab_size": 1 << 40}, "vocab_size is 1099511627776"),
         ({"num_hidden_layers": "2"}, "num_hidden_layers is '2'"),
+        ({"num_hidden_layers": 5000}, "num_hidden_layers is 5000, more than 4096"),
         ({"num_hidden_layers": 2.5}, "num_hidden_layers is 2.5"),
         ({"num_key_value_heads": 3}, "4 heads cannot share 3 key-value heads"),
         ({"head_dim": 15}, "head_dim is 15"),

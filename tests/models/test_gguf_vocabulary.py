@@ -1,8 +1,9 @@
-"""Vocabularies of GGUF files against SentencePiece itself and against byte-level BPE written out from its definition."""
+"""Vocabularies of GGUF files against SentencePiece itself and against byte-level BPE by its definition."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 from unicodedata import normalize
@@ -66,7 +67,7 @@ def words(pre: str, text: str) -> list[str]:
 def merged(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
     """Join the neighbours of the best rank, leftmost first, until none can be joined."""
     parts = [BYTES[byte] for byte in word.encode()]
-    while pairs := [(ranks[p], i) for i, p in enumerate(zip(parts, parts[1:], strict=False)) if p in ranks]:
+    while pairs := [(ranks[p], i) for i, p in enumerate(pairwise(parts)) if p in ranks]:
         _, i = min(pairs)
         parts[i : i + 2] = [parts[i] + parts[i + 1]]
     return parts
@@ -79,7 +80,7 @@ def trained(pre: str, steps: int = 120) -> tuple[list[str], list[tuple[str, str]
     for _ in range(steps):
         counts: dict[tuple[str, str], int] = {}
         for parts in corpus:
-            for pair in zip(parts, parts[1:], strict=False):
+            for pair in pairwise(parts):
                 counts[pair] = counts.get(pair, 0) + 1
         best = max(counts, key=lambda pair: (counts[pair], pair))
         merges.append(best)
@@ -129,7 +130,15 @@ def test_the_first_of_twin_tokens_counts() -> None:
     assert ours.encode("a") == [tokens.index("a")]
 
 
-@pytest.mark.parametrize(("fields", "expected"), [({}, "x"), ({"add_bos_token": True}, "<s>x"), ({"add_bos_token": True, "add_eos_token": True}, "<s>x</s>"), ({"pre": "llama-bpe"}, "<s>x")])  # fmt: skip
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, "x"),
+        ({"add_bos_token": True}, "<s>x"),
+        ({"add_bos_token": True, "add_eos_token": True}, "<s>x</s>"),
+        ({"pre": "llama-bpe"}, "<s>x"),
+    ],
+)
 def test_tokens_around_a_text(fields: dict[str, Any], expected: str) -> None:
     base = {"model": "gpt2", "pre": "gpt-2", "tokens": [*BYTES.values(), "<s>", "</s>"], "merges": []}
     ours = tokenizer({**base, "token_type": [1] * 256 + [3, 3], "bos_token_id": 256, "eos_token_id": 257, **fields})

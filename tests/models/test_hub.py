@@ -55,7 +55,7 @@ def test_refusals_of_the_hub_are_one_line(failure: str, monkeypatch: pytest.Monk
         raise getattr(errors, failure)("no\nway", response=httpx.Response(404, request=request))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", refuse)
-    with pytest.raises(UnknownModelError, match="^acme/tiny: ") as error:
+    with pytest.raises(UnknownModelError, match=r"^acme/tiny: ") as error:
         locate("acme/tiny")
     assert "\n" not in str(error.value)
     with pytest.raises(UnknownModelError):

@@ -54,6 +54,7 @@ BROKEN: dict[str, tuple[Any, bytes, int | None, str]] = {
     "not UTF-8": (b'{"\xff": 1}', b"", None, "header is not valid"),
     "a list": ([], b"", None, "not a table"),
     "deep": (b"[" * 100_000, b"", None, "header is not valid"),
+    "a name of two lines": ({"t\nerror: \x1b[31m": 5}, b"x", None, r"tensor t error:  \[31m has no valid shape"),
     "twin names": (b'{"a": 1, "a": 2}', b"", None, "a name is there twice"),
     "no shape": ({"t": {"dtype": "U8", "data_offsets": [0, 1]}}, b"x", None, "t has no valid shape"),
     "not a table": ({"t": 5}, b"x", None, "t has no valid shape"),

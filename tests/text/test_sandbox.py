@@ -92,6 +92,7 @@ def test_ordinary_filters_and_methods_still_work() -> None:
     source = (
         "{{ 'a' | center(5) }}|{{ 'b'.rjust(3) }}|{{ '%05.1f' % 2 }}|{{ '{:>4}'.format('c') }}|{{ [1, 2] | join('-') }}"
         "|{{ [{'k': 1}, {'k': 2}] | join('+', attribute='k') }}|{{ 'xx' | replace('x', 'yz') }}|{{ 3 * 'ab' }}"
-        "|{{ 2 ** 10 }}|{{ 'x\ny' | indent(2) }}|{{ [3, 1] | sort | list }}|{{ '%s' | format('d') }}|{{ 'a,b'.split(',') | last }}"
+        "|{{ 2 ** 10 }}|{{ 'x\ny' | indent(2) }}|{{ [3, 1] | sort | list }}"
+        "|{{ '%s' | format('d') }}|{{ 'a,b'.split(',') | last }}"
     )
     assert ChatTemplate(source).render([]) == "  a  |  b|002.0|   c|1-2|1+2|yzyz|ababab|1024|x\n  y|[1, 3]|d|b"
