@@ -158,6 +158,22 @@ def test_a_saved_checkpoint_opens_and_agrees(name: str, tokens: Tensor, tmp_path
     assert (got - log_probabilities(theirs, tokens)).abs().max() < 1e-4
 
 
+def test_an_engine_continues_as_transformers_does(tokens: Tensor, tmp_path: Path) -> None:
+    from rustinfer import LLM, SamplingParams
+    from rustinfer.models.dummy import byte_tokenizer
+
+    theirs = make_theirs("untied")
+    theirs.save_pretrained(tmp_path)
+    (tmp_path / "tokenizer.json").write_text(byte_tokenizer(VOCAB, {}))
+    prompts = [tokens[:7], tokens[7:40]]
+    generate = {"max_new_tokens": 12, "do_sample": False, "eos_token_id": None}
+    want = [theirs.generate(prompt[None], **generate)[0, len(prompt) :].tolist() for prompt in prompts]
+    params = SamplingParams(temperature=0, max_tokens=12, ignore_eos=True)
+    model = LLM(str(tmp_path), dtype="float32", kv_cache_tokens=1024)
+    results = model.generate([{"prompt_token_ids": prompt.tolist()} for prompt in prompts], params)
+    assert [list(result.outputs[0].token_ids) for result in results] == want
+
+
 def test_another_activation_is_refused() -> None:
     with pytest.raises(UserError, match=r"hidden_act 'gelu' is not supported, only silu"):
         converted(make_theirs("untied"), hidden_act="gelu")

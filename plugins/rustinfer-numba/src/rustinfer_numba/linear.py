@@ -16,8 +16,8 @@ from rustinfer.registry import INT4, INT8, PackedWeight, Weight, shared
 from .arrays import Array, array, floats
 from .backend import DTYPES, numba
 
-# Beyond this many rows a dense product wins, since it unpacks the weight once for all of them.
-FEW = Requires("cpu", DTYPES, max_rows=16)
+# The decode steps of an engine with its usual number of sequences. Beyond, a product that unpacks the weight once wins.
+FEW = Requires("cpu", DTYPES, max_rows=64)
 
 
 def refusal(bound: Mapping[str, Any]) -> str | None:
