@@ -1,0 +1,65 @@
+"""What tests of several folders share: a server that is really running."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+START_SECONDS = 150.0  # with the model still to be fetched, on a busy machine
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server's address and the port in it."""
+
+    url: str
+    port: int
+
+
+@pytest.fixture(scope="session")
+def command_path() -> str:
+    """A PATH on which this interpreter's `rustinfer`, `python` and `pytest` come first."""
+    return os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
+
+
+@pytest.fixture(scope="session")
+def running_server(command_path: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """`rustinfer serve smollm2`, from the outside: started once, and stopped at the end."""
+    port = free_port()
+    log = tmp_path_factory.mktemp("server") / "log"
+    rustinfer = shutil.which("rustinfer", path=command_path)
+    assert rustinfer, "rustinfer is not installed beside this Python: make setup"
+    command = [rustinfer, "serve", "smollm2", "--port", str(port), "--max-model-len", "2048"]
+    with log.open("w") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    try:
+        _await_ready(process, log)
+        yield Running(f"http://127.0.0.1:{port}", port)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def free_port() -> int:
+    """A port that nobody listens on right now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await_ready(process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while "Ready: http://" not in log.read_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise AssertionError(f"the server did not come up:\n{log.read_text()}")
+        time.sleep(0.1)
