@@ -14,7 +14,7 @@ from starlette.routing import Route
 
 from . import info, openai, page
 from .auth import Auth
-from .errors import ApiError, on_any_error, on_api_error, on_http_error
+from .errors import ApiError, on_api_error, on_http_error
 from .link import EngineLink
 from .metrics import Metrics
 from .options import Options
@@ -41,7 +41,8 @@ def create(options: Options) -> Starlette:
         origins = list(options.allow_origins)
         middleware.append(Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]))
     middleware.append(Middleware(Auth, keys=options.api_keys))
-    handlers = {ApiError: on_api_error, HTTPException: on_http_error, Exception: on_any_error}
+    # Anything else that is raised is answered by Trace.
+    handlers = {ApiError: on_api_error, HTTPException: on_http_error}
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=handlers, lifespan=_lifespan)
     app.router.redirect_slashes = False
     app.state.options, app.state.link = options, EngineLink(options.engine, metrics)

@@ -92,7 +92,3 @@ async def on_http_error(request: Request, error: Exception) -> Response:
     message = texts.get(error.status_code, str(error.detail))
     code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code)
     return ApiError(error.status_code, message, code=code, headers=dict(error.headers or {})).response()
-
-
-async def on_any_error(_: Request, __: Exception) -> Response:
-    return internal_error().response()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from typing import Any
 
@@ -203,10 +204,15 @@ def test_stop_never_leaks_and_is_counted(client: openai.OpenAI) -> None:
 
 
 def test_stop_ends_one_choice_and_not_the_other(client: openai.OpenAI, engine: FakeEngine) -> None:
-    engine.delay = 0.001
-    answer = ask(client, ["a"], n=2, temperature=1, seed=7, max_tokens=60, stop=[" Paris"])
+    def length(seed: int, index: int) -> int:
+        return len(str(random.Random(f"{seed}/{index}").randrange(1, 10**6)))
+
+    seed = next(s for s in range(100) if length(s, 0) < length(s, 1))  # the first choice ends first
+    engine.delay = 0.02
+    answer = ask(client, n=2, temperature=1, seed=seed, max_tokens=60, stop=[" Paris"])
     assert [c.finish_reason for c in answer.choices] == ["stop", "stop"]
-    assert any(a.index is not None for a in engine.aborted) or len(engine.aborted) == 1
+    assert [len(c.text) for c in answer.choices] == [length(seed, 0), length(seed, 1)]
+    assert [a.index for a in engine.aborted] == [0, None]
 
 
 def test_c22_c23_stop_bounds(http: httpx.Client) -> None:

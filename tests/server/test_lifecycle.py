@@ -218,24 +218,20 @@ def test_f7_f27_abort_storm(server: LiveServer, engine: FakeEngine, http: httpx.
     assert server.link.metrics.active._value.get() == 0
 
 
-def test_f11_slow_reader_gets_larger_pieces(server: LiveServer, engine: FakeEngine) -> None:
-    """What piles up while a client does not look is one piece: nothing is queued per token."""
-    engine.delay = 0.0
+@pytest.mark.parametrize("stream", [False, True])
+def test_m10_a_bug_of_ours_says_nothing(
+    http: httpx.Client, server: LiveServer, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("/secret/path at 0xdeadbeef")
 
-    async def run() -> tuple[int, int]:
-        prepared = httpx.Request(
-            "POST", f"{server.url}/v1/completions", json={**LONG, "stream": True, "max_tokens": 400}
-        )
-        async with httpx.AsyncClient() as http:
-            response = await http.send(prepared, stream=True)
-            await asyncio.sleep(0.5)
-            text = "".join([part async for part in response.aiter_text()])
-        found = [json.loads(e)["choices"][0] for e in events(text)[:-1]]
-        return len(found), len("".join(c["text"] for c in found).encode())
-
-    count, size = asyncio.run(run())
-    assert size in range(395, 410)
-    assert count <= 400
+    monkeypatch.setattr(server.link, "submit", broken)
+    response = http.post("/v1/completions", json={**LONG, "stream": stream}, headers={"x-request-id": "mine"})
+    assert response.status_code == 500
+    assert response.json()["error"]["message"] == "Internal server error"
+    assert response.headers["x-request-id"] == "mine"
+    monkeypatch.undo()
+    assert http.post("/v1/completions", json={**LONG, "max_tokens": 1}).status_code == 200
 
 
 class Process:

@@ -1,0 +1,90 @@
+"""A request's bookkeeping: merging what waits, closing choices, putting text together."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rustinfer.protocol.messages import Output
+from rustinfer.protocol.sampling import SamplingParams
+from rustinfer.server.choice import LOWEST, Choice, clamped
+from rustinfer.server.errors import engine_unavailable
+from rustinfer.server.job import ClientGone, Job, Piece
+from rustinfer.text import Tokenizer
+
+from .fake_engine import EOS, tokenizer_json
+
+TOKENIZER = Tokenizer(tokenizer_json())
+
+
+def test_f11_what_waits_is_merged_into_one_piece_per_choice() -> None:
+    async def run() -> None:
+        job = Job(["a", "b"], 2)
+        for token in range(100):
+            job.take(0, Output("a", 1, [token], [(-1.0, [])]))
+        job.take(1, Output("b", 0, [7], finish_reason="length", cached_tokens=3))
+        first, second = await job.pieces()
+        assert (first.choice, first.token_ids, len(first.logprobs)) == (1, list(range(100)), 100)
+        assert (second.choice, second.finish_reason, second.cached_tokens) == (2, "length", 3)
+        assert job.open == {0, 1, 3}
+        job.take(1, Output("b", 0, [8]))  # that choice is closed
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(job.pieces(), 0.01)
+
+    asyncio.run(run())
+
+
+def test_the_first_error_wins_and_stays() -> None:
+    async def run() -> None:
+        job = Job(["a"], 1)
+        waiting = asyncio.create_task(job.pieces())
+        await asyncio.sleep(0)
+        job.take(0, Output("a", 0, [1]))
+        job.fail(ClientGone())
+        job.fail(engine_unavailable())
+        for attempt in (waiting, job.pieces()):
+            with pytest.raises(ClientGone):
+                await attempt
+
+    asyncio.run(run())
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(min_size=1, max_size=40), st.lists(st.integers(1, 5), max_size=20), st.text(min_size=1, max_size=3))
+def test_cuts_do_not_matter_and_stops_do_not_leak(text: str, cuts: list[int], stop: str) -> None:
+    tokens = list(text.encode())
+    choice = Choice(TOKENIZER, SamplingParams(stop=[stop], logprobs=0))
+    shown, at = "", 0
+    for size in [*cuts, len(tokens)]:
+        part_of = tokens[at : at + size]
+        at += size
+        last = at >= len(tokens)
+        piece = Piece(0, part_of, [(-1.0, [])] * len(part_of), "length" if last else None)
+        part = choice.take(piece)
+        shown += part.text
+        if part.finish_reason:
+            break
+    expected, found, _ = text.partition(stop)
+    assert shown == expected
+    assert part.finish_reason == ("stop" if found else "length")
+    assert choice.completion_tokens == len((expected + found).encode())
+    assert part.stopped_early == (bool(found) and not last)
+
+
+def test_the_ending_token_has_no_text_and_no_logprob() -> None:
+    choice = Choice(TOKENIZER, SamplingParams(logprobs=0, skip_special_tokens=False))
+    part = choice.take(Piece(0, [65, EOS], [(-1.0, []), (-2.0, [])], "stop"))
+    assert (part.text, [t.logprob for t in part.tokens], choice.completion_tokens) == ("A", [-1.0], 2)
+
+
+def test_half_a_code_point_at_the_end() -> None:
+    choice = Choice(TOKENIZER, SamplingParams())
+    assert choice.take(Piece(0, list("é".encode())[:1])).text == ""
+    assert choice.take(Piece(0, [], finish_reason="length")).text == "\ufffd"
+
+
+def test_ch28_logprobs_are_numbers_of_json() -> None:
+    assert [clamped(v) for v in (float("-inf"), float("nan"), 0.1, -3.5)] == [LOWEST, LOWEST, 0.0, -3.5]
