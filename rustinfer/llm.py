@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,6 +15,7 @@ from .engine.options import Options
 from .engine.sequence import Request
 from .errors import UserError
 from .outputs import CompletionDelta, RequestOutput
+from .progress import progress
 from .protocol.sampling import SamplingParams
 from .text import ChatTemplate, Tokenizer
 
@@ -198,12 +198,12 @@ class LLM:
                 collectors.append(self._add(*pair))
                 stack.callback(self._drop, collectors[-1])
             advance = stack.enter_context(progress(len(prompts), show))
-            done = 0
-            while done < len(collectors):
+            pending = collectors
+            while pending:
                 self._pump()
-                finished = sum(c.result.finished for c in collectors)
-                advance(finished - done)
-                done = finished
+                left = [collector for collector in pending if not collector.result.finished]
+                advance(len(pending) - len(left))
+                pending = left
         return [collector.result for collector in collectors]
 
     def _spread(self, params: Params, number: int) -> list[SamplingParams]:
@@ -240,27 +240,3 @@ class LLM:
             self._collectors.pop(name, None)
             if not collector.result.finished and self._loaded is not None:
                 self._loaded.engine.abort((b"", name))
-
-
-class progress:  # noqa: N801 - used like a function
-    """A progress bar on a terminal, nothing elsewhere: `with progress(10, True) as advance: advance(3)`."""
-
-    def __init__(self, total: int, show: bool) -> None:
-        self._bar: Any = None
-        self._total, self._show = total, show and sys.stderr.isatty()
-
-    def __enter__(self) -> Any:
-        if not self._show:
-            return lambda number: None
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        self._bar = Progress(*columns, console=Console(stderr=True))
-        self._bar.start()
-        task = self._bar.add_task("Processed prompts", total=self._total)
-        return lambda number: self._bar.advance(task, number)
-
-    def __exit__(self, *error: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()

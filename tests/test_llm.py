@@ -9,7 +9,7 @@ import pytest
 
 from rustinfer import LLM, SamplingParams
 from rustinfer.errors import UserError
-from rustinfer.llm import progress
+from rustinfer.progress import progress
 
 from .engine.tiny import checkpoint, load, talking
 
@@ -202,7 +202,17 @@ def test_a_closed_llm_says_so() -> None:
         llm.generate("a", GREEDY)
 
 
-def test_progress_is_silent_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
-    with progress(3, show=True) as advance:
+def test_progress_is_drawn_on_a_terminal_only(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with progress(3) as advance:
+        advance(3)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress(3) as advance:
+        advance(3)
+    assert "3/3" in capsys.readouterr().err
+    with progress(3, show=False) as advance:
         advance(3)
     assert capsys.readouterr() == ("", "")

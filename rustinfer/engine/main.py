@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 from ..errors import UserError
 from ..protocol.address import private_address, socket_path
@@ -19,6 +20,8 @@ from ..version import __version__
 from .options import Options, add_arguments
 
 log = logging.getLogger("rustinfer.engine")
+QUEUE = 1024
+"""Sequences that may wait where nothing else is asked for: what comes later is better refused at once."""
 FORMAT = "%(asctime)s engine[%(process)d] %(levelname)s %(message)s"
 
 
@@ -43,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.INFO, format=FORMAT, datefmt="%H:%M:%S", stream=sys.stderr)
     try:
         with ExitStack() as stack:
-            return run(args.model, Options.of(args), args.endpoint or _own_address(stack))
+            options = Options.of(args)
+            options = replace(options, max_num_queued_reqs=options.max_num_queued_reqs or QUEUE)
+            return run(args.model, options, args.endpoint or _own_address(stack))
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code

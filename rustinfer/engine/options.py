@@ -90,7 +90,10 @@ FLAGS: Flags = (
     ("--max-model-len", {"type": int, "metavar": "N", "help": "longest prompt and answer together, in tokens"}),
     ("--max-num-seqs", {"type": int, "metavar": "N", "help": "most sequences in one step (default: 64)"}),
     ("--max-num-batched-tokens", {"type": int, "metavar": "N", "help": "most tokens in one step (default: 512)"}),
-    ("--max-num-queued-reqs", {"type": int, "metavar": "N", "help": "refuse requests while so many wait"}),
+    (
+        "--max-num-queued-reqs",
+        {"type": int, "metavar": "N", "help": "refuse requests while so many wait (default: 1024)"},
+    ),
     ("--kv-cache-tokens", {"type": int, "metavar": "N", "help": "tokens the cache holds, of all sequences together"}),
     ("--block-size", {"type": int, "metavar": "N", "help": "tokens in one page of the cache (default: 16)"}),
     ("--no-enable-prefix-caching", {"action": "store_false", "help": "let requests share no prefixes"}),

@@ -111,11 +111,12 @@ class Sampler:
         for i in s.delayed:
             sequence = sequences[i]
             if sequence.generated < sequence.request.sampling.min_tokens:
-                logits[i, self._ends(sequence.request.sampling)] = -torch.inf
+                logits[i, self._ends(sequence.request.sampling, logits.shape[1])] = -torch.inf
         return logits
 
-    def _ends(self, params: SamplingParams) -> list[int]:
-        return [*params.stop_token_ids, *(() if params.ignore_eos else self.eos_ids)]
+    def _ends(self, params: SamplingParams, vocab: int) -> list[int]:
+        ends = [*params.stop_token_ids, *(() if params.ignore_eos else self.eos_ids)]
+        return [token for token in ends if token < vocab]
 
     def _padded(self, lists: Items[Items[int]], filler: int) -> Tensor:
         table = np.full((len(lists), max(map(len, lists))), filler, np.int64)

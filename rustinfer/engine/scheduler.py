@@ -45,6 +45,7 @@ class Scheduler:
         self.running: list[Sequence] = []
         self.waiting: list[Sequence] = []
         self.preemptions = 0
+        self._priorities: set[int] = set()
         self._held: dict[Key, list[Sequence]] = {}
         self._rows = list(range(limits.sequences - 1, -1, -1))
 
@@ -62,6 +63,7 @@ class Scheduler:
     def add(self, sequences: list[Sequence]) -> None:
         """Queue the sequences of one request; all but the first are held until it has computed their prompt."""
         first, *others = sequences
+        self._priorities.add(first.request.priority)
         insort(self.waiting, first, key=_rank)
         for sequence in others:
             sequence.state = State.HELD
@@ -159,7 +161,7 @@ class Scheduler:
 
     def _promote(self, now: float) -> None:
         """Age bound: whoever has waited too long goes before every priority."""
-        if len({s.request.priority for s in self.waiting}) > 1:
+        if len(self._priorities) > 1:
             for sequence in self.waiting:
                 if now - sequence.arrived > self.limits.age:
                     sequence.rank = (float("-inf"), *sequence.rank[1:])

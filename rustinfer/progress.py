@@ -1,0 +1,22 @@
+"""A progress bar on a terminal, and nothing elsewhere."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def progress(total: int, show: bool = True) -> Iterator[Callable[[int], None]]:
+    """`with progress(10) as advance: advance(3)` draws on standard error if that is a terminal."""
+    if not (show and sys.stderr.isatty()):
+        yield lambda number: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("Processed prompts", total=total)
+        yield lambda number: bar.advance(task, number)
