@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ..registry import Binder
 from .config import ModelConfig
+from .errors import CheckpointError
 from .model import Cache, CacheSpec, Step
 from .parameters import Parameters
 from .rotary import rotary_table
@@ -73,6 +74,7 @@ class Llama:
     """Embed, the layers around a residual stream, a last norm, and the projection to the vocabulary."""
 
     def __init__(self, config: ModelConfig, ops: Binder, weights: Parameters, cache: Cache) -> None:
+        _check(config)
         table = rotary_table(config, config.context, ops.target.device)
         ops.site = "model.embed_tokens"
         self.embed = ops.embedding(weight=weights["model.embed_tokens.weight"])
@@ -100,3 +102,11 @@ class Llama:
         """Float32 logits [R, vocab] of the selected rows."""
         logits: Tensor = self.head(hidden, rows)
         return logits
+
+
+def _check(config: ModelConfig) -> None:
+    """Raise CheckpointError for what this wiring would get wrong without a word."""
+    if config.activation not in ("silu", "swish"):
+        raise CheckpointError(f"hidden_act is {config.activation}, but {config.architecture} is wired for silu")
+    if config.mlp_bias:
+        raise CheckpointError(f"mlp_bias is set, but {config.architecture} is wired without biases in its MLP")

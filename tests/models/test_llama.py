@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rustinfer.models import Llama, Parameters, Step
 from rustinfer.models.config import ModelConfig
+from rustinfer.models.errors import CheckpointError
 from rustinfer.registry import Binder, Policy, Target, load_plugins
 
 transformers = pytest.importorskip("transformers")
@@ -26,7 +27,10 @@ LLAMA3 = {
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32}
 SHAPES: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-2": ("Llama", {"tie_word_embeddings": False, "rope_theta": 10000.0}),
-    "llama-3.2": ("Llama", {"num_key_value_heads": 2, "tie_word_embeddings": True, "rope_scaling": LLAMA3, "rope_theta": 500000.0}),
+    "llama-3.2": (
+        "Llama",
+        {"num_key_value_heads": 2, "tie_word_embeddings": True, "rope_scaling": LLAMA3, "rope_theta": 500000.0},
+    ),
     "linear rope": ("Llama", {"num_key_value_heads": 1, "rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
     "yarn": ("Llama", {"num_key_value_heads": 2, "rope_scaling": YARN}),
     "head_dim and biases": ("Llama", {"num_key_value_heads": 2, "head_dim": 24, "attention_bias": True}),
@@ -105,3 +109,9 @@ def test_every_op_pinned_to_its_reference_gives_the_same_answer() -> None:
         pinned = build(*SHAPES["llama-3.2"], policy=Policy(pins=dict.fromkeys(registry.ops, "reference")))
         tokens = torch.randint(0, 97, (40,))
         assert (run(usual.ours, tokens, [40]) - run(pinned.ours, tokens, [40])).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(("field", "value"), [("hidden_act", "gelu"), ("mlp_bias", True)])
+def test_what_the_wiring_would_get_wrong_is_refused(field: str, value: object) -> None:
+    with pytest.raises(CheckpointError, match=field):
+        build("Llama", {field: value})
