@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from ..models.checkpoint import Checkpoint
 from ..protocol.messages import ModelCard, OpRow
@@ -15,13 +15,14 @@ from .sizing import Size
 
 def model_card(checkpoint: Checkpoint, options: Options, size: Size, bindings: Sequence[Binding]) -> ModelCard:
     """The card of a running model."""
+    source = checkpoint.template.source
     return ModelCard(
         id=options.served_model_name or checkpoint.name,
         context=size.context,
         vocab_size=checkpoint.config.vocab,
         eos_ids=list(checkpoint.eos_ids),
         tokenizer_json=checkpoint.tokenizer_json or "",
-        chat_template=checkpoint.template.source,
+        chat_template=dict(source) if isinstance(source, Mapping) else source,
         special_tokens=dict(checkpoint.template.special_tokens),
         dtype=str(checkpoint.dtype).removeprefix("torch."),
         page_size=options.block_size,

@@ -109,7 +109,8 @@ class Op:
         names = tuple(p.name for p in parameters[1:] if p.kind is p.KEYWORD_ONLY)
         if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY or names != self.bound:
             want = ", ".join(("target", "*", *self.bound)) if self.bound else "target"
-            raise DefinitionError(f"{fn.__qualname__}{inspect.signature(fn)} builds op {self.name} and must take ({want})")
+            has = f"{fn.__qualname__}{inspect.signature(fn)}"
+            raise DefinitionError(f"{has} builds op {self.name} and must take ({want})")
 
     def complete(self, bound: Mapping[str, Any]) -> dict[str, Any]:
         """The bound arguments with defaults filled in. Raises TypeError for unknown or missing ones."""

@@ -143,7 +143,7 @@ def _collect(plugins: Plugins, plugin: object, owner: str) -> tuple[str, ...]:
 
     ops: list[Op] = [op for batch in ask("rustinfer_ops") for op in batch]
     backends: list[Backend] = [backend for batch in ask("rustinfer_backends") for backend in batch]
-    models: dict[str, ModelBuilder] = {name: build for batch in ask("rustinfer_models") for name, build in batch.items()}
+    models: dict[str, ModelBuilder] = {k: build for batch in ask("rustinfer_models") for k, build in batch.items()}
     plugins.registry.add(ops, backends, models, owner)
     named = [f"op {o.name}" for o in ops] + [f"back end {b.name}" for b in backends] + [f"model {m}" for m in models]
     return tuple(named)

@@ -86,12 +86,11 @@ class PackedWeight:
 
     def like(self, other: Weight) -> bool:
         """Whether the two can be joined row by row without dequantising."""
-        return (
-            isinstance(other, PackedWeight)
-            and (self.format, self.group, self.shape[1], self.dtype) == (other.format, other.group, other.shape[1], other.dtype)
-            and self.scales.dtype == other.scales.dtype
-            and (self.zeros is None) == (other.zeros is None)
-        )
+        return isinstance(other, PackedWeight) and self._packing == other._packing
+
+    @property
+    def _packing(self) -> tuple[object, ...]:
+        return self.format, self.group, self.shape[1], self.dtype, self.scales.dtype, self.zeros is None
 
 
 Weight = Tensor | PackedWeight

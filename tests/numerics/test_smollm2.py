@@ -67,4 +67,6 @@ def test_tokens_equal_transformers(ours: LLM) -> None:
     path = Path(locate("smollm2"))
     theirs = transformers.AutoTokenizer.from_pretrained(path.parent, gguf_file=path.name)
     for prompt in PROMPTS:
-        assert ours.get_tokenizer().encode(prompt, add_special_tokens=False) == theirs.encode(prompt, add_special_tokens=False)
+        assert ours.get_tokenizer().encode(prompt, add_special_tokens=False) == theirs.encode(
+            prompt, add_special_tokens=False
+        )

@@ -45,7 +45,9 @@ def test_a_pin_is_an_order() -> None:
     assert binder(backend(), pins={"scale": "toy"}).scale(weight=2.0)(X)[0] == 1002
     ops = binder(backend(refusal="too wide"), pins={"scale": "toy"})
     ops.site = "layer.0"
-    with pytest.raises(NoKernelError, match=r"no kernel for scale at layer.0 on cpu in float32: toy: too wide") as caught:
+    with pytest.raises(
+        NoKernelError, match=r"no kernel for scale at layer.0 on cpu in float32: toy: too wide"
+    ) as caught:
         ops.scale(weight=2.0)
     assert caught.value.refusals == (("toy", "too wide"),)
     assert caught.value.exit_code == 3

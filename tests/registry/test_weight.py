@@ -22,7 +22,9 @@ def int4(rows: int = 3, columns: int = 8, group: int = 4, zeros: bool = True) ->
             high = j >= group // 2
             data[r, g * group // 2 + j % (group // 2)] += int(q[r, c]) << (4 if high else 0)
             want[r, c] = q[r, c] * scales[r, g] + (offsets[r, g] if zeros else 0)
-    packed = PackedWeight(INT4, data, scales, offsets if zeros else None, group, torch.Size((rows, columns)), torch.float32)
+    packed = PackedWeight(
+        INT4, data, scales, offsets if zeros else None, group, torch.Size((rows, columns)), torch.float32
+    )
     return packed, want
 
 
