@@ -1,4 +1,4 @@
-"""The default model in float32 against transformers over the same GGUF, de-quantised: every token, every log-probability."""
+"""The default model in float32 against transformers over the same GGUF: every token, every log-probability."""
 
 from __future__ import annotations
 
