@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor
 
 from rustinfer import ops
@@ -13,7 +12,6 @@ from rustinfer.registry import Target
 from .backend import cpu
 from .library import library
 from .plan import DTYPES
-from .rows import flat
 
 
 @cpu.kernel(ops.silu_mul, build=True)
@@ -29,12 +27,13 @@ def gelu_mul(target: Target) -> Callable[[Tensor], Tensor]:
 
 
 def _gated(target: Target, form: int) -> Callable[[Tensor], Tensor]:
-    run, code, empty = library().ri_gated, DTYPES[target.dtype], torch.empty
+    run, code = library().ri_gated, DTYPES[target.dtype]
 
     def call(x: Tensor) -> Tensor:
         width = x.shape[-1] // 2
-        out, matrix = empty((*x.shape[:-1], width), dtype=x.dtype), flat(x)
-        run(code, form, matrix.data_ptr(), matrix.stride(0), matrix.shape[0], width, out.data_ptr())
+        x = x.contiguous()
+        out = x.new_empty(*x.shape[:-1], width)
+        run(code, form, x.data_ptr(), x.shape[:-1].numel(), width, out.data_ptr())
         return out
 
     return call

@@ -6,14 +6,13 @@ import ctypes
 from collections.abc import Callable
 from ctypes import c_double, c_long
 
-import torch
 from torch import Tensor
 
 from rustinfer import ops
 from rustinfer.registry import Target
 
 from .backend import cpu
-from .cache import paged
+from .cache import Pages
 from .library import library
 from .plan import DTYPES
 from .rows import rows
@@ -31,7 +30,7 @@ def attention(
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Scores exist for 64 positions at a time; single rows share long contexts among the threads."""
     frozen = Shape(DTYPES[target.dtype], window, scale)
-    run, address, empty = library().ri_attention, ctypes.addressof(frozen), torch.empty
+    run, address, page = library().ri_attention, ctypes.addressof(frozen), Pages()
 
     def call(
         q: Tensor,
@@ -44,12 +43,13 @@ def attention(
     ) -> Tensor:
         q, pages, query_starts, lengths = rows(q), rows(pages), query_starts.contiguous(), lengths.contiguous()
         count, heads, dim = q.shape
-        _, kv_heads, size, _ = k_cache.shape
-        out = empty((count, heads, dim), dtype=q.dtype)
+        row, head, _ = q.stride()
+        keys, values, size = page(k_cache, v_cache)
+        out = q.new_empty(count, heads, dim)
         run(
-            address, q.data_ptr(), q.stride(0), q.stride(1), paged(k_cache), paged(v_cache),
+            address, q.data_ptr(), row, head, keys, values,
             query_starts.data_ptr(), lengths.data_ptr(), pages.data_ptr(), pages.stride(0),
-            count, pages.shape[0], heads, kv_heads, dim, size, out.data_ptr(),
+            count, pages.shape[0], heads, k_cache.shape[1], dim, size, out.data_ptr(),
         )  # fmt: skip
         return out
 

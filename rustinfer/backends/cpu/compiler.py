@@ -38,7 +38,7 @@ def compiled(compiler: str, sources: Path = SOURCES) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
             made = _compile(compiler, sources, Path(scratch))
-            os.replace(made, path)  # a process that compiled at the same time made the same file
+            made.replace(path)  # a process that compiled at the same time made the same file
     return path
 
 

@@ -21,8 +21,9 @@ from .plan import DTYPES, KINDS, weight_refusal
 class Table(ctypes.Structure):
     """`Table` of kernels/small.cpp."""
 
-    _fields_ = [(name, c_long) for name in ("kind", "columns", "group", "wide")] + [
-        (name, c_void_p) for name in ("data", "scales", "zeros")
+    _fields_ = [
+        *((name, c_long) for name in ("kind", "columns", "group", "wide")),
+        *((name, c_void_p) for name in ("data", "scales", "zeros")),
     ]
 
 

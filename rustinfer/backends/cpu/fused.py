@@ -11,10 +11,9 @@ from rustinfer import ops
 from rustinfer.registry import Target, Weight
 
 from .backend import cpu
-from .cache import paged
+from .cache import Pages
 from .library import library
 from .plan import Pinned, readable
-from .rows import rows
 
 Pair = tuple[Tensor, Tensor]
 
@@ -23,34 +22,32 @@ Pair = tuple[Tensor, Tensor]
 def gate_up_silu(target: Target, *, weight: Weight) -> Callable[[Tensor], Tensor]:
     """Gate and up meet in registers and are rounded once, after the activation."""
     pinned, run, hidden = Pinned(target.dtype, weight), library().ri_gate_up, weight.shape[0] // 2
-    address, dtype, empty = pinned.address, target.dtype, torch.empty
+    address = pinned.address
 
     def call(x: Tensor, keep: Pinned = pinned) -> Tensor:
-        x = rows(x)
+        x = x.contiguous()
         count = x.shape[0]
-        out = empty((count, hidden), dtype=dtype)
-        run(address, x.data_ptr(), x.stride(0), None, 0, count, None, out.data_ptr())
+        out = x.new_empty(count, hidden)
+        run(address, x.data_ptr(), None, count, None, out.data_ptr())
         return out
 
     return call
 
 
 @cpu.kernel(ops.norm_gate_up_silu, build=True, when=readable)
-def norm_gate_up_silu(
-    target: Target, *, norm: Tensor, eps: float, weight: Weight
-) -> Callable[[Tensor, Tensor], Pair]:
+def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weight) -> Callable[[Tensor, Tensor], Pair]:
     """The normalised rows stay in fp32 (or 16-bit integers) on their way to the product."""
     pinned = Pinned(target.dtype, weight, norm=norm.to(target.dtype))
     pinned.plan.eps = eps
     run, hidden, address = library().ri_gate_up, weight.shape[0] // 2, pinned.address
-    dtype, empty = target.dtype, torch.empty
+    empty_like = torch.empty_like
 
     def call(x: Tensor, residual: Tensor, keep: Pinned = pinned) -> Pair:
-        x, residual = rows(x), rows(residual)
+        x, residual = x.contiguous(), residual.contiguous()
         count = x.shape[0]
-        out, total = empty((count, hidden), dtype=dtype), empty(x.shape, dtype=dtype)
+        out, total = x.new_empty(count, hidden), empty_like(x)
         run(
-            address, x.data_ptr(), x.stride(0), residual.data_ptr(), residual.stride(0),
+            address, x.data_ptr(), residual.data_ptr(),
             count, total.data_ptr(), out.data_ptr(),
         )  # fmt: skip
         return out, total
@@ -71,17 +68,18 @@ def qkv_rope_write(
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Queries and keys are rotated in fp32 before they are rounded; keys and values go straight to their slots."""
     pinned = _projection(target, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
-    run, dim, address, dtype, empty = library().ri_qkv, pinned.plan.dim, pinned.address, target.dtype, torch.empty
+    page = Pages()
+    run, dim, address = library().ri_qkv, pinned.plan.dim, pinned.address
 
     def call(
         x: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor, keep: Pinned = pinned
     ) -> Tensor:
-        x, positions, slots = rows(x), positions.contiguous(), slots.contiguous()
+        x, positions, slots = x.contiguous(), positions.contiguous(), slots.contiguous()
         count = x.shape[0]
-        q = empty((count, heads, dim), dtype=dtype)
+        q = x.new_empty(count, heads, dim)
         run(
-            address, x.data_ptr(), x.stride(0), None, 0, positions.data_ptr(), slots.data_ptr(),
-            paged(k_cache), paged(v_cache), k_cache.shape[2], count, None, q.data_ptr(),
+            address, x.data_ptr(), None, positions.data_ptr(), slots.data_ptr(),
+            *page(k_cache, v_cache), count, None, q.data_ptr(),
         )  # fmt: skip
         return q
 
@@ -103,7 +101,8 @@ def norm_qkv_rope_write(
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Pair]:
     """The whole way from the residual stream to rotated queries and a written cache."""
     pinned = _projection(target, norm, eps, weight, bias, cos, sin, heads, kv_heads)
-    run, dim, address, dtype, empty = library().ri_qkv, pinned.plan.dim, pinned.address, target.dtype, torch.empty
+    page = Pages()
+    run, dim, address, empty_like = library().ri_qkv, pinned.plan.dim, pinned.address, torch.empty_like
 
     def call(
         x: Tensor,
@@ -114,12 +113,13 @@ def norm_qkv_rope_write(
         v_cache: Tensor,
         keep: Pinned = pinned,
     ) -> Pair:
-        x, residual, positions, slots = rows(x), rows(residual), positions.contiguous(), slots.contiguous()
+        x, residual = x.contiguous(), residual.contiguous()
+        positions, slots = positions.contiguous(), slots.contiguous()
         count = x.shape[0]
-        q, total = empty((count, heads, dim), dtype=dtype), empty(x.shape, dtype=dtype)
+        q, total = x.new_empty(count, heads, dim), empty_like(x)
         run(
-            address, x.data_ptr(), x.stride(0), residual.data_ptr(), residual.stride(0),
-            positions.data_ptr(), slots.data_ptr(), paged(k_cache), paged(v_cache), k_cache.shape[2],
+            address, x.data_ptr(), residual.data_ptr(),
+            positions.data_ptr(), slots.data_ptr(), *page(k_cache, v_cache),
             count, total.data_ptr(), q.data_ptr(),
         )  # fmt: skip
         return q, total

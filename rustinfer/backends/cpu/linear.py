@@ -13,7 +13,6 @@ from rustinfer.registry import Target, Weight
 from .backend import cpu
 from .library import library
 from .plan import Pinned, readable
-from .rows import rows
 
 
 @cpu.kernel(ops.linear, build=True, when=readable)
@@ -23,13 +22,13 @@ def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Cal
     In bfloat16, packed weights meet activations of 16-bit integers with a scale for each 32 columns (error 2^-16).
     """
     pinned, run, outputs = Pinned(target.dtype, weight, bias=bias), library().ri_linear, weight.shape[0]
-    address, dtype, empty = pinned.address, target.dtype, torch.empty
+    address = pinned.address
 
     def call(x: Tensor, keep: Pinned = pinned) -> Tensor:
-        x = rows(x)
+        x = x.contiguous()
         count = x.shape[0]
-        out = empty((count, outputs), dtype=dtype)
-        run(address, x.data_ptr(), x.stride(0), count, out.data_ptr())
+        out = x.new_empty(count, outputs)
+        run(address, x.data_ptr(), count, out.data_ptr())
         return out
 
     return call
@@ -42,10 +41,10 @@ def lm_head(target: Target, *, weight: Weight) -> Callable[[Tensor, Tensor], Ten
     address, empty = pinned.address, torch.empty
 
     def call(hidden: Tensor, picked: Tensor, keep: Pinned = pinned) -> Tensor:
-        hidden, picked = rows(hidden), picked.contiguous()
+        hidden, picked = hidden.contiguous(), picked.contiguous()
         count = picked.shape[0]
         out = empty((count, vocab), dtype=torch.float32)
-        run(address, hidden.data_ptr(), hidden.stride(0), picked.data_ptr(), count, out.data_ptr())
+        run(address, hidden.data_ptr(), picked.data_ptr(), count, out.data_ptr())
         return out
 
     return call

@@ -22,7 +22,10 @@ BLOCK = 32
 class Matrix(ctypes.Structure):
     """`Matrix` of kernels/matrix.h."""
 
-    _fields_ = [(name, c_long) for name in ("kind", "rows", "columns", "stride", "zeros", "wide")] + [("data", c_void_p)]
+    _fields_ = [
+        *((name, c_long) for name in ("kind", "rows", "columns", "stride", "zeros", "wide")),
+        ("data", c_void_p),
+    ]
 
 
 class Plan(ctypes.Structure):

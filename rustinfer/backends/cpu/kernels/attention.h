@@ -14,22 +14,21 @@ template <class T> struct Batch {
 
     long group() const { return heads / kv_heads; }
     long padded() const { return (dim + STRIP - 1) / STRIP * STRIP; }
-    // Position `at` of sequence s in a cache.
-    const T* cell(const T* cache, long s, long g, long at) const {
-        return cache + ((pages[s * ldp + at / size] * kv_heads + g) * size + at % size) * dim;
-    }
     long first_visible(long at) const { return window > 0 && at + 1 > window ? at + 1 - window : 0; }
     const T* query(long row, long head) const { return q + row * ldq + head * ldh; }
     T* result(long row, long head) const { return out + (row * heads + head) * dim; }
 };
 
-// `count` positions' numbers as float rows of `padded` (zeros past dim).
+// `count` positions' numbers as float rows of `padded` (zeros past dim). Page by page: a division costs as much as a row.
 template <class T> INLINE void gather(const Batch<T>& b, const T* cache, long s, long g, long first, long count, float* out, long padded) {
-    for (long i = 0; i < count; i++) {
-        const T* from = b.cell(cache, s, g, first + i);
-        long d = 0;
-        for (; d + LANES <= b.dim; d += LANES) store(out + i * padded + d, load(from + d));
-        for (; d < padded; d += LANES) store(out + i * padded + d, load(from + d, b.dim - d > 0 ? b.dim - d : 0));
+    long page = first / b.size, offset = first % b.size;
+    for (long i = 0; i < count; page++, offset = 0) {
+        const T* from = cache + ((b.pages[s * b.ldp + page] * b.kv_heads + g) * b.size + offset) * b.dim;
+        for (long end = count - i < b.size - offset ? count : i + b.size - offset; i < end; i++, from += b.dim, out += padded) {
+            long d = 0;
+            for (; d + LANES <= b.dim; d += LANES) store(out + d, load(from + d));
+            for (; d < padded; d += LANES) store(out + d, load(from + d, b.dim - d > 0 ? b.dim - d : 0));
+        }
     }
 }
 

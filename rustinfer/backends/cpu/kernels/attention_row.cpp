@@ -59,10 +59,17 @@ template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, 
             stats[2 * h + 1] += sum(weights);
             float each[LANES];
             store(each, weights);
-            for (long d = 0; d < padded; d += LANES) {
-                vf total = load(acc + d);
-                for (long i = 0; i < n; i++) total += each[i] * load(values + i * padded + d);
-                store(acc + d, total);
+            for (long d = 0; d < padded; d += 2 * LANES) {  // four sums, to hide the latency of each
+                vf a = load(acc + d), b = load(acc + d + LANES), c{}, e{};
+                long i = 0;
+                for (; i + 2 <= n; i += 2) {
+                    const float* v = values + i * padded + d;
+                    a += each[i] * load(v), b += each[i] * load(v + LANES);
+                    c += each[i + 1] * load(v + padded), e += each[i + 1] * load(v + padded + LANES);
+                }
+                if (i < n) a += each[i] * load(values + i * padded + d), b += each[i] * load(values + i * padded + d + LANES);
+                store(acc + d, a + c);
+                store(acc + d + LANES, b + e);
             }
         }
     }

@@ -57,13 +57,13 @@ template <class T> static void qkv(const Plan& p, View<T> x, View<T> residual, c
 
 template <class T> static View<T> view(const void* x, long stride) { return {(const T*)x, stride}; }
 
-extern "C" void ri_gate_up(const Plan* p, const void* x, long ldx, const void* residual, long ldr, long rows, void* total, void* out) {
-    if (p->dtype == FLOAT32) gate_up(*p, view<f32>(x, ldx), view<f32>(residual, ldr), rows, (f32*)total, (f32*)out);
-    else gate_up(*p, view<bf16>(x, ldx), view<bf16>(residual, ldr), rows, (bf16*)total, (bf16*)out);
+extern "C" void ri_gate_up(const Plan* p, const void* x, const void* residual, long rows, void* total, void* out) {
+    if (p->dtype == FLOAT32) gate_up(*p, view<f32>(x, p->w.columns), view<f32>(residual, p->w.columns), rows, (f32*)total, (f32*)out);
+    else gate_up(*p, view<bf16>(x, p->w.columns), view<bf16>(residual, p->w.columns), rows, (bf16*)total, (bf16*)out);
 }
 
-extern "C" void ri_qkv(const Plan* p, const void* x, long ldx, const void* residual, long ldr, const int64_t* positions, const int64_t* slots, void* k, void* v, long size, long rows, void* total, void* q) {
+extern "C" void ri_qkv(const Plan* p, const void* x, const void* residual, const int64_t* positions, const int64_t* slots, void* k, void* v, long size, long rows, void* total, void* q) {
     Cache cache{positions, slots, k, v, size};
-    if (p->dtype == FLOAT32) qkv(*p, view<f32>(x, ldx), view<f32>(residual, ldr), cache, rows, (f32*)total, (f32*)q);
-    else qkv(*p, view<bf16>(x, ldx), view<bf16>(residual, ldr), cache, rows, (bf16*)total, (bf16*)q);
+    if (p->dtype == FLOAT32) qkv(*p, view<f32>(x, p->w.columns), view<f32>(residual, p->w.columns), cache, rows, (f32*)total, (f32*)q);
+    else qkv(*p, view<bf16>(x, p->w.columns), view<bf16>(residual, p->w.columns), cache, rows, (bf16*)total, (bf16*)q);
 }

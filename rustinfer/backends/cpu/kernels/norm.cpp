@@ -39,10 +39,10 @@ template Rows prepare(const Plan&, View<f32>, View<f32>, f32*, const int64_t*, l
 template Rows prepare(const Plan&, View<bf16>, View<bf16>, bf16*, const int64_t*, long);
 
 template <class T>
-static void norms(const T* x, long ldx, const T* residual, long ldr, T* total, const T* weight, double eps, long rows, long width, T* out) {
+static void norms(const T* x, const T* residual, T* total, const T* weight, double eps, long rows, long width, T* out) {
     auto one = [&](long r) {
         float* row = scratch<float>(ROW, width + LANES);
-        normalise(x + r * ldx, residual ? residual + r * ldr : nullptr, total + r * width, weight, eps, width, row);
+        normalise(x + r * width, residual ? residual + r * width : nullptr, total + r * width, weight, eps, width, row);
         for (long k = 0; k < width; k += LANES) store(out + r * width + k, load(row + k, width - k), width - k);
     };
     if (few(rows, width))
@@ -50,7 +50,7 @@ static void norms(const T* x, long ldx, const T* residual, long ldr, T* total, c
     else parallel(rows, 4, one);
 }
 
-extern "C" void ri_norm(long dtype, const void* x, long ldx, const void* residual, long ldr, void* total, const void* weight, double eps, long rows, long width, void* out) {
-    if (dtype == FLOAT32) norms((const f32*)x, ldx, (const f32*)residual, ldr, (f32*)total, (const f32*)weight, eps, rows, width, (f32*)out);
-    else norms((const bf16*)x, ldx, (const bf16*)residual, ldr, (bf16*)total, (const bf16*)weight, eps, rows, width, (bf16*)out);
+extern "C" void ri_norm(long dtype, const void* x, const void* residual, void* total, const void* weight, double eps, long rows, long width, void* out) {
+    if (dtype == FLOAT32) norms((const f32*)x, (const f32*)residual, (f32*)total, (const f32*)weight, eps, rows, width, (f32*)out);
+    else norms((const bf16*)x, (const bf16*)residual, (bf16*)total, (const bf16*)weight, eps, rows, width, (bf16*)out);
 }

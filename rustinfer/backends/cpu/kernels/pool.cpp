@@ -18,7 +18,7 @@ constexpr int SPINS = 4000;  // of some 40 ns: about 150 us, longer than the hos
 struct Job {
     Body body;
     void* context;
-    long tasks, grain;
+    long tasks, grain, chunks;
 };
 
 inline void pause() {
@@ -39,49 +39,60 @@ void sleep_while(std::atomic<uint32_t>&, uint32_t) { std::this_thread::yield(); 
 void wake_all(std::atomic<uint32_t>&) {}
 #endif
 
+// Chunks are claimed from one word that holds the call's number and how many are left, so a thread that was away when a
+// call began, or wakes after it ended, is never waited for: only claimed chunks are.
 struct Pool {
     std::mutex gate;  // one call at a time
-    Job job{};
+    Job job{};        // stable while any of its chunks is claimed and not done
+    alignas(64) std::atomic<uint64_t> ticket{0};
+    alignas(64) std::atomic<long> undone{0};
     alignas(64) std::atomic<uint32_t> round{0};
-    alignas(64) std::atomic<long> next{0};
-    alignas(64) std::atomic<int> busy{0};
-    alignas(64) std::atomic<int> asleep{0};
-    bool stopping = false;
+    std::atomic<int> asleep{0};
+    std::atomic<bool> stopping{false};
     std::vector<std::thread> workers;
 
+    static uint32_t unclaimed(uint64_t t) { return uint32_t(t); }
+
     void work() {
-        for (;;) {
-            long first = next.fetch_add(job.grain, std::memory_order_relaxed);
-            if (first >= job.tasks) return;
+        uint64_t seen = ticket.load(std::memory_order_acquire);
+        while (unclaimed(seen)) {
+            if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel)) continue;
+            long first = (job.chunks - long(unclaimed(seen))) * job.grain;
             long last = first + job.grain < job.tasks ? first + job.grain : job.tasks;
             for (long t = first; t < last; t++) job.body(job.context, t);
+            undone.fetch_sub(1, std::memory_order_release);
+            seen = ticket.load(std::memory_order_acquire);
         }
     }
 
-    uint32_t await(uint32_t seen) {
+    bool idle() const { return !unclaimed(ticket.load(std::memory_order_acquire)) && !stopping.load(std::memory_order_relaxed); }
+
+    void await() {
         for (int i = 0; i < SPINS; i++) {
-            uint32_t now = round.load(std::memory_order_acquire);
-            if (now != seen) return now;
+            if (!idle()) return;
             pause();
         }
+        uint32_t seen = round.load();
         asleep.fetch_add(1);
-        while (round.load() == seen) sleep_while(round, seen);
+        while (idle() && round.load() == seen) sleep_while(round, seen);
         asleep.fetch_sub(1);
-        return round.load(std::memory_order_acquire);
     }
 
-    void serve(uint32_t seen);
+    void serve();
 
-    void start(const Job& what) {
-        job = what;
-        next.store(0, std::memory_order_relaxed);
-        busy.store(int(workers.size()), std::memory_order_relaxed);
+    void announce() {
         round.fetch_add(1);
         if (asleep.load() > 0) wake_all(round);
     }
 
-    void finish() {
-        for (int i = 0; busy.load(std::memory_order_acquire) > 0; i++) {
+    void run(const Job& what) {
+        job = what;
+        undone.store(job.chunks, std::memory_order_relaxed);
+        uint64_t number = (ticket.load(std::memory_order_relaxed) >> 32) + 1;
+        ticket.store(number << 32 | uint64_t(job.chunks), std::memory_order_seq_cst);
+        announce();
+        work();
+        for (int i = 0; undone.load(std::memory_order_acquire) > 0; i++) {
             if (i < SPINS) pause();
             else std::this_thread::yield();
         }
@@ -89,13 +100,13 @@ struct Pool {
 
     void resize(long threads) {
         std::lock_guard<std::mutex> hold(gate);
+        if (long(workers.size()) + 1 == threads) return;
         stopping = true;
-        start({nullptr, nullptr, 0, 1});
+        announce();
         for (auto& w : workers) w.join();
         workers.clear();
         stopping = false;
-        uint32_t seen = round.load();
-        for (long i = 1; i < threads; i++) workers.emplace_back([this, seen] { serve(seen); });
+        for (long i = 1; i < threads; i++) workers.emplace_back([this] { serve(); });
     }
 };
 
@@ -103,14 +114,11 @@ struct Pool {
 Pool& pool = *new Pool;
 thread_local bool inside = false;
 
-void Pool::serve(uint32_t seen) {
+void Pool::serve() {
     inside = true;
-    for (;;) {
-        seen = await(seen);
-        bool stop = stopping;
-        if (!stop) work();
-        busy.fetch_sub(1, std::memory_order_release);
-        if (stop) return;
+    while (!stopping) {
+        await();
+        work();
     }
 }
 
@@ -146,9 +154,7 @@ void pool_run(Body body, void* context, long tasks, long grain) {
     }
     std::lock_guard<std::mutex> hold(pool.gate);
     inside = true;
-    pool.start({body, context, tasks, grain});
-    pool.work();
-    pool.finish();
+    pool.run({body, context, tasks, grain, (tasks + grain - 1) / grain});
     inside = false;
 }
 

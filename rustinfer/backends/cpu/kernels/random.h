@@ -50,6 +50,13 @@ static INLINE vf gumbel(vu word) {
     return -logarithm(select(low, wait, fixed));
 }
 
+// No less than the noise of sixteen words, and cheaper: -log u is at least 1 - u, and a float's bits, read as an integer,
+// bound its logarithm.
+static INLINE vf gumbel_bound(vu word) {
+    vf lost = __builtin_convertvector((vi)(~word >> 8), vf) * 0x1p-24f + 0x1p-26f;
+    return 88.03f - __builtin_convertvector((vi)lost, vf) * (0.69314718f * 0x1p-23f);
+}
+
 static inline double exact_gumbel(uint64_t key, uint64_t position, long token) {
     uint32_t words[64];
     philox(key, position, uint32_t(token / 4), words);

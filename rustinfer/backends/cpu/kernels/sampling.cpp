@@ -79,8 +79,8 @@ static float cutoff(const Row& row, float top) {
 constexpr long CHUNK = 64;  // tokens of sixteen counters
 constexpr float MOST = 17.4f;  // no noise is greater: -log(-log(1 - 2^-25)) = 17.33
 
-// Noisy logits of one chunk, to a few units in the last place.
-static float noisy(const Row& row, long first, float least, float* out) {
+// Noisy logits of one chunk, to a few units in the last place; -infinity for those that cannot reach `best`.
+static float noisy(const Row& row, long first, float least, float best_yet, float* out) {
     uint32_t words[CHUNK];
     philox(row.seed, row.position, uint32_t(first / 4), words);
     vf best = splat(-INFINITY);
@@ -93,7 +93,8 @@ static float noisy(const Row& row, long first, float least, float* out) {
         vu w;
         memcpy(&w, words + i, sizeof w);
         vf scaled = load(row.logits + first + i, n) / row.temperature;
-        vf score = select(scaled < least, splat(-INFINITY), scaled + gumbel(w));
+        vf score = splat(-INFINITY);
+        if (largest(scaled + gumbel_bound(w)) >= best_yet) score = select(scaled < least, score, scaled + gumbel(w));
         if (n < LANES)
             for (long j = n; j < LANES; j++) score[j] = -INFINITY;
         store(out + i, score);
@@ -102,21 +103,24 @@ static float noisy(const Row& row, long first, float least, float* out) {
     return largest(best);
 }
 
+// How far apart two noisy logits must be for their order to be beyond doubt.
+static float margin_of(float best) { return best > -INFINITY ? 1e-3f + 1e-5f * std::fabs(best) : 0.0f; }
+
 static long drawn(const Row& row) {
     long first = greatest(row.logits, row.vocab), chunks = (row.vocab + CHUNK - 1) / CHUNK;
     if (!(row.temperature > 0)) return first;
     float top = row.scaled(first), least = cutoff(row, top);
     float* scores = scratch<float>(SAMPLE, (row.vocab + CHUNK) * 2);
-    float best = noisy(row, first / CHUNK * CHUNK, least, scores + first / CHUNK * CHUNK);
+    float best = noisy(row, first / CHUNK * CHUNK, least, -INFINITY, scores + first / CHUNK * CHUNK);
     for (long c = 0; c < chunks; c++) {
         long at = c * CHUNK, end = std::min(at + CHUNK, row.vocab);
         if (c == first / CHUNK) continue;
         float most = row.logits[at + greatest(row.logits + at, end - at)] / row.temperature;
         if (most < least || most + MOST < best) scores[at] = NAN;  // nothing here can win
-        else best = std::max(best, noisy(row, at, least, scores + at));
+        else best = std::max(best, noisy(row, at, least, best - 2 * margin_of(best), scores + at));
     }
     // Near the best, once more in double.
-    float margin = 1e-3f + 1e-5f * std::fabs(best), winner = -INFINITY;
+    float margin = margin_of(best), winner = -INFINITY;
     long token = first;
     for (long c = 0; c < chunks; c++) {
         if (scores[c * CHUNK] != scores[c * CHUNK]) continue;

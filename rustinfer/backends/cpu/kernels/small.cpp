@@ -9,17 +9,17 @@ template <class F> static void rows_in_parallel(long rows, long width, const F& 
     else parallel(rows, 4, one);
 }
 
-template <class T, class A> static void gated(const T* x, long ldx, long rows, long width, T* out, A activation) {
+template <class T, class A> static void gated(const T* x, long rows, long width, T* out, A activation) {
     rows_in_parallel(rows, width, [&](long r) {
-        const T *gate = x + r * ldx, *up = gate + width;
+        const T *gate = x + 2 * r * width, *up = gate + width;
         for (long i = 0; i < width; i += LANES) store(out + r * width + i, activation(load(gate + i, width - i)) * load(up + i, width - i), width - i);
     });
 }
 
-extern "C" void ri_gated(long dtype, long gelu_form, const void* x, long ldx, long rows, long width, void* out) {
+extern "C" void ri_gated(long dtype, long gelu_form, const void* x, long rows, long width, void* out) {
     auto run = [&](auto* typed, auto* to) {
-        if (gelu_form) gated(typed, ldx, rows, width, to, [](vf v) { return gelu(v); });
-        else gated(typed, ldx, rows, width, to, [](vf v) { return silu(v); });
+        if (gelu_form) gated(typed, rows, width, to, [](vf v) { return gelu(v); });
+        else gated(typed, rows, width, to, [](vf v) { return silu(v); });
     };
     if (dtype == FLOAT32) run((const f32*)x, (f32*)out);
     else run((const bf16*)x, (bf16*)out);

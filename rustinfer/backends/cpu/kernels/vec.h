@@ -21,7 +21,7 @@ using f32 = float;
 struct bf16 { uint16_t bits; };
 enum Dtype : long { FLOAT32 = 0, BFLOAT16 = 1 };
 
-INLINE vf splat(float x) { return vf{} + x; }
+INLINE vf splat(float x) { return vf{x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 INLINE float widen(f32 x) { return x; }
 INLINE float widen(bf16 x) {
     uint32_t bits = uint32_t(x.bits) << 16;
