@@ -38,7 +38,7 @@ def server() -> Iterator[Answers]:
             self.end_headers()
             self.wfile.write(text.encode())
 
-        do_POST = do_GET
+        do_POST = do_GET  # noqa: N815 - the name that http.server calls
 
         def log_message(self, *args: object) -> None:
             pass

@@ -1,0 +1,198 @@
+"""The benchmarks' arithmetic, on an LLM that takes a known time; how fast anything is, is not tested."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rustinfer.cli import bench_cpu, bench_latency, bench_measure, bench_throughput
+from rustinfer.cli import main as cli
+from rustinfer.cli.bench_cpu import Speed
+from rustinfer.errors import UserError
+
+FIRST, EACH = 0.5, 0.25  # seconds, by the clock of these tests
+
+
+class Clock:
+    """Time that passes only when told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+class Fake:
+    """An LLM whose first token takes FIRST seconds for 512 tokens of prompt, and each other one EACH."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.seen: list[tuple[int, int]] = []
+
+    def __enter__(self) -> Fake:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def get_tokenizer(self) -> Namespace:
+        return Namespace(vocab_size=1000)
+
+    def stream(self, prompt: dict[str, list[int]], params: Any) -> Iterator[Namespace]:
+        assert params.temperature == 0
+        assert params.ignore_eos
+        self.seen.append((len(prompt["prompt_token_ids"]), params.max_tokens))
+        for index in range(params.max_tokens):
+            self.clock.now += EACH if index else FIRST * len(prompt["prompt_token_ids"]) / 512
+            yield Namespace(token_ids=[1])
+
+    def generate(self, prompts: list[dict[str, list[int]]], params: Any, use_tqdm: bool = True) -> list[Namespace]:
+        self.clock.now += len(prompts)
+        return [Namespace(outputs=[Namespace(token_ids=[1] * params.max_tokens)]) for _ in prompts]
+
+
+@pytest.fixture
+def llm(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    clock = Clock()
+    fake = Fake(clock)
+    for module in (bench_measure, bench_throughput):
+        monkeypatch.setattr(module, "time", clock)
+    for user in (bench_latency, bench_throughput, bench_cpu):
+        monkeypatch.setattr(user, "open_for_measuring", lambda args: fake)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    return fake
+
+
+def test_one_request_is_timed(llm: Fake) -> None:
+    timing = bench_measure.time_one(llm, [1] * 512, 9)  # type: ignore[arg-type]
+    assert timing == bench_measure.Timing(FIRST, EACH, 9)
+    assert bench_measure.time_one(llm, [1] * 512, 1).each == 0  # type: ignore[arg-type]
+
+
+def test_prompts_are_the_same_for_the_same_seed_and_leave_special_tokens_out(llm: Fake) -> None:
+    ids = bench_measure.prompt(llm, 300)  # type: ignore[arg-type]
+    assert ids == bench_measure.prompt(llm, 300)  # type: ignore[arg-type]
+    assert ids != bench_measure.prompt(llm, 300, seed=1)  # type: ignore[arg-type]
+    assert min(ids) >= 100
+    assert max(ids) < 1000
+
+
+def test_the_prefix_cache_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(bench_measure, "open_llm", lambda model, options: seen.append(options))
+    from rustinfer.cli.parser import Parser
+    from rustinfer.engine.options import add_arguments
+
+    parser = Parser()
+    add_arguments(parser)
+    bench_measure.open_for_measuring(parser.parse_args([], Namespace(model="some")))
+    assert [options.enable_prefix_caching for options in seen] == [False]
+
+
+def test_latency(llm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "latency", "--input-len", "512", "--output-len", "5", "--num-iters", "3", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["first token, ms"] == {"median": 500, "best": 500, "worst": 500}
+    assert shown["each further token, ms"]["median"] == 250
+    assert shown["whole request, ms"]["median"] == 1500
+    assert llm.seen == [(512, 5)] * 4  # one more than measured
+    assert cli.main(["bench", "latency", "--num-iters", "1"]) == 0
+    assert "250.00" in capsys.readouterr().out
+
+
+def test_throughput(llm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["bench", "throughput", "--num-prompts", "4", "--input-len", "6", "--output-len", "2"]
+    assert cli.main([*argv, "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["seconds"] == 4
+    assert shown["requests/s"] == 1
+    assert shown["output tokens/s"] == 2
+    assert shown["prompt and output tokens/s"] == 8
+    assert cli.main(argv) == 0
+    assert "requests/s" in capsys.readouterr().out
+
+
+def test_the_cpu_alone(llm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "cpu", "--threads", "3", "--output-len", "5", "--num-iters", "2", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert shown["tokens_per_second"] == {"rustinfer": {"decode": 4, "prefill": 1024}}
+    assert (shown["threads"], shown["ratio"]) == (3, None)
+    assert cli.main(["bench", "cpu"]) == 0
+    assert "llama-cpp-python is not installed here" in capsys.readouterr().out
+
+
+def test_the_cpu_beside_llama_cpp(
+    llm: Fake, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+    monkeypatch.setattr(bench_cpu, "peer", lambda args: lambda ids, tokens: Speed(2.0, 512.0))
+    assert cli.main(["bench", "cpu", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["ratio"] == {"decode": 2, "prefill": 2}
+    assert cli.main(["bench", "cpu"]) == 0
+    assert "rustinfer / llama.cpp   2.00" in capsys.readouterr().out
+
+
+def test_runs_alternate_and_the_first_round_does_not_count() -> None:
+    order: list[str] = []
+
+    def measure(name: str, speeds: list[float]) -> bench_cpu.Measure:
+        def run(ids: object, tokens: int) -> Speed:
+            order.append(name)
+            return Speed(speeds[order.count(name) - 1], 1.0)
+
+        return run
+
+    engines = {"a": measure("a", [99.0, 1.0, 5.0, 3.0]), "b": measure("b", [0.0, 2.0, 2.0, 2.0])}
+    speeds = bench_cpu.alternate(engines, [1], 1, 3)
+    assert order == ["a", "b"] * 4
+    assert (speeds["a"].decode, speeds["b"].decode) == (3.0, 2.0)
+
+
+def test_llama_cpp_is_driven_as_its_own_benchmark_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rustinfer.cli import llamacpp
+
+    calls: list[object] = []
+    clock = Clock()
+
+    class Llama:
+        def __init__(self, **options: Any) -> None:
+            calls.append(options)
+
+        def reset(self) -> None:
+            calls.append("reset")
+
+        def eval(self, ids: list[int]) -> None:
+            calls.append(len(ids))
+            clock.now += 0.5 if len(ids) > 1 else EACH
+
+    module = ModuleType("llama_cpp")
+    vars(module)["Llama"] = Llama
+    monkeypatch.setitem(__import__("sys").modules, "llama_cpp", module)
+    monkeypatch.setattr(llamacpp, "time", SimpleNamespace(perf_counter=clock.perf_counter))
+    peer = llamacpp.LlamaCpp(Path("some.gguf"), 2, 512, 4)
+    assert peer.measure([1] * 512, 4) == Speed(4.0, 1024.0)
+    options, *rest = calls
+    assert isinstance(options, dict)
+    assert (options["n_threads"], options["n_threads_batch"], options["n_ubatch"]) == (2, 2, 512)
+    assert rest == ["reset", bench_cpu.SHORT, 1, 1, 1, 1, "reset", 512]
+
+
+def test_llama_cpp_reads_gguf_only(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no \.gguf file"):
+        bench_cpu.gguf_file(str(tmp_path))
+    file = tmp_path / "some.gguf"
+    file.touch()
+    assert bench_cpu.gguf_file(str(file)) == file
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "x"])
+def test_counts_start_at_one(number: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "cpu", "--num-iters", number]) == 2
+    assert "argument --num-iters: invalid positive value" in capsys.readouterr().err
