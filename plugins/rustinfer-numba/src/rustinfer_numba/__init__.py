@@ -1,4 +1,4 @@
-"""A back end for CPUs: loops in Python, compiled by Numba for one dtype, group size and thread count at bind.
+"""A back end for CPUs: loops in Python, compiled by Numba for one dtype and thread count at bind.
 
 It is not a replacement for a BLAS: products with dense weights, and packed ones with many rows, are refused.
 """

@@ -27,7 +27,7 @@ def compiled(signature: str, *, parallel: bool = False, ordered: bool = False) -
 
 def threads() -> int:
     """How many threads a loop may use: as many as torch does."""
-    return min(torch.get_num_threads(), numba.get_num_threads())
+    return min(torch.get_num_threads(), int(numba.get_num_threads()))
 
 
 def codec(dtype: torch.dtype) -> tuple[str, Callable[[Any], Any], Callable[[Any], Any]]:

@@ -29,37 +29,43 @@ def refusal(bound: Mapping[str, Any]) -> str | None:
 
 
 @cache
-def _loop(dtype: torch.dtype, int4: bool, group: int, threads: int) -> Any:
+def _loop(dtype: torch.dtype, int4: bool, threads: int) -> Any:
     from numba import prange
 
     from .jit import codec, compiled
 
     stored, _, write = codec(dtype)
-    half, data = group // 2, "uint8" if int4 else "int8"
+    data = "uint8" if int4 else "int8"
+    matrix, groups = "float32[:, ::1]", f"{data}[:, :, ::1]"
 
-    width, matrix = half if int4 else group, "float32[:, ::1]"
-    signature = f"void({matrix}, {matrix}, {data}[:, ::1], {matrix}, {matrix}, float32[::1], {stored}[:, ::1])"
-
-    @compiled(f"float32({data}[:, ::1], int64, int64, {matrix}, int64, int64)")
-    def dot(weight: Any, n: Any, w: Any, x: Any, t: Any, k: Any) -> Any:
-        total = np.float32(0)
-        for j in range(width):
+    @compiled(f"void({groups}, {matrix}, {matrix}, int64, {matrix})")
+    def unpack(weight: Any, scales: Any, zeros: Any, n: Any, row: Any) -> None:
+        width = weight.shape[2]
+        for g in range(len(row)):
+            scale, zero = scales[n, g], zeros[n, g]
+            for j in range(width):
+                row[g, j] = np.float32(weight[n, g, j] & 15 if int4 else weight[n, g, j]) * scale + zero
             if int4:
-                total += np.float32(weight[n, w + j] & 15) * x[t, k + j]
-                total += np.float32(weight[n, w + j] >> 4) * x[t, k + half + j]
-            else:
-                total += np.float32(weight[n, w + j]) * x[t, k + j]
+                for j in range(width):
+                    row[g, width + j] = np.float32(weight[n, g, j] >> 4) * scale + zero
+
+    @compiled(f"float32({matrix}, int64, float32[::1])")
+    def dot(x: Any, t: Any, row: Any) -> Any:
+        total = np.float32(0)
+        for j in range(len(row)):
+            total += x[t, j] * row[j]
         return total
 
+    signature = f"void({matrix}, {groups}, {matrix}, {matrix}, float32[::1], {stored}[:, ::1])"
+
     @compiled(signature, parallel=threads > 1)
-    def loop(x: Any, sums: Any, weight: Any, scales: Any, zeros: Any, bias: Any, out: Any) -> None:
+    def loop(x: Any, weight: Any, scales: Any, zeros: Any, bias: Any, out: Any) -> None:
         for part in prange(threads):
+            row = np.empty((scales.shape[1], x.shape[1] // scales.shape[1]), np.float32)
             for n in range(part * len(weight) // threads, (part + 1) * len(weight) // threads):
+                unpack(weight, scales, zeros, n, row)
                 for t in range(len(x)):
-                    total = bias[n]
-                    for g in range(scales.shape[1]):
-                        total += dot(weight, n, g * width, x, t, g * group) * scales[n, g] + sums[t, g] * zeros[n, g]
-                    out[t, n] = write(total)
+                    out[t, n] = write(dot(x, t, row.ravel()) + bias[n])
 
     return loop
 
@@ -72,16 +78,14 @@ def _scales(weight: PackedWeight) -> tuple[Array, Array]:
 def _product(dtype: torch.dtype, weight: PackedWeight, bias: Tensor | None) -> Any:
     from .jit import threads
 
-    loop = _loop(dtype, weight.format is INT4, weight.group, threads())
+    loop = _loop(dtype, weight.format is INT4, threads())
     scales, zeros = shared(weight, "numba scales", lambda: _scales(weight))
-    data, group = array(weight.data.contiguous()), weight.group
+    data = array(weight.data.contiguous().view(*scales.shape, -1))
     offsets = floats(torch.zeros(weight.shape[0]) if bias is None else bias)
 
     def call(x: Tensor) -> Tensor:
-        x = x.float().contiguous()
         out = torch.empty(len(x), len(data), dtype=dtype)
-        sums = x.view(len(x), scales.shape[1], group).sum(-1)
-        loop(array(x), array(sums), data, scales, zeros, offsets, array(out))
+        loop(floats(x), data, scales, zeros, offsets, array(out))
         return out
 
     return call
@@ -89,7 +93,7 @@ def _product(dtype: torch.dtype, weight: PackedWeight, bias: Tensor | None) -> A
 
 @numba.kernel(ops.linear, requires=FEW, when=refusal, build=True)
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Any:
-    """Accumulate in float32, one group after the other."""
+    """Unpack one row of the weight at a time, into the first-level cache, and multiply all rows of x by it."""
     assert isinstance(weight, PackedWeight)  # `refusal` saw to it
     return _product(target.dtype, weight, bias)
 
