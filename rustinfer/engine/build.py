@@ -69,7 +69,15 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))
     with phases.phase("bind"):
         config = replace(checkpoint.config, context=size.context)
-        wirings = wire(builder, config, Parameters(checkpoint.weights), cache, target, options.max_num_seqs, bind)
+        wirings = wire(
+            builder,
+            config,
+            Parameters(phases.timed("weights", checkpoint.weights)),
+            cache,
+            target,
+            options.max_num_seqs,
+            bind,
+        )
         scores = Target.of(options.device, torch.float32).decoding(options.max_num_seqs)
         sampler = Sampler(bind(scores), checkpoint.eos_ids)
     with phases.phase("warm-up"):

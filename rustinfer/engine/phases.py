@@ -3,23 +3,57 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+T = TypeVar("T")
 
 
 @dataclass
 class Phases:
-    """Seconds by the phase's name, in the order in which they began."""
+    """Seconds by the phase's name, in the order in which they began. A phase inside of another is not counted twice."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    _inner: float = 0.0
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
         """Measure the block."""
+        outer, self._inner = self._inner, 0.0
+        self.seconds.setdefault(name, 0.0)
         start = time.perf_counter()
-        yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        try:
+            yield
+        finally:
+            span = time.perf_counter() - start
+            self.seconds[name] += span - self._inner
+            self._inner = outer + span
+
+    def timed(self, name: str, items: Mapping[str, T]) -> Mapping[str, T]:
+        """The same mapping, each look-up measured as a part of the phase `name`."""
+        return Timed(self, name, items)
 
     def __str__(self) -> str:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
+
+
+class Timed(Mapping[str, T]):
+    """A mapping that measures its look-ups."""
+
+    def __init__(self, phases: Phases, name: str, items: Mapping[str, T]) -> None:
+        self._phases, self._name, self._items = phases, name, items
+
+    def __getitem__(self, key: str) -> T:
+        with self._phases.phase(self._name):
+            return self._items[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._items
