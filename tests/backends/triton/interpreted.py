@@ -1,0 +1,69 @@
+"""Judge a small share of the Triton kernels' points under TRITON_INTERPRET=1: `python interpreted.py SECONDS`.
+
+Prints a JSON object: kernel name -> [points passed, [failure, ...]]. All kernels get their first point before any gets its
+second, so a slow machine judges fewer points of each.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+import warnings
+from collections.abc import Iterator
+from itertools import zip_longest
+
+import torch
+
+from rustinfer.registry import Kernel, load_plugins
+from rustinfer.testing.conformance import first_rows
+from rustinfer.testing.points import Point, made, points
+
+MOST_ROWS = 40
+POINTS = 6
+
+
+def affordable(mine: list[Point]) -> Iterator[Point]:
+    """Points of one kernel that are cheap to interpret: few elements and rows, spread over its cases, mostly in bf16."""
+    dtypes = (torch.bfloat16, torch.bfloat16, torch.float32, torch.bfloat16, torch.float16, torch.bfloat16)
+    chosen = []
+    for dtype in dict.fromkeys(dtypes):
+        cases = made(mine[0].kernel.op, dtype, torch.device("cpu"))
+        cost = {i: sum(t.numel() for t in case.flow if isinstance(t, torch.Tensor)) for i, case in enumerate(cases)}
+        kept = [p for p in mine if p.dtype == dtype and p.index < len(cases) and not p.refusal()]
+        kept = [p for p in kept if first_rows(cases[p.index]) <= MOST_ROWS and cost[p.index]]
+        kept.sort(key=lambda p: cost[p.index])
+        half = kept[: max(len(kept) // 2, 1)]
+        count = dtypes.count(dtype)
+        chosen += [half[(i + 1) * len(half) // (count + 1)] for i in range(count) if half]
+    yield from dict.fromkeys(chosen[:POINTS])
+
+
+def judge(seconds: float) -> dict[str, tuple[int, list[str]]]:
+    """Points passed, and failures, by kernel."""
+    warnings.filterwarnings("ignore", category=RuntimeWarning)  # numpy says that exp overflows, as it should
+    backend = load_plugins().registry.backends["triton"]
+    every = list(points(backend))
+    plan = [list(affordable([p for p in every if p.kernel is kernel])) for kernel in backend.kernels.values()]
+    until = time.monotonic() + seconds
+    results: dict[str, tuple[int, list[str]]] = {name: (0, []) for name in backend.kernels}
+    for round_ in zip_longest(*plan):
+        for point in filter(None, round_):
+            passed, failures = results[name_of(point.kernel)]
+            if time.monotonic() > until and passed + len(failures):
+                continue
+            try:
+                point.test()
+                results[name_of(point.kernel)] = (passed + 1, failures)
+            except Exception as error:  # any way to fail is to be reported, and the others are to be judged
+                failures.append(f"{point}: {type(error).__name__}: {error}"[:500])
+    return results
+
+
+def name_of(kernel: Kernel) -> str:
+    """The op that the kernel is for."""
+    return kernel.op.name
+
+
+if __name__ == "__main__":
+    print(json.dumps(judge(float(sys.argv[1]))))

@@ -1,0 +1,39 @@
+"""The Triton kernels against their ops' references on the CPU, through Triton's interpreter.
+
+The interpreter is chosen when triton is imported, so the kernels run in a process of their own, once for all tests here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("triton", reason="triton is not installed: pip install 'rustinfer[cuda]'")
+
+from rustinfer.backends.triton import triton as backend
+
+ROOT = Path(__file__).parents[3]
+SECONDS = 35
+
+
+@pytest.fixture(scope="module")
+def judged() -> dict[str, tuple[int, list[str]]]:
+    """Points passed, and failures, by kernel."""
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.backends.triton.interpreted", str(SECONDS)]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results: dict[str, tuple[int, list[str]]] = json.loads(done.stdout.splitlines()[-1])
+    return results
+
+
+@pytest.mark.parametrize("kernel", sorted(backend.kernels))
+def test_kernel_agrees_with_its_reference(kernel: str, judged: dict[str, tuple[int, list[str]]]) -> None:
+    passed, failures = judged[kernel]
+    assert not failures, "\n".join(failures)
+    assert passed, f"no point of {kernel} was judged"
