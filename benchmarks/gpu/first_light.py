@@ -54,7 +54,11 @@ def agreement() -> Report:
         gap = (got.double() - want.double()).norm() / want.double().norm()
         same = (got.argmax(-1) == want.argmax(-1)).float().mean().item()
         margin = want.topk(2).values.diff().abs().min().item()
-        written = max((a.double() - b.double()).norm() / b.double().norm() for p, q in zip(narrow, wide, strict=True) for a, b in zip(p, q, strict=True))
+        written = max(
+            (a.double() - b.double()).norm() / b.double().norm()
+            for p, q in zip(narrow, wide, strict=True)
+            for a, b in zip(p, q, strict=True)
+        )
         graph = Graph(lambda m=ours, s=s, last=last: m.logits(m.forward(s), last))
         graph.replay()
         first = graph.result.clone()
@@ -105,7 +109,8 @@ def decode(name: str = "llama-3.2-1b", ctx: int = 512) -> Report:
 
 def profile(call: Callable[[], object]) -> dict[str, str]:
     """Kernel time of one call by kernel name, longest first: "total us (launches)"."""
-    from torch.profiler import ProfilerActivity, profile as record
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as record
 
     try:
         call()
@@ -136,7 +141,10 @@ def prefill(name: str = "llama-3.2-1b") -> Report:
         attend = 2 * tokens * tokens * config.heads * config.head_dim * config.layers
         row |= {"TFLOP/s": (linear + attend) / row["ms"] / 1e9, "kernels us": profile(graph.replay)}
         report[str(tokens)] = row
-        print(f"prefill {tokens:5}: {row['ms']:.3f} ms (eager {row['eager ms']:.3f}) {row['TFLOP/s']:.0f} TFLOP/s", flush=True)
+        print(
+            f"prefill {tokens:5}: {row['ms']:.3f} ms (eager {row['eager ms']:.3f}) {row['TFLOP/s']:.0f} TFLOP/s",
+            flush=True,
+        )
         print("   ", {k: v for k, v in list(row["kernels us"].items())[:9]}, flush=True)
     return report
 
@@ -146,7 +154,9 @@ def sites(bench: Bench) -> list[Callable[[], Site]]:
     c = bench.config
     made = [bench.qkv, bench.attention, lambda: bench.linear("o", c.width, c.width), bench.gate_up]
     made += [lambda: bench.linear("down", c.width, c.hidden), bench.norm]
-    return [*made, bench.head, bench.argmax, bench.sample, lambda: bench.sample(40, 0.95)] if bench.target.decode else made
+    return (
+        [*made, bench.head, bench.argmax, bench.sample, lambda: bench.sample(40, 0.95)] if bench.target.decode else made
+    )
 
 
 def each_op(peak: float) -> list[Report]:
@@ -171,7 +181,10 @@ def each_op(peak: float) -> list[Report]:
                 rows.append({"rows": count, "decode": decoding, "op": site.name, "us": took * 1e3, "TB/s": site.nbytes / took / 1e9,
                              "TFLOP/s": site.flops / took / 1e9, "share": floor / took})  # fmt: skip
                 r = rows[-1]
-                print(f"{count:5} {site.name:22} {r['us']:9.2f} us {r['TB/s']:6.2f} TB/s {r['TFLOP/s']:7.1f} TFLOP/s {r['share']:6.1%}", flush=True)
+                print(
+                    f"{count:5} {site.name:22} {r['us']:9.2f} us {r['TB/s']:6.2f} TB/s {r['TFLOP/s']:7.1f} TFLOP/s {r['share']:6.1%}",
+                    flush=True,
+                )
             except Exception as error:  # one op that fails should not cost the others' figures
                 rows.append({"rows": count, "error": f"{type(error).__name__}: {str(error)[:200]}"})
                 print(rows[-1], flush=True)

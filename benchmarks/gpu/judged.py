@@ -40,12 +40,19 @@ def child(share: int, shares: int, deadline: float, backends: list[str]) -> None
     print(f"COUNT {passed} {failed} {refused} {late}", flush=True)
 
 
-def judge(shares: int = 14, seconds: float = 170, backends: tuple[str, ...] = ("triton", "cublas")) -> dict[str, object]:
+def judge(
+    shares: int = 14, seconds: float = 170, backends: tuple[str, ...] = ("triton", "cublas")
+) -> dict[str, object]:
     """Start the processes, gather their lines."""
     deadline = str(time.time() + seconds)
     command = [sys.executable, "-m", "benchmarks.gpu.judged"]
     running = [
-        subprocess.Popen([*command, str(i), str(shares), deadline, *backends], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            [*command, str(i), str(shares), deadline, *backends],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for i in range(shares)
     ]
     counts, failures = [0, 0, 0, 0], []

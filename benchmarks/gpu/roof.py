@@ -25,7 +25,9 @@ def limits() -> dict[str, float | str]:
     count = 1 << 31
     data = torch.empty(count, dtype=torch.bfloat16, device=DEVICE).normal_()
     sums, block, turns = torch.empty(count // 8192, device=DEVICE), 8192, 8
-    read = milliseconds(lambda: read_kernel[(count // block // turns,)](data, sums, BLOCK=block, TURNS=turns, num_warps=8))
+    read = milliseconds(
+        lambda: read_kernel[(count // block // turns,)](data, sums, BLOCK=block, TURNS=turns, num_warps=8)
+    )
     half = data[: count // 2]
     other = data[count // 2 :]
     copy = milliseconds(lambda: other.copy_(half))

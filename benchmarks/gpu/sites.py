@@ -69,7 +69,9 @@ class Bench:
         x = randn(self.rows, columns, dtype=self.target.dtype)
         bound = [self.build("linear", backend, weight=w) for w in self.weights(outputs, columns)]
         size = outputs * columns
-        return self.site(name, [lambda f=f: f(x) for f in bound], size, self.rows * (outputs + columns), 2 * size * self.rows)
+        return self.site(
+            name, [lambda f=f: f(x) for f in bound], size, self.rows * (outputs + columns), 2 * size * self.rows
+        )
 
     def gate_up(self) -> Site:
         """Norm (for one row), gate, up and SiLU."""
@@ -97,7 +99,10 @@ class Bench:
         held = self.weights(outputs, c.width)
         if fused:
             bound = [self.build("norm_qkv_rope_write", norm=norm, eps=1e-5, weight=w, **rest) for w in held]
-            calls = [lambda f=f, k=k: f(self.x, self.residual, s.positions, s.slots, *k) for f, k in zip(bound, caches, strict=True)]
+            calls = [
+                lambda f=f, k=k: f(self.x, self.residual, s.positions, s.slots, *k)
+                for f, k in zip(bound, caches, strict=True)
+            ]
         else:
             bound = [self.build("qkv_rope_write", weight=w, **rest) for w in held]
             calls = [lambda f=f, k=k: f(self.x, s.positions, s.slots, *k) for f, k in zip(bound, caches, strict=True)]
@@ -121,7 +126,9 @@ class Bench:
         call = self.build("lm_head", weight=randn(c.vocab, c.width, dtype=self.target.dtype, scale=0.02))
         rows = torch.arange(self.rows, device=DEVICE)
         size = c.vocab * c.width
-        return self.site("head", [lambda: call(self.x, rows)], size, self.rows * (c.width + 2 * c.vocab), 2 * size * self.rows)
+        return self.site(
+            "head", [lambda: call(self.x, rows)], size, self.rows * (c.width + 2 * c.vocab), 2 * size * self.rows
+        )
 
     def norm(self) -> Site:
         """Add and norm by itself."""
@@ -155,4 +162,6 @@ class Bench:
     def caches(self) -> list[tuple[Tensor, Tensor]]:
         """One pair a layer."""
         shape = (self.step.pages.numel(), self.config.kv_heads, PAGE, self.config.head_dim)
-        return [(randn(*shape, dtype=self.target.dtype), randn(*shape, dtype=self.target.dtype)) for _ in range(self.copies)]
+        return [
+            (randn(*shape, dtype=self.target.dtype), randn(*shape, dtype=self.target.dtype)) for _ in range(self.copies)
+        ]

@@ -71,7 +71,13 @@ def trials() -> list[Trial]:
     return found
 
 
-PRODUCTS = (("qkv", 2048, True), ("o", 2048, False), ("gate_up", 2048, True), ("down", 8192, False), ("head", 2048, False))
+PRODUCTS = (
+    ("qkv", 2048, True),
+    ("o", 2048, False),
+    ("gate_up", 2048, True),
+    ("down", 8192, False),
+    ("head", 2048, False),
+)
 MAKE: dict[str, Callable[[Bench], Site]] = {
     "qkv": lambda b: b.qkv(),
     "o": lambda b: b.linear("o", b.config.width, b.config.width, "triton"),
@@ -101,7 +107,9 @@ def bench(trial: Trial, copies: int | None) -> Bench:
     """The bench of a trial, in the 1B shape."""
     target = Target.of(DEVICE, torch.bfloat16)
     target = target if trial.op == "prefill" else target.decoding(trial.rows)
-    return Bench(configuration("llama-3.2-1b", 4096), registry("triton"), target, rows=trial.rows, ctx=512, copies=copies)
+    return Bench(
+        configuration("llama-3.2-1b", 4096), registry("triton"), target, rows=trial.rows, ctx=512, copies=copies
+    )
 
 
 def warm(share: int, shares: int) -> None:
@@ -142,7 +150,14 @@ def sweep(seconds: float) -> list[dict[str, object]]:
                 rows.append({"op": trial.op, "rows": trial.rows, **dict(trial.choice), "us": took * 1e3,
                              "TBs": site.nbytes / took / 1e9, "TFLOPs": site.flops / took / 1e9})  # fmt: skip
             except Exception as error:  # as in `warm`
-                rows.append({"op": trial.op, "rows": trial.rows, **dict(trial.choice), "error": f"{type(error).__name__} {str(error)[:120]}"})
+                rows.append(
+                    {
+                        "op": trial.op,
+                        "rows": trial.rows,
+                        **dict(trial.choice),
+                        "error": f"{type(error).__name__} {str(error)[:120]}",
+                    }
+                )
     return rows
 
 
@@ -153,8 +168,14 @@ def best(rows: list[dict[str, object]], keep: int = 4) -> list[str]:
         mine = sorted((r for r in rows if (r["op"], r["rows"]) == key and "us" in r), key=lambda r: float(str(r["us"])))
         for r in mine[:keep]:
             shape = " ".join(f"{k}={v}" for k, v in r.items() if k not in ("op", "rows", "us", "TBs", "TFLOPs"))
-            lines.append(f"{key[0]:8} rows {key[1]:<5} {r['us']:8.2f} us {r['TBs']:6.2f} TB/s {r['TFLOPs']:7.1f} TFLOP/s  {shape}")
-        lines.append(f"{key[0]:8} rows {key[1]:<5} worst {mine[-1]['us']:.1f} us of {len(mine)}" if mine else f"{key}: all failed")
+            lines.append(
+                f"{key[0]:8} rows {key[1]:<5} {r['us']:8.2f} us {r['TBs']:6.2f} TB/s {r['TFLOPs']:7.1f} TFLOP/s  {shape}"
+            )
+        lines.append(
+            f"{key[0]:8} rows {key[1]:<5} worst {mine[-1]['us']:.1f} us of {len(mine)}"
+            if mine
+            else f"{key}: all failed"
+        )
     return lines
 
 

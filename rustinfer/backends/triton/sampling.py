@@ -48,7 +48,13 @@ def sample(target: Target) -> Function:
     config = pdl(target)
 
     def call(
-        logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
+        logits: Tensor,
+        temperature: Tensor,
+        top_k: Tensor,
+        top_p: Tensor,
+        min_p: Tensor,
+        seeds: Tensor,
+        positions: Tensor,
     ) -> Tensor:
         rows, vocab = logits.shape
         out = torch.empty(rows, dtype=torch.int64, device=logits.device)

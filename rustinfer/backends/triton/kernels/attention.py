@@ -83,7 +83,9 @@ def decode_kernel(
     if (length <= 0) & (split == 0):
         tl.store(target, tl.zeros((BM, BD), tl.float32).to(out.dtype.element_ty), mask=inside)
     if split < used:
-        query = tl.load(q + s.to(tl.int64) * q_row + (g * GROUP + h[:, None]) * q_head + at[None, :], mask=inside, other=0.0)
+        query = tl.load(
+            q + s.to(tl.int64) * q_row + (g * GROUP + h[:, None]) * q_head + at[None, :], mask=inside, other=0.0
+        )
         position = tl.zeros((BM,), tl.int32) + (length - 1)
         acc = tl.zeros((BM, BD), tl.float32)
         peak = tl.full((BM,), -float("inf"), tl.float32)
@@ -169,7 +171,9 @@ def prefill_kernel(
         present = (token < count) & (head < GROUP)
         inside = present[:, None] & (at < DIM)[None, :]
         source = (begins + token).to(tl.int64)
-        query = tl.load(q + source[:, None] * q_row + (g * GROUP + head[:, None]) * q_head + at[None, :], mask=inside, other=0.0)
+        query = tl.load(
+            q + source[:, None] * q_row + (g * GROUP + head[:, None]) * q_head + at[None, :], mask=inside, other=0.0
+        )
         position = length - count + token
         first = length - count + row
         newest = tl.minimum(length, first + BQ)

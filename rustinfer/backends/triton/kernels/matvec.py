@@ -21,8 +21,7 @@ def load_tile(w, rows, live, at, STORED: tl.constexpr):
     pointers = w + rows.to(tl.int64)[:, None] * STORED + at[None, :]
     if w.dtype.element_ty.is_floating():
         return tl.load(pointers, mask=mask, other=0.0, eviction_policy="evict_first")
-    else:
-        return tl.load(pointers, mask=mask, other=0, eviction_policy="evict_first")
+    return tl.load(pointers, mask=mask, other=0, eviction_policy="evict_first")
 
 
 @triton.jit
@@ -163,8 +162,12 @@ def matrix_product(
             acc = tl.dot(low, tl.trans(tile), acc, input_precision="ieee")
         elif FORMAT == "int4":
             high = load_rows(x, offsets, present, column + GROUP // 2, K)
-            first = dequantised(tile & 15, scales, zeros, rows, live, start, kind, K, GROUP, GROUP // 2, ZEROS, BR, BW, SPAN)
-            second = dequantised(tile >> 4, scales, zeros, rows, live, start, kind, K, GROUP, GROUP // 2, ZEROS, BR, BW, SPAN)
+            first = dequantised(
+                tile & 15, scales, zeros, rows, live, start, kind, K, GROUP, GROUP // 2, ZEROS, BR, BW, SPAN
+            )
+            second = dequantised(
+                tile >> 4, scales, zeros, rows, live, start, kind, K, GROUP, GROUP // 2, ZEROS, BR, BW, SPAN
+            )
             acc = tl.dot(low, tl.trans(first), acc, input_precision="ieee")
             acc = tl.dot(high, tl.trans(second), acc, input_precision="ieee")
         else:
@@ -185,7 +188,6 @@ def product(
         one = vector_product(x, residual, norm, eps, total, write, w, scales, zeros, rows, live,
                              K, FORMAT, GROUP, ZEROS, NORM, BR, BK, SPAN, KP, PDL)  # fmt: skip
         return one[None, :]
-    else:
-        wait(PDL)
-        return matrix_product(x, offsets, present, w, scales, zeros, rows, live,
-                              K, FORMAT, GROUP, ZEROS, BM, BR, BK, SPAN, STAGES)  # fmt: skip
+    wait(PDL)
+    return matrix_product(x, offsets, present, w, scales, zeros, rows, live,
+                          K, FORMAT, GROUP, ZEROS, BM, BR, BK, SPAN, STAGES)  # fmt: skip

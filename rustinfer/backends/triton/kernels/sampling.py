@@ -81,7 +81,9 @@ def value_of(key):
 
 
 @triton.jit
-def at_least(row, VOCAB, temperature, peak, floor, thresholds, MASS: tl.constexpr, BLOCK: tl.constexpr, WAYS: tl.constexpr):
+def at_least(
+    row, VOCAB, temperature, peak, floor, thresholds, MASS: tl.constexpr, BLOCK: tl.constexpr, WAYS: tl.constexpr
+):
     """For each threshold, how many tokens (or what mass) have a key of at least it, and of at least `floor`: [WAYS]."""
     total = tl.zeros((WAYS,), tl.float32)
     for start in range(0, VOCAB, BLOCK):
