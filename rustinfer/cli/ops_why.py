@@ -67,7 +67,7 @@ def summary(bindings: Sequence[Binding]) -> str:
 
 
 def cells(bindings: Sequence[Binding], *, every: bool = False) -> list[tuple[str, ...]]:
-    """Rows of the table. Layers with the same answer share a row, `model.layers.0-29.mlp`, unless `every` is asked for."""
+    """Rows of the table. Unless `every` is set, layers with the same answer share one: `model.layers.0-29.mlp`."""
     rows: dict[tuple[str, ...], list[int]] = {}
     for binding in bindings:
         site, layers = (binding.site or "-", []) if every else _by_layer(binding.site or "-")
