@@ -135,16 +135,16 @@ class Engine:
             self._fail(sequence, "internal_error", f"the engine could not run this request ({type(result).__name__})")
             return
         self.scheduler.computed(chunk)
-        if not sequence.generated:
+        if not sequence.published:
             self.totals.computed_tokens += chunk.count
         if result is None:
             return
         if not result.sound:
             self._fail(sequence, "numerical_error", "the model's numbers for this request are not finite")
             return
-        self.scheduler.settle(sequence)
-        if sequence.generated == 0 and sequence.index == 0:
-            self.totals.cached_tokens += sequence.cached
+        if not sequence.published:
+            self.scheduler.settle(sequence)
+            self.totals.cached_tokens += sequence.cached if sequence.index == 0 else 0
         sequence.tokens.append(result.token)
         self.totals.generated_tokens += 1
         reason, stop = self.admission.end(sequence, result.token)

@@ -84,12 +84,11 @@ class Scheduler:
         chunk.sequence.computed = chunk.start + chunk.count
 
     def settle(self, sequence: Sequence) -> None:
-        """The prompt is computed and found sound: share it, and let the siblings come in."""
-        if not sequence.published:
-            sequence.published = True
-            if self.cache.sharing or sequence.request.key in self._held:
-                self.cache.publish(sequence)
-            self._release_siblings(sequence.request.key)
+        """The prompt is computed, and found sound, for the first time: share it, and let the siblings come in."""
+        sequence.published = True
+        if self.cache.sharing or sequence.request.key in self._held:
+            self.cache.publish(sequence)
+        self._release_siblings(sequence.request.key)
 
     def finish(self, sequence: Sequence, keep: bool = True) -> list[int]:
         """Take a sequence out, wherever it stands; False for `keep` lets nobody share what it computed.
@@ -122,11 +121,14 @@ class Scheduler:
             insort(self.waiting, sequence, key=_rank)
 
     def _decodes(self, chunks: list[Chunk], budget: int) -> int:
-        for sequence in [s for s in self.running if s.remaining == 1]:
+        size = self.cache.page_size
+        for sequence in [s for s in self.running if len(s.tokens) - s.computed == 1]:
             if not budget:
                 break
-            if sequence.state is State.RUNNING and self._make_room(sequence):
-                chunks.append(Chunk(sequence, sequence.computed, 1, True))
+            # The last page has room most of the time; otherwise others may be preempted, even some of this list.
+            done = sequence.computed
+            if done < len(sequence.pages) * size or (sequence.state is State.RUNNING and self._make_room(sequence)):
+                chunks.append(Chunk(sequence, done, 1, True))
                 budget -= 1
         return budget
 

@@ -30,7 +30,8 @@ def run(s: Scheduler, chunks: list[Chunk], token: int = 7) -> None:
     for chunk in chunks:
         s.computed(chunk)
         if chunk.samples:
-            s.settle(chunk.sequence)
+            if not chunk.sequence.published:
+                s.settle(chunk.sequence)
             chunk.sequence.tokens.append(token)
             if chunk.sequence.generated >= chunk.sequence.limit:
                 s.finish(chunk.sequence)
