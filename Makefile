@@ -6,6 +6,7 @@ MODEL ?= smollm2
 PORT ?= 8000
 HOST ?=
 ARGS ?=
+OUT ?= build/bench-gpu
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := rustinfer tests examples $(wildcard plugins) $(wildcard benchmarks)
@@ -36,7 +37,7 @@ serve: setup ## Serve MODEL at http://127.0.0.1:PORT, with a page to chat in
 	@$(BIN)/rustinfer serve $(MODEL) --port $(PORT) $(if $(HOST),--host $(HOST)) $(ARGS)
 
 test: setup ## Run the tests that need no GPU
-	@$(BIN)/python -m pytest --ignore=tests/gpu $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu' --ignore=tests/gpu $(ARGS)
 
 check: lint types imports test ## All that must pass before a change lands
 
@@ -46,7 +47,7 @@ lint: setup
 
 types: setup
 	@$(BIN)/mypy
-	@$(BIN)/mypy $(wildcard plugins/*/rustinfer_*)
+	@for source in $(wildcard plugins/*/src); do MYPYPATH=$$source $(BIN)/mypy --explicit-package-bases $$source || exit 1; done
 
 imports: setup
 	@$(BIN)/lint-imports --no-cache --no-logo
@@ -55,16 +56,17 @@ fmt: setup ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet $(SOURCES) || true
 	@$(BIN)/ruff format $(SOURCES)
 
-plugins: setup ## Install plugins/* with pip and judge their back ends by the conformance suite
+plugins: setup ## Install plugins/* with pip, and run the tests of each as its author would
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt $(wildcard plugins/*/)
 	@$(BIN)/rustinfer plugins
-	@$(BIN)/python -m pytest --pyargs rustinfer.testing.suite --backend numba --backend acme -q -rN $(ARGS)
+	@for plugin in $(wildcard plugins/*/); do echo "== $$plugin" && (cd $$plugin && $(abspath $(BIN))/python -m pytest -q $(ARGS)) || exit 1; done
 
 bench: setup ## Measure MODEL on this machine's CPU, beside llama.cpp where that is installed
 	@$(BIN)/rustinfer bench cpu $(MODEL) $(ARGS)
 
-test-gpu: setup ## Run the tests that need a GPU
-	@$(BIN)/python -m pytest tests/gpu $(ARGS)
+test-gpu: setup ## Run the tests that need a GPU, and the conformance suite on the GPU's back ends
+	@$(BIN)/python -m pytest -m gpu $(ARGS)
+	@$(BIN)/python -m pytest --pyargs rustinfer.testing.suite --backend triton --backend cublas -q $(ARGS)
 
-bench-gpu: setup ## Measure MODEL on the GPU
-	@$(BIN)/rustinfer bench throughput $(MODEL) --device cuda $(ARGS)
+bench-gpu: setup ## Measure kernels and composed steps on the GPU, into OUT=build/bench-gpu
+	@$(BIN)/python -m benchmarks.gpu.first_light --out $(OUT) $(ARGS)
