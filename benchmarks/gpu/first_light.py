@@ -1,6 +1,6 @@
 """First light on a GPU: limits of the card, conformance, agreement with fp32, and speed of the composed Llama by step and op.
 
-    PYTHONPATH=. python3 -m benchmarks.gpu.first_light --out DIR [--only limits,conformance,agreement,sweep,decode,ops,prefill]
+    PYTHONPATH=. python3 -m benchmarks.gpu.first_light --out DIR [--only PART,PART,...]
 
 Writes DIR/first_light.json and prints tables. Needs a GPU, torch, triton and pluggy; rustinfer need not be installed.
 """
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import time
 import traceback
 from collections.abc import Callable
@@ -75,14 +76,14 @@ def agreement() -> Report:
     return report
 
 
-def decode(name: str = "llama-3.2-1b", ctx: int = 512) -> Report:
+def decode(name: str = "llama-3.2-1b", ctx: int = 512, batches: tuple[int, ...] = BATCHES) -> Report:
     """A whole decode step with greedy choice, eager and captured, with and without programmatic launch."""
     config = configuration(name)
     held = weights(config, torch.bfloat16)
-    cache = caches(config, max(BATCHES) * (ctx // PAGE + 1), torch.bfloat16)
+    cache = caches(config, max(batches) * (ctx // PAGE + 1), torch.bfloat16)
     found, report = registry("triton", "cublas"), {}
     read = sum(w.nbytes for w in held.values())
-    for batch in BATCHES:
+    for batch in batches:
         s = step(config, [1] * batch, [ctx] * batch)
         row: Report = {}
         for programmatic in (True, False):
@@ -103,7 +104,7 @@ def decode(name: str = "llama-3.2-1b", ctx: int = 512) -> Report:
         report[str(batch)] = row
         print(f"decode {batch:4}: {row['ms']:.3f} ms {row['tok/s']:9.0f} tok/s {row['TB/s']:.2f} TB/s; "
               f"no pdl {row['ms without pdl']:.3f}; eager {row['eager ms']:.2f}", flush=True)  # fmt: skip
-        print("   ", {k: v for k, v in list(row["kernels us"].items())[:9]}, flush=True)
+        print("   ", dict(list(row["kernels us"].items())[:9]), flush=True)
     return report
 
 
@@ -145,7 +146,7 @@ def prefill(name: str = "llama-3.2-1b") -> Report:
             f"prefill {tokens:5}: {row['ms']:.3f} ms (eager {row['eager ms']:.3f}) {row['TFLOP/s']:.0f} TFLOP/s",
             flush=True,
         )
-        print("   ", {k: v for k, v in list(row["kernels us"].items())[:9]}, flush=True)
+        print("   ", dict(list(row["kernels us"].items())[:9]), flush=True)
     return report
 
 
@@ -191,8 +192,20 @@ def each_op(peak: float) -> list[Report]:
     return rows
 
 
+def tables(report: Report) -> None:
+    """The rows that count, once more, at the very end of the output."""
+    for part in ("decode", "decode8b"):
+        for batch, row in report.get(part, {}).items():
+            if isinstance(row, dict):
+                print(f"{part:9} {batch:>5}: {row['ms']:7.3f} ms {row['tok/s']:9.0f} tok/s; no pdl {row['ms without pdl']:.3f}")
+    for tokens, row in report.get("prefill", {}).items():
+        if isinstance(row, dict):
+            print(f"prefill   {tokens:>5}: {row['ms']:7.3f} ms {row['TFLOP/s']:6.0f} TFLOP/s")
+
+
 def main() -> None:
     """Run the parts asked for, each by itself, and keep what each gives."""
+    logging.getLogger("rustinfer").setLevel(logging.ERROR)  # bindings are in the report; a warning a layer hides the rest
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="limits,agreement,conformance,decode,prefill,sweep,ops")
@@ -222,6 +235,7 @@ def main() -> None:
         "agreement": agreement,
         "conformance": judged,
         "decode": decode,
+        "decode8b": lambda: decode("llama-3.1-8b", batches=(1, 64, 256)),
         "prefill": prefill,
         "sweep": swept,
         "ops": lambda: each_op(float(report.get("limits", {}).get("read_TBs", 3.0))),
@@ -238,6 +252,7 @@ def main() -> None:
         torch.cuda.empty_cache()
         print(f"--- {name}: {time.time() - began:.1f} s", flush=True)
         (chosen.out / "first_light.json").write_text(json.dumps(report, indent=1, default=str))
+    tables(report)
 
 
 if __name__ == "__main__":

@@ -42,32 +42,39 @@ def freeze(choice: Choice) -> tuple[tuple[str, int], ...]:
     return tuple(choice.items())
 
 
+FEW = (
+    (16, 512, 4, 2), (16, 512, 4, 4), (16, 1024, 3, 4), (16, 256, 6, 2), (32, 128, 4, 4), (32, 256, 3, 4), (32, 256, 4, 4),
+    (32, 512, 3, 4), (64, 128, 4, 4), (64, 256, 3, 4), (64, 128, 5, 8),
+)  # fmt: skip
+
+
 def matrices(op: str, columns: int, pairs: bool) -> Iterator[Trial]:
-    """Configurations of a projection for one row and for eight."""
-    for br in (2, 4, 8, 16) if not pairs else (4, 8, 16, 32):
-        for bk in sorted({min(columns, n) for n in (512, 1024, 2048, 4096)}):
-            for warps in (2, 4, 8):
-                if 1024 <= br * bk // warps <= 8192:
-                    yield Trial(op, 1, freeze({"BR": br, "BK": bk, "STAGES": 1, "num_warps": warps}))
-    for br, bk, stages, warps in (
-        (16, 128, 4, 2), (16, 256, 4, 2), (16, 256, 6, 2), (16, 512, 3, 2), (16, 512, 4, 2), (16, 256, 4, 4), (16, 512, 4, 4),
-        (32, 128, 4, 4), (32, 256, 3, 4), (32, 256, 4, 4), (32, 512, 3, 4), (64, 128, 4, 4), (64, 256, 3, 4), (64, 128, 5, 8),
-    ):  # fmt: skip
-        yield Trial(op, 8, freeze({"BR": br, "BK": bk, "STAGES": stages, "num_warps": warps}))
+    """Configurations of a projection for one row, for eight and, where it is fused, for 32."""
+    for br, bk, warps in ((4, 512, 2), (4, 1024, 2), (4, 2048, 4), (8, 512, 2), (8, 1024, 4), (2, 2048, 2), (4, 4096, 4)):
+        if bk <= columns and (br > 2 or not pairs):
+            yield Trial(op, 1, freeze({"BR": br, "BK": bk, "STAGES": 1, "num_warps": warps}))
+    for rows in (8, 32) if pairs else (8,):
+        for br, bk, stages, warps in FEW:
+            yield Trial(op, rows, freeze({"BR": br, "BK": bk, "STAGES": stages, "num_warps": warps}))
 
 
 def trials() -> list[Trial]:
     """Everything to try."""
     found = [t for op, columns, pairs in PRODUCTS for t in matrices(op, columns, pairs)]
-    for rows in (1, 64):
+    for rows in (8, 32, 64):
         found += [
-            Trial("decode", rows, freeze({"BN": bn, "num_warps": w, "num_stages": s}))
-            for bn in (32, 64, 128) for w in (2, 4) for s in (2, 4)
-        ]  # fmt: skip
-    found += [
-        Trial("prefill", 2048, freeze({"BM": bm, "BN": bn, "num_warps": w, "num_stages": s}))
-        for bm, w in ((64, 4), (128, 4), (128, 8)) for bn in (32, 64, 128) for s in (2, 3)
-    ]  # fmt: skip
+            Trial("decode", rows, freeze({"BN": bn, "num_warps": w, "num_stages": stages}))
+            for bn in (64, 128)
+            for w in (2, 4)
+            for stages in (2, 3)
+        ]
+    for rows, count in ((2048, "prefill"), (8192, "prefill")):
+        found += [
+            Trial(count, rows, freeze({"BM": bm, "BN": bn, "num_warps": w, "num_stages": stages}))
+            for bm, w in ((64, 4), (128, 4), (128, 8))
+            for bn in (64, 128)
+            for stages in (2, 3)
+        ]
     return found
 
 
@@ -108,7 +115,7 @@ def bench(trial: Trial, copies: int | None) -> Bench:
     target = Target.of(DEVICE, torch.bfloat16)
     target = target if trial.op == "prefill" else target.decoding(trial.rows)
     return Bench(
-        configuration("llama-3.2-1b", 4096), registry("triton"), target, rows=trial.rows, ctx=512, copies=copies
+        configuration("llama-3.2-1b", 9216), registry("triton"), target, rows=trial.rows, ctx=512, copies=copies
     )
 
 

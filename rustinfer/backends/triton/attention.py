@@ -27,21 +27,23 @@ def splits(target: Target, rows: int, kv_heads: int) -> int:
     return min(power(-(-blocks // (rows * kv_heads))), MOST_SPLITS)
 
 
-def least_tiles(rows: int) -> int:
-    """The smallest share worth a program of its own, in tiles: a large batch fills the chip without sharing."""
-    return 1 if rows <= 8 else 4 if rows <= 32 else 16
+def least_positions(rows: int) -> int:
+    """The smallest share worth a program of its own: a large batch fills the chip without sharing."""
+    return 64 if rows <= 8 else 128 if rows <= 16 else 256 if rows <= 32 else 1024
 
 
-def decode_blocks(target: Target) -> dict[str, int]:
-    """Positions a tile, warps and stages of the decode kernel."""
-    return {"BN": 64, "num_warps": 4, "num_stages": 2}
+def decode_blocks(target: Target, wide: int) -> dict[str, int]:
+    """Positions a tile, warps and stages of the decode kernel: 16 KB of keys a tile, less for a small batch."""
+    fitting = max(8192 // (wide * max(target.dtype.itemsize // 2, 1)), 16)
+    few = target.rows is not None and target.rows <= 8
+    return {"BN": min(fitting, 64 if few else 128), "num_warps": 4, "num_stages": 2}
 
 
 def decode(target: Target, scale: float, window: int) -> Function:
     """One row a sequence; long sequences are shared out over programs."""
     from .kernels.attention import decode_kernel
 
-    config = {"WINDOW": window, **decode_blocks(target), **pdl(target)}
+    config = {"WINDOW": window, **pdl(target)}
 
     def call(
         q: Tensor, k_cache: Tensor, v_cache: Tensor, query_starts: Tensor, lengths: Tensor, pages: Tensor
@@ -54,13 +56,15 @@ def decode(target: Target, scale: float, window: int) -> Function:
         rows, shares = target.rows or sequences, splits(target, target.rows or sequences, kv_heads)
         tall, wide = power(heads // kv_heads, 16), power(dim, 16)
         places = rows * kv_heads
+        block = decode_blocks(target, wide)
         decode_kernel[(sequences, kv_heads, shares)](
             q, k_cache, v_cache, lengths, pages, out,
             scratch(q.device, places * shares * tall * wide, "attention"),
             scratch(q.device, places * shares * tall * 2, "attention peaks"), counters(q.device, places),
             q.stride(0), q.stride(1), *k_cache.stride()[:3], pages.stride(0), scale * LOG2E, kv_heads,
             DIM=dim, GROUP=heads // kv_heads, PAGE=page, BM=tall, BD=wide, SPLITS=shares,
-            MIN_TILES=least_tiles(rows), **config,
+            MIN_TILES=max(least_positions(rows) // block["BN"], 1), AT_ONCE=max(min(shares, 8192 // (tall * wide)), 1),
+            **block, **config,
         )  # fmt: skip
         return out
 
@@ -97,5 +101,6 @@ def blocks(rows: int, group: int, wide: int, dtype: torch.dtype) -> dict[str, in
     """Rows times heads of a program, positions a tile, warps and stages: bounded by shared memory for wide heads."""
     if dtype == torch.float32 or wide > 128:
         return {"BM": power(power(group), 16), "BN": 32, "num_warps": 4, "num_stages": 1}
-    tall = 128 if rows >= 64 else 64
-    return {"BM": max(tall, power(group)), "BN": 64, "num_warps": 4 if tall == 64 else 8, "num_stages": 3}
+    if rows < 64 or wide <= 64:
+        return {"BM": max(64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2 if rows >= 64 else 3}
+    return {"BM": max(128, power(group)), "BN": 64, "num_warps": 8, "num_stages": 3}

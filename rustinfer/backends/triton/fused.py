@@ -1,4 +1,4 @@
-"""Fused projections: gate and up with SiLU; qkv with rotation and cache write; each with the norm in front for one row."""
+"""Fused projections: gate and up with SiLU; qkv with rotation and cache write; for one row, with the norm in front."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ... import ops
 from ...registry import PackedWeight, Target, Weight
 from ...registry.op import Function
 from . import tuning
-from .backend import FEW_ROWS, on, triton
+from .backend import FUSED_ROWS, on, triton
 from .launch import pdl, power
 from .matrix import Matrix, readable
 
@@ -19,8 +19,8 @@ def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> 
     """(x, residual) -> (hidden, x + residual); without a norm the residual is ignored and the sum is not written."""
     from .kernels.fused import gate_up_kernel
 
-    matrix, rows, hidden = Matrix.of(weight), target.rows or FEW_ROWS, weight.shape[0] // 2
-    config = matrix.config(target, rows, tuning.choose(matrix.rows, matrix.columns, rows, pairs=True))
+    matrix, rows, hidden = Matrix.of(weight), target.rows or FUSED_ROWS, weight.shape[0] // 2
+    config = matrix.config(target, rows, tuning.choose(target, matrix.rows, matrix.columns, rows, pairs=True))
     config |= {"NORM": norm is not None, "KP": power(matrix.columns), "HIDDEN": hidden}
     grid = (-(-hidden // (config["BR"] // 2)),)
 
@@ -35,7 +35,7 @@ def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> 
     return call
 
 
-@triton.kernel(ops.gate_up_silu, build=True, requires=on(rows=FEW_ROWS), when=readable)
+@triton.kernel(ops.gate_up_silu, build=True, requires=on(rows=FUSED_ROWS), when=readable)
 def gate_up_silu(target: Target, *, weight: Weight) -> Function:
     """Gate and up rows read in pairs."""
     call = gate_up(target, weight, None, 0.0)
@@ -55,8 +55,8 @@ def qkv(
     """(x, residual, positions, slots, caches) -> (q, x + residual), for a few rows."""
     from .kernels.fused import qkv_kernel
 
-    matrix, rows, dim = Matrix.of(weight), target.rows or FEW_ROWS, 2 * cos.shape[1]
-    choice = tuning.choose(matrix.rows, matrix.columns, rows, pairs=True)
+    matrix, rows, dim = Matrix.of(weight), target.rows or FUSED_ROWS, 2 * cos.shape[1]
+    choice = tuning.choose(target, matrix.rows, matrix.columns, rows, pairs=True)
     config = matrix.config(target, rows, choice | {"BR": min(choice["BR"], power(dim, 16 if rows > 1 else 2))})
     config |= {"NORM": norm is not None, "KP": power(matrix.columns), "BIAS": bias is not None}
     config |= {"HEADS": heads, "KV_HEADS": kv_heads, "DIM": dim}
@@ -108,7 +108,7 @@ def qkv_rope_write(
     target: Target, *, weight: Weight, bias: Tensor | None = None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
 ) -> Function:
     """A few rows in one kernel; many rows as a library product and one kernel behind it."""
-    if target.rows is not None and target.rows <= FEW_ROWS:
+    if target.rows is not None and target.rows <= FUSED_ROWS:
         call = qkv(target, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
         return lambda x, *rest: call(x, x, *rest)[0]
     dense = weight.dequantise() if isinstance(weight, PackedWeight) else weight

@@ -20,7 +20,7 @@ def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Fun
     from .kernels.linear import linear_kernel
 
     matrix, rows = Matrix.of(weight), target.rows or FEW_ROWS
-    config = matrix.config(target, rows, tuning.choose(matrix.rows, matrix.columns, rows))
+    config = matrix.config(target, rows, tuning.choose(target, matrix.rows, matrix.columns, rows))
     grid = (-(-matrix.rows // config["BR"]),)
     added = matrix.parts[0] if bias is None else bias
 
@@ -43,7 +43,7 @@ def lm_head(target: Target, *, weight: Weight) -> Function:
     from .kernels.linear import linear_kernel
 
     matrix, most = Matrix.of(weight), target.rows or FEW_ROWS
-    config = matrix.config(target, most, tuning.choose(matrix.rows, matrix.columns, most))
+    config = matrix.config(target, most, tuning.choose(target, matrix.rows, matrix.columns, most))
     grid = (-(-matrix.rows // config["BR"]),)
 
     def call(hidden: Tensor, rows: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Paged attention: the query heads that share a key head go through the tensor cores together."""
 
 # mypy: ignore-errors
+# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 
@@ -31,17 +32,18 @@ def absorb(
         k = tl.load(k_cache + base[:, None] + at[None, :], mask=inside, other=0.0)
     else:
         k = tl.load(k_cache + base[:, None] + at[None, :], mask=(at < DIM)[None, :], other=0.0)
-    scores = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+    scores = tl.dot(q, tl.trans(k), input_precision="ieee")
     if MASKED:
         distance = position[:, None] - n[None, :]
         visible = (distance >= 0) & there[None, :]
         if WINDOW > 0:
             visible &= distance < WINDOW
         scores = tl.where(visible, scores, -float("inf"))
-    highest = tl.maximum(peak, tl.max(scores, 1))
+    # The scale is positive, so it may wait until after the maximum: then it costs nothing, in one multiply-add.
+    highest = tl.maximum(peak, tl.max(scores, 1) * scale)
     # A row that has seen nothing yet has no peak: subtracting minus infinity from itself would be NaN.
     anchor = tl.where(highest == -float("inf"), 0.0, highest)
-    weights = tl.exp2(scores - anchor[:, None])
+    weights = tl.exp2(scores * scale - anchor[:, None])
     shrink = tl.exp2(peak - anchor)
     norm = norm * shrink + tl.sum(weights, 1)
     if MASKED:
@@ -58,7 +60,7 @@ def decode_kernel(
     q_row, q_head, page_stride, head_stride, slot_stride, pages_row, scale, KV_HEADS,
     DIM: tl.constexpr, GROUP: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr,
     BM: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, SPLITS: tl.constexpr, MIN_TILES: tl.constexpr,
-    PDL: tl.constexpr,
+    AT_ONCE: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """One row a sequence. A program takes a share of one sequence's positions for one key head.
 
@@ -103,29 +105,39 @@ def decode_kernel(
             row = s * KV_HEADS + g
             slot = row.to(tl.int64) * SPLITS + split
             own = parts + slot * BM * BD + h[:, None] * BD + at[None, :]
-            tl.store(own, acc)
-            tl.store(peaks + slot * 2 * BM + h, peak)
-            tl.store(peaks + slot * 2 * BM + BM + h, norm)
+            tl.store(own, acc, mask=(h < GROUP)[:, None])
+            tl.store(peaks + slot * 2 * BM + h, peak, mask=h < GROUP)
+            tl.store(peaks + slot * 2 * BM + BM + h, norm, mask=h < GROUP)
             if last_to_arrive(counters + row, used):
-                combine(parts, peaks, target, row, used, inside, h, at, BM, BD, SPLITS)
+                combine(parts, peaks, target, row, used, inside, h, at, GROUP, BM, BD, SPLITS, AT_ONCE)
 
 
 @triton.jit
-def combine(parts, peaks, target, row, used, inside, h, at, BM: tl.constexpr, BD: tl.constexpr, SPLITS: tl.constexpr):
-    """Merge the shares of one sequence and key head in their order, so the result does not depend on who was last."""
+def combine(
+    parts, peaks, target, row, used, inside, h, at,
+    GROUP: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, SPLITS: tl.constexpr, AT_ONCE: tl.constexpr,
+):  # fmt: skip
+    """Merge the shares of one sequence and key head in their order, so the result does not depend on who was last.
+
+    AT_ONCE shares are read together: one after the other, each would cost a trip to the L2 cache.
+    """
     acc = tl.zeros((BM, BD), tl.float32)
     peak = tl.full((BM,), -float("inf"), tl.float32)
     norm = tl.zeros((BM,), tl.float32)
-    for split in range(used):
+    for first in range(0, used, AT_ONCE):
+        split = first + tl.arange(0, AT_ONCE)
         slot = row.to(tl.int64) * SPLITS + split
-        its_peak = tl.load(peaks + slot * 2 * BM + h, cache_modifier=".cg")
-        its_norm = tl.load(peaks + slot * 2 * BM + BM + h, cache_modifier=".cg")
-        its_acc = tl.load(parts + slot * BM * BD + h[:, None] * BD + at[None, :], cache_modifier=".cg")
-        highest = tl.maximum(peak, its_peak)
+        there = (split < used)[:, None] & (h < GROUP)[None, :]
+        entry = peaks + slot[:, None] * 2 * BM + h[None, :]
+        its_peak = tl.load(entry, mask=there, other=-float("inf"), cache_modifier=".cg")
+        its_norm = tl.load(entry + BM, mask=there, other=0.0, cache_modifier=".cg")
+        cell = parts + slot[:, None, None] * BM * BD + h[None, :, None] * BD + at[None, None, :]
+        its_acc = tl.load(cell, mask=there[:, :, None], other=0.0, cache_modifier=".cg")
+        highest = tl.maximum(peak, tl.max(its_peak, 0))
         anchor = tl.where(highest == -float("inf"), 0.0, highest)
-        ours, theirs = tl.exp2(peak - anchor), tl.exp2(its_peak - anchor)
-        acc = acc * ours[:, None] + its_acc * theirs[:, None]
-        norm = norm * ours + its_norm * theirs
+        ours, theirs = tl.exp2(peak - anchor), tl.exp2(its_peak - anchor[None, :])
+        acc = acc * ours[:, None] + tl.sum(its_acc * theirs[:, :, None], 0)
+        norm = norm * ours + tl.sum(its_norm * theirs, 0)
         peak = highest
     tl.store(target, (acc / norm[:, None]).to(target.dtype.element_ty), mask=inside)
 

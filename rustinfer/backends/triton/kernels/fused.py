@@ -5,6 +5,7 @@ after the product.
 """
 
 # mypy: ignore-errors
+# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 

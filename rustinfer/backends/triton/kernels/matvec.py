@@ -5,13 +5,14 @@ columns on their way. More rows run on the tensor cores, BM padded to 16, weight
 """
 
 # mypy: ignore-errors
+# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from .common import wait
+from .common import fetch_ahead, wait
 
 
 @triton.jit
@@ -21,7 +22,8 @@ def load_tile(w, rows, live, at, STORED: tl.constexpr):
     pointers = w + rows.to(tl.int64)[:, None] * STORED + at[None, :]
     if w.dtype.element_ty.is_floating():
         return tl.load(pointers, mask=mask, other=0.0, eviction_policy="evict_first")
-    return tl.load(pointers, mask=mask, other=0, eviction_policy="evict_first")
+    else:
+        return tl.load(pointers, mask=mask, other=0, eviction_policy="evict_first")
 
 
 @triton.jit
@@ -108,6 +110,8 @@ def vector_product(
     STEPS: tl.constexpr = (STORED + BW - 1) // BW
     at = tl.arange(0, BW)
     tile = load_tile(w, rows, live, at, STORED)
+    if PDL and STEPS > 1:
+        fetch_ahead(w, rows, live, STORED)
     wait(PDL)
     inverse = 1.0
     if NORM:
@@ -188,6 +192,9 @@ def product(
         one = vector_product(x, residual, norm, eps, total, write, w, scales, zeros, rows, live,
                              K, FORMAT, GROUP, ZEROS, NORM, BR, BK, SPAN, KP, PDL)  # fmt: skip
         return one[None, :]
-    wait(PDL)
-    return matrix_product(x, offsets, present, w, scales, zeros, rows, live,
-                          K, FORMAT, GROUP, ZEROS, BM, BR, BK, SPAN, STAGES)  # fmt: skip
+    else:
+        if PDL:
+            fetch_ahead(w, rows, live, K // 2 if FORMAT == "int4" else K)
+        wait(PDL)
+        return matrix_product(x, offsets, present, w, scales, zeros, rows, live,
+                              K, FORMAT, GROUP, ZEROS, BM, BR, BK, SPAN, STAGES)  # fmt: skip

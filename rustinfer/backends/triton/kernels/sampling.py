@@ -1,6 +1,7 @@
 """Choosing tokens: the cut-off of each row by search over thresholds, then a two-stage argmax with Gumbel noise."""
 
 # mypy: ignore-errors
+# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 
