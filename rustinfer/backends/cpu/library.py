@@ -32,9 +32,8 @@ TYPES = {"p": c_void_p, "i": c_long, "d": c_double}
 Function = Callable[..., Any]
 
 
-@cache
-def _loaded() -> tuple[Any, str | None]:
-    """(library, None) or (None, reason)."""
+def load() -> tuple[Any, str | None]:
+    """Compile if need be, and load: (library, None) or (None, reason)."""
     compiler = find_compiler()
     if compiler is None:
         return None, "no C++ compiler found: install g++ or clang++, or set CXX"
@@ -51,6 +50,9 @@ def _loaded() -> tuple[Any, str | None]:
     loaded.ri_threads.argtypes, loaded.ri_threads.restype = [], c_long
     loaded.ri_set_threads(physical_cores())
     return loaded, None
+
+
+_loaded = cache(load)
 
 
 def missing() -> str | None:

@@ -48,4 +48,4 @@ void finish_row(const Rows& rows, long r, const float* source);
 void multiply_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c);
 
 // All strips of a product, shared by the threads: each calls done(strip, first row, rows, C).
-constexpr long ROW_BLOCK = 512;
+constexpr long ROW_BLOCK = 256;  // their activations stay in the second-level cache

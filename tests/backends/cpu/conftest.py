@@ -1,0 +1,32 @@
+"""What the tests of the CPU kernels share: a binder for each dtype, and a skip where nothing can be compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from rustinfer.backends.cpu import set_threads
+from rustinfer.backends.cpu.library import missing
+from rustinfer.registry import Binder, Policy, Target, load_plugins
+
+Bind = Callable[[torch.dtype], Binder]
+
+
+@pytest.fixture(scope="session")
+def bind() -> Bind:
+    """A binder that takes nothing but the CPU kernels."""
+    if reason := missing():
+        pytest.skip(reason)
+    registry = load_plugins().registry
+    pins = Policy(pins=dict.fromkeys(registry.backends["cpu"].kernels, "cpu"))
+    set_threads(2)
+    return lambda dtype: Binder(registry, Target.of("cpu", dtype), pins)
+
+
+@pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    """The dtypes that the kernels compute in."""
+    chosen: torch.dtype = request.param
+    return chosen

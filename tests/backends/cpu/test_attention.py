@@ -1,0 +1,44 @@
+"""Attention where the kernels cut work into parts: long contexts, wide groups, batches of both kinds."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rustinfer.ops import attention
+from rustinfer.ops.attention_cases import Batch
+
+from .conftest import Bind
+
+CPU = torch.device("cpu")
+BATCHES = (
+    Batch("one row, many parts", (1,), (2000,), heads=2, kv_heads=1),
+    Batch("parts inside a window", (1,), (2000,), heads=2, kv_heads=1, window=700),
+    Batch("two rows of one sequence", (2,), (900,), heads=9, kv_heads=3),
+    Batch("blocks of one token", (9,), (80,), heads=128, kv_heads=1, dim=16),
+    Batch("many blocks behind a window", (200,), (1100,), heads=4, kv_heads=4, window=130),
+    Batch("everything", (1, 130, 2, 0, 3), (513, 130, 64, 0, 259), heads=6, kv_heads=2, dim=80),
+)
+
+
+@pytest.mark.parametrize("batch", BATCHES, ids=lambda batch: batch.name)
+def test_against_float64(bind: Bind, dtype: torch.dtype, batch: Batch) -> None:
+    case = batch.case(dtype, CPU)
+    got = bind(dtype).attention(**case.bound)(*case.flow)
+    want = attention(*(x.double() if x.is_floating_point() else x for x in case.flow), **case.bound)
+    limit = {torch.float32: 1e-5, torch.bfloat16: 2.0**-8}[dtype]
+    assert ((got.double() - want).abs() / (want.abs() + 0.1)).max() < limit
+
+
+def test_padding_and_rows_of_no_sequence_are_zero(bind: Bind, dtype: torch.dtype) -> None:
+    q, *rest = Batch("surplus", (2, 1), (30, 0)).case(dtype, CPU).flow
+    surplus = torch.cat((q, q))
+    got = bind(dtype).attention(scale=1.0)(surplus, *rest)
+    assert got[:2].any()
+    assert not got[2:].any()
+
+
+def test_strided_caches_are_refused(bind: Bind) -> None:
+    q, k, v, *rest = Batch("strided", (1,), (9,)).case(torch.float32, CPU).flow
+    with pytest.raises(ValueError, match="contiguous"):
+        bind(torch.float32).attention(scale=1.0)(q, k.transpose(1, 2), v, *rest)
