@@ -1,6 +1,6 @@
 """Use a model in this process: several prompts together, a conversation, and a stream.
 
-    python examples/library.py [MODEL]
+python examples/library.py [MODEL]
 """
 
 from __future__ import annotations

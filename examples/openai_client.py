@@ -1,7 +1,7 @@
 """Talk to a running server with the `openai` package, streamed.
 
-    rustinfer serve smollm2
-    python examples/openai_client.py [URL]
+rustinfer serve smollm2
+python examples/openai_client.py [URL]
 """
 
 from __future__ import annotations

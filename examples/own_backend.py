@@ -1,6 +1,6 @@
 """Write kernels for ops that exist, judge them as the conformance suite would, and see them chosen or refused.
 
-    python examples/own_backend.py
+python examples/own_backend.py
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Define an op, see that its cases can tell right from wrong, and bind it.
 
-    python examples/own_op.py
+python examples/own_op.py
 """
 
 from __future__ import annotations
