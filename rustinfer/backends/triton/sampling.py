@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -12,11 +14,12 @@ from .backend import INTERPRETED, triton
 from .launch import counters, pdl, power, scratch
 
 BLOCK = 16384 if INTERPRETED else 4096
+BANDS = 32  # of half a unit of logit each: further down than 16, a token has less than 1e-7 of the peak's mass
 
 
 def stages(vocab: int, rows: int, device: torch.device) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, int]]:
     """Scratch for each row's block winners (values, indices, arrival counters), and the constants of the blocks."""
-    block = min(power(vocab), BLOCK)
+    block = min(power(vocab, 4), BLOCK)
     count = -(-vocab // block)
     best, at = scratch(device, rows * count, "winners"), scratch(device, rows * count, "indices").view(torch.int32)
     return (best, at, counters(device, rows)), {"BLOCK": block, "BLOCKS": count, "BP": power(count)}
@@ -43,7 +46,7 @@ def argmax(target: Target) -> Function:
 @triton.kernel(ops.sample, build=True)
 def sample(target: Target) -> Function:
     """The rows' cut-offs, found without sorting; then a noisy argmax. Rows that restrict nothing skip the search."""
-    from .kernels.sampling import cutoff_kernel, draw_kernel
+    from .kernels.sampling import draw_kernel
 
     config = pdl(target)
 
@@ -59,16 +62,38 @@ def sample(target: Target) -> Function:
         rows, vocab = logits.shape
         out = torch.empty(rows, dtype=torch.int64, device=logits.device)
         if rows:
-            cutoff = torch.empty(rows, dtype=torch.float32, device=logits.device)
-            cutoff_kernel[(rows,)](
-                logits, temperature, top_k, top_p, min_p, cutoff, vocab, logits.stride(0),
-                BLOCK=min(power(vocab), BLOCK), num_warps=8, **config,
-            )  # fmt: skip
             space, shape = stages(vocab, rows, logits.device)
+            limits = cutoffs(logits, (temperature, top_k, top_p), min_p, shape, config)
             draw_kernel[(rows, shape["BLOCKS"])](
-                logits, temperature, cutoff, seeds, positions, *space, out, vocab, logits.stride(0),
+                logits, temperature, limits, seeds, positions, *space, out, vocab, logits.stride(0),
                 num_warps=4, **shape, **config,
             )  # fmt: skip
         return out
 
     return call
+
+
+def cutoffs(
+    logits: Tensor, wanted: tuple[Tensor, Tensor, Tensor], min_p: Tensor, shape: dict[str, int], config: dict[str, Any]
+) -> Tensor:
+    """The least scaled logit that each row keeps, [rows] fp32.
+
+    All blocks of a row together find the band of values where the cut-off lies and list what is in it; then one program
+    a row searches the list.
+    """
+    from .kernels.sampling import bands_kernel, cutoff_kernel, gather_kernel, maxima_kernel
+
+    rows, vocab = logits.shape
+    blocks = rows, shape["BLOCKS"]
+    maxima, cutoff, listed = (logits.new_empty(*size) for size in (blocks, (rows,), (rows, vocab)))
+    counts, masses = (logits.new_empty(*blocks, BANDS) for _ in "ab")
+    maxima_kernel[blocks](logits, maxima, vocab, logits.stride(0), num_warps=4, **shape, **config)
+    bands = (*wanted, maxima, counts, masses)
+    sub = min(shape["BLOCK"], 4096 if INTERPRETED else 128)
+    bands_kernel[blocks](logits, *bands, vocab, logits.stride(0), WAYS=BANDS, SUB=sub, num_warps=4, **shape, **config)
+    gather_kernel[blocks](logits, *bands, listed, vocab, logits.stride(0), WAYS=BANDS, num_warps=4, **shape, **config)
+    cutoff_kernel[(rows,)](
+        *wanted, min_p, *bands[3:], listed, cutoff, vocab, BLOCKS=shape["BLOCKS"], BP=shape["BP"], WAYS=BANDS,
+        LIST=1024, num_warps=8, **config,
+    )  # fmt: skip
+    return cutoff

@@ -48,22 +48,26 @@ def argmax_kernel(
 
 
 @triton.jit
-def gumbel(seed, position, i):
-    """The noise of vocabulary entries i: as `rustinfer.ops.philox.gumbel`, in float32."""
+def gumbel(seed, position, first, BLOCK: tl.constexpr):
+    """The noise of BLOCK vocabulary entries from `first`, a multiple of 4: as `rustinfer.ops.philox.gumbel`, in float32.
+
+    One Philox block gives four entries their words.
+    """
     low = (position & 0xFFFFFFFF).to(tl.uint32)
     high = ((position >> 32) & 0xFFFFFFFF).to(tl.uint32)
-    counter = (i // 4).to(tl.uint32)
+    counter = (first // 4 + tl.arange(0, BLOCK // 4)).to(tl.uint32)
     zero = counter * 0
     a, b, c, d = tl.philox(seed, counter, zero, zero + low, zero + high)
-    word = i % 4
-    bits = tl.where(word < 2, tl.where(word == 0, a, b), tl.where(word == 2, c, d)) >> 8
+    bits = tl.reshape(tl.join(tl.join(a, c), tl.join(b, d)), (BLOCK,)) >> 8
     # u = (bits + 0.5) / 2^24 needs 25 bits: above one half, take 1 - u, which is exact, and log(u) = log1p(u - 1).
     u = (bits.to(tl.float32) + 0.5) * 5.960464477539063e-08
     rest = ((16777215 - bits.to(tl.int32)).to(tl.float32) + 0.5) * 5.960464477539063e-08
+    small = bits < 8388608
     rounded = 1.0 - rest
     gap = rounded - 1.0
-    near = tl.where(gap == 0.0, -rest, tl.log(rounded) * tl.div_rn(-rest, tl.where(gap == 0.0, -1.0, gap)))
-    return -tl.log(-tl.where(bits < 8388608, tl.log(u), near))
+    log = tl.log(tl.where(small, u, rounded))
+    near = tl.where(gap == 0.0, -rest, log * tl.div_rn(-rest, tl.where(gap == 0.0, -1.0, gap)))
+    return -tl.log(-tl.where(small, log, near))
 
 
 @triton.jit
@@ -82,16 +86,136 @@ def value_of(key):
 
 
 @triton.jit
-def at_least(
-    row, VOCAB, temperature, peak, floor, thresholds, MASS: tl.constexpr, BLOCK: tl.constexpr, WAYS: tl.constexpr
+def searches(temperature, k, p, VOCAB):
+    """Whether top-k and top-p restrict a row at all."""
+    random = temperature > 0
+    return random & (k > 0) & (k < VOCAB), random & (p < 1.0)
+
+
+@triton.jit
+def edges(peak, WAYS: tl.constexpr):
+    """Where the bands end, downwards from the peak: half a unit each, the last without end."""
+    way = tl.arange(0, WAYS)
+    return tl.where(way == WAYS - 1, -float("inf"), peak - 0.5 * (way + 1).to(tl.float32))
+
+
+@triton.jit
+def peak_of(maxima, r, temperature, BLOCKS: tl.constexpr, BP: tl.constexpr):
+    """The row's largest scaled logit, from the blocks' largest logits."""
+    b = tl.arange(0, BP)
+    return tl.div_rn(tl.max(tl.load(maxima + r * BLOCKS + b, mask=b < BLOCKS, other=-float("inf")), 0), temperature)
+
+
+@triton.jit
+def maxima_kernel(
+    logits, maxima, VOCAB, row_stride, BLOCK: tl.constexpr, BLOCKS: tl.constexpr, BP: tl.constexpr, PDL: tl.constexpr
 ):
-    """For each threshold, how many tokens (or what mass) have a key of at least it, and of at least `floor`: [WAYS]."""
+    """The largest logit of each block of each row."""
+    begin(PDL)
+    wait(PDL)
+    r = tl.program_id(0)
+    block = tl.program_id(1)
+    i = block * BLOCK + tl.arange(0, BLOCK)
+    value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
+    tl.store(maxima + r * BLOCKS + block, tl.max(value, 0))
+
+
+@triton.jit
+def bands_kernel(
+    logits, temperatures, top_k, top_p, maxima, counts, masses, VOCAB, row_stride,
+    BLOCK: tl.constexpr, BLOCKS: tl.constexpr, BP: tl.constexpr, WAYS: tl.constexpr, SUB: tl.constexpr,
+    PDL: tl.constexpr,
+):  # fmt: skip
+    """How many tokens of a block, and what mass, lie at or above each edge: [R, BLOCKS, WAYS] to counts and masses."""
+    begin(PDL)
+    wait(PDL)
+    r = tl.program_id(0)
+    block = tl.program_id(1)
+    temperature = tl.load(temperatures + r)
+    by_count, by_mass = searches(temperature, tl.load(top_k + r), tl.load(top_p + r), VOCAB)
+    if by_count | by_mass:
+        peak = peak_of(maxima, r, temperature, BLOCKS, BP)
+        edge = edges(peak, WAYS)[None, :]
+        count = tl.zeros((SUB, WAYS), tl.float32)
+        mass = tl.zeros((SUB, WAYS), tl.float32)
+        for start in range(0, BLOCK, SUB):
+            i = block * BLOCK + start + tl.arange(0, SUB)
+            value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
+            scaled = tl.div_rn(value, temperature)[:, None]
+            above = (scaled >= edge) & (i < VOCAB)[:, None]
+            count += above.to(tl.float32)
+            mass += tl.where(above, tl.exp(scaled - peak), 0.0)
+        at = (r.to(tl.int64) * BLOCKS + block) * WAYS + tl.arange(0, WAYS)
+        tl.store(counts + at, tl.sum(count, 0))
+        tl.store(masses + at, tl.sum(mass, 0))
+
+
+@triton.jit
+def band_of(counts, masses, r, before, k, p, by_count, BLOCKS: tl.constexpr, BP: tl.constexpr, WAYS: tl.constexpr):
+    """The band that holds a row's cut-off: its number, the mass above it, the whole mass, the tokens to be looked at,
+    and how many of those are in blocks earlier than `before`.
+
+    Top-k looks at everything from the band's lower edge upwards, because top-p may cut again among what it leaves.
+    """
+    b = tl.arange(0, BP)
+    way = tl.arange(0, WAYS)
+    at = (r.to(tl.int64) * BLOCKS + b[:, None]) * WAYS + way[None, :]
+    count = tl.load(counts + at, mask=(b < BLOCKS)[:, None], other=0.0)
+    mass = tl.sum(tl.load(masses + at, mask=(b < BLOCKS)[:, None], other=0.0), 0)
+    whole = tl.max(mass, 0)
+    if by_count:
+        short = tl.sum(count, 0) < k.to(tl.float32)
+    else:
+        short = mass < whole * p
+    band = tl.minimum(tl.sum(short.to(tl.int32), 0), WAYS - 1)
+    here = tl.sum(tl.where(way[None, :] == band, count, 0.0), 1)
+    skipped = tl.sum(tl.where((way[None, :] == band - 1) & (by_count == 0), count, 0.0), 1)
+    above = tl.sum(tl.where(way == band - 1, mass, 0.0), 0)
+    listed = here - skipped
+    return band, above, whole, tl.sum(listed, 0).to(tl.int32), tl.sum(tl.where(b < before, listed, 0.0), 0).to(tl.int32)
+
+
+@triton.jit
+def edge_at(peak, band, WAYS: tl.constexpr):
+    """One edge; above the first band there is none but infinity."""
+    inside = tl.sum(tl.where(tl.arange(0, WAYS) == band, edges(peak, WAYS), 0.0), 0)
+    return tl.where(band < 0, float("inf"), inside)
+
+
+@triton.jit
+def gather_kernel(
+    logits, temperatures, top_k, top_p, maxima, counts, masses, listed, VOCAB, row_stride,
+    BLOCK: tl.constexpr, BLOCKS: tl.constexpr, BP: tl.constexpr, WAYS: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """The scaled logits among which the cut-off lies, close together and in their order: [R, VOCAB] to listed."""
+    begin(PDL)
+    wait(PDL)
+    r = tl.program_id(0)
+    block = tl.program_id(1)
+    temperature, k, p = tl.load(temperatures + r), tl.load(top_k + r), tl.load(top_p + r)
+    by_count, by_mass = searches(temperature, k, p, VOCAB)
+    if by_count | by_mass:
+        peak = peak_of(maxima, r, temperature, BLOCKS, BP)
+        band, _above, _whole, _size, offset = band_of(counts, masses, r, block, k, p, by_count, BLOCKS, BP, WAYS)
+        low = edge_at(peak, band, WAYS)
+        high = tl.where(by_count, float("inf"), edge_at(peak, band - 1, WAYS))
+        i = block * BLOCK + tl.arange(0, BLOCK)
+        value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
+        scaled = tl.div_rn(value, temperature)
+        kept = (scaled >= low) & (scaled < high) & (i < VOCAB)
+        place = offset + tl.cumsum(kept.to(tl.int32), 0) - 1
+        tl.store(listed + r.to(tl.int64) * VOCAB + place, scaled, mask=kept)
+
+
+@triton.jit
+def at_least(listed, size, peak, floor, thresholds, MASS: tl.constexpr, BLOCK: tl.constexpr, WAYS: tl.constexpr):
+    """For each threshold, how many listed values (or what mass) have a key of at least it, and of at least `floor`."""
     total = tl.zeros((WAYS,), tl.float32)
-    for start in range(0, VOCAB, BLOCK):
+    for start in range(0, size, BLOCK):
         i = start + tl.arange(0, BLOCK)
-        scaled = tl.div_rn(tl.load(row + i, mask=i < VOCAB, other=-float("inf")), temperature)
+        scaled = tl.load(listed + i, mask=i < size, other=-float("inf"))
         key = key_of(scaled)
-        weight = tl.where(i < VOCAB, 1.0, 0.0)
+        weight = tl.where(i < size, 1.0, 0.0)
         if MASS:
             weight = tl.where(key >= floor, tl.exp(scaled - peak), 0.0)
         total += tl.sum(tl.where(key[None, :] >= thresholds[:, None], weight[None, :], 0.0), 1)
@@ -99,47 +223,54 @@ def at_least(
 
 
 @triton.jit
-def search(row, VOCAB, temperature, peak, floor, wanted, MASS: tl.constexpr, BLOCK: tl.constexpr):
-    """The largest key with at least `wanted` tokens (or mass) at or above it, four bits a pass."""
+def search(listed, size, peak, found, floor, wanted, MASS: tl.constexpr, BLOCK: tl.constexpr):
+    """The largest key with at least `wanted` tokens (or mass) at or above it; `found` is a key known to be low enough.
+
+    Four bits a pass; passes whose smallest step leads beyond the peak are left out.
+    """
     way = tl.arange(0, 16).to(tl.int64)
-    found = tl.zeros((1,), tl.int64)
+    top = key_of(peak)
     for level in range(8):
         shift = 28 - 4 * level
-        thresholds = found + (way << shift)
-        total = at_least(row, VOCAB, temperature, peak, floor, thresholds, MASS, BLOCK, 16)
-        # Totals fall with the threshold; threshold 0 of each level is known to be enough.
-        step = tl.max(tl.where((total >= wanted) | (way == 0), way, 0), 0)
-        found += step << shift
+        if tl.max(found, 0) + (tl.full((), 1, tl.int64) << shift) <= top:
+            thresholds = found + (way << shift)
+            total = at_least(listed, size, peak, floor, thresholds, MASS, BLOCK, 16)
+            # Totals fall with the threshold; threshold 0 of each level is known to be enough.
+            step = tl.max(tl.where((total >= wanted) | (way == 0), way, 0), 0)
+            found += step << shift
     return found
 
 
 @triton.jit
 def cutoff_kernel(
-    logits, temperatures, top_k, top_p, min_p, cutoff, VOCAB, row_stride, BLOCK: tl.constexpr, PDL: tl.constexpr
+    temperatures, top_k, top_p, min_p, maxima, counts, masses, listed, cutoff, VOCAB,
+    BLOCKS: tl.constexpr, BP: tl.constexpr, WAYS: tl.constexpr, LIST: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """The least scaled logit that each row keeps; rows that restrict nothing leave at once. One row a program."""
     begin(PDL)
     wait(PDL)
     r = tl.program_id(0)
-    row = logits + r.to(tl.int64) * row_stride
     temperature, k = tl.load(temperatures + r), tl.load(top_k + r)
     p, least = tl.load(top_p + r), tl.load(min_p + r)
     limit = tl.full((1,), -float("inf"), tl.float32)
-    if (temperature > 0) & ((k > 0) | (p < 1.0) | (least > 0)):
-        top = tl.full((BLOCK,), -float("inf"), tl.float32)
-        for start in range(0, VOCAB, BLOCK):
-            i = start + tl.arange(0, BLOCK)
-            top = tl.maximum(top, tl.load(row + i, mask=i < VOCAB, other=-float("inf")))
-        peak = tl.div_rn(tl.max(top, 0), temperature)
+    by_count, by_mass = searches(temperature, k, p, VOCAB)
+    row = listed + r.to(tl.int64) * VOCAB
+    if by_count | by_mass:
+        peak = peak_of(maxima, r, temperature, BLOCKS, BP)
+        band, above, whole, size, _offset = band_of(counts, masses, r, 0, k, p, by_count, BLOCKS, BP, WAYS)
+        start = key_of(tl.zeros((1,), tl.float32) + edge_at(peak, band, WAYS))
         floor = tl.zeros((1,), tl.int64)
-        if (k > 0) & (k < VOCAB):
-            floor = search(row, VOCAB, temperature, peak, floor, k.to(tl.float32), False, BLOCK)
+        wanted = whole * p - above
+        if by_count:
+            floor = search(row, size, peak, start, floor, k.to(tl.float32), False, LIST)
             limit = value_of(floor)
-        if p < 1.0:
-            all_of_it = at_least(row, VOCAB, temperature, peak, floor, tl.zeros((1,), tl.int64), True, BLOCK, 1)
-            wanted = tl.maximum(tl.sum(all_of_it, 0) * p, 1e-37)
-            limit = tl.maximum(limit, value_of(search(row, VOCAB, temperature, peak, floor, wanted, True, BLOCK)))
-        limit = tl.maximum(limit, peak + tl.log(least))
+            everything = at_least(row, size, peak, floor, tl.zeros((1,), tl.int64), True, LIST, 1)
+            wanted = tl.sum(everything, 0) * p
+        if by_mass:
+            first = tl.maximum(start, floor)
+            limit = value_of(search(row, size, peak, first, floor, tl.maximum(wanted, 1e-37), True, LIST))
+    if (temperature > 0) & (least > 0):
+        limit = tl.maximum(limit, peak_of(maxima, r, temperature, BLOCKS, BP) + tl.log(least))
     tl.store(cutoff + r + tl.arange(0, 1), limit)
 
 
@@ -158,7 +289,10 @@ def draw_kernel(
     temperature = tl.load(temperatures + r)
     if temperature > 0:
         value = tl.div_rn(value, temperature)
-        noisy = value + gumbel(tl.load(seeds + r), tl.load(positions + r), i)
-        value = tl.where((value >= tl.load(cutoff + r)) & (i < VOCAB), noisy, -float("inf"))
+        kept = (value >= tl.load(cutoff + r)) & (i < VOCAB)
+        # Noise costs more than reading: a block that has nothing left needs none.
+        if tl.max(kept.to(tl.int32), 0) > 0:
+            value += gumbel(tl.load(seeds + r), tl.load(positions + r), block * BLOCK, BLOCK)
+        value = tl.where(kept, value, -float("inf"))
     top, winner = pick(value, i)
     settle(top, winner, best, at, counter, out, r, block, BLOCKS, BP)
