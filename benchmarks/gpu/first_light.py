@@ -1,4 +1,4 @@
-"""First light on a GPU: limits of the card, conformance, agreement with fp32, and speed of the composed Llama by step and op.
+"""First light on a GPU: limits, conformance, agreement with fp32, and speed of the composed Llama by step and op.
 
     PYTHONPATH=. python3 -m benchmarks.gpu.first_light --out DIR [--only PART,PART,...]
 
@@ -34,12 +34,14 @@ Report = dict[str, Any]
 
 
 def agreement() -> Report:
-    """bf16 through the kernels against fp32 through the references, on the same weights: a prompt, then a decode step."""
+    """bf16 through the kernels against fp32 through the references, on the same weights: prompts, then decode steps."""
     config = configuration("llama-3.2-1b", 4096, layers=4)
     held = weights(config, torch.bfloat16)
     exact = {name: w.float() for name, w in held.items()}
     report: Report = {}
-    for kind, rows, lengths in (("prompts", [200, 1, 77], [200, 90, 300]), ("decode 1", [1], [700]), ("decode 8", [1] * 8, [5, 700, 64, 65, 1, 300, 17, 900]),
+    for kind, rows, lengths in (("prompts", [200, 1, 77], [200, 90, 300]), ("decode 1", [1], [700]),
+                                ("decode 8", [1] * 8, [5, 700, 64, 65, 1, 300, 17, 900]),
+                                ("decode 24", [1] * 24, list(range(1, 960, 40))),
                                 ("decode 40", [1] * 40, list(range(1, 800, 20)))):  # fmt: skip
         s = step(config, rows, lengths)
         pages = s.pages.numel()
@@ -172,18 +174,21 @@ def each_op(peak: float) -> list[Report]:
         makers = sites(bench)
         if decoding:
             makers += [lambda b=bench, n=n, o=o, k=k: b.linear(f"{n} cublas", o, k, "cublas") for n, o, k in
-                       (("qkv", 3072, 2048), ("o", 2048, 2048), ("gate_up", 16384, 2048), ("down", 2048, 8192))]  # fmt: skip
+                       (("qkv", 3072, 2048), ("o", 2048, 2048), ("gate_up", 16384, 2048),
+                        ("down", 2048, 8192))]  # fmt: skip
         for maker in makers:
             try:
                 site = maker()
                 graph = Graph(lambda site=site: [call() for call in site.calls], warm=1)
                 took = milliseconds(graph.replay, repeat=5, inner=3) / len(site.calls)
                 floor = max(site.nbytes / peak / 1e9, site.flops / 7.5e11)
-                rows.append({"rows": count, "decode": decoding, "op": site.name, "us": took * 1e3, "TB/s": site.nbytes / took / 1e9,
+                rows.append({"rows": count, "decode": decoding, "op": site.name, "us": took * 1e3,
+                             "TB/s": site.nbytes / took / 1e9,
                              "TFLOP/s": site.flops / took / 1e9, "share": floor / took})  # fmt: skip
                 r = rows[-1]
                 print(
-                    f"{count:5} {site.name:22} {r['us']:9.2f} us {r['TB/s']:6.2f} TB/s {r['TFLOP/s']:7.1f} TFLOP/s {r['share']:6.1%}",
+                    f"{count:5} {site.name:22} {r['us']:9.2f} us {r['TB/s']:6.2f} TB/s "
+                    f"{r['TFLOP/s']:7.1f} TFLOP/s {r['share']:6.1%}",
                     flush=True,
                 )
             except Exception as error:  # one op that fails should not cost the others' figures
@@ -197,7 +202,8 @@ def tables(report: Report) -> None:
     for part in ("decode", "decode8b"):
         for batch, row in report.get(part, {}).items():
             if isinstance(row, dict):
-                print(f"{part:9} {batch:>5}: {row['ms']:7.3f} ms {row['tok/s']:9.0f} tok/s; no pdl {row['ms without pdl']:.3f}")
+                took = f"{row['ms']:7.3f} ms {row['tok/s']:9.0f} tok/s; no pdl {row['ms without pdl']:.3f}"
+                print(f"{part:9} {batch:>5}: {took}")
     for tokens, row in report.get("prefill", {}).items():
         if isinstance(row, dict):
             print(f"prefill   {tokens:>5}: {row['ms']:7.3f} ms {row['TFLOP/s']:6.0f} TFLOP/s")
@@ -205,7 +211,7 @@ def tables(report: Report) -> None:
 
 def main() -> None:
     """Run the parts asked for, each by itself, and keep what each gives."""
-    logging.getLogger("rustinfer").setLevel(logging.ERROR)  # bindings are in the report; a warning a layer hides the rest
+    logging.getLogger("rustinfer").setLevel(logging.ERROR)  # bindings are in the report
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="limits,agreement,conformance,decode,prefill,sweep,ops")

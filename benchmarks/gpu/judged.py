@@ -17,7 +17,9 @@ def child(share: int, shares: int, deadline: float, backends: list[str]) -> None
     found = registry("triton", "cublas")
     passed = failed = refused = late = 0
     for backend in (found.backends[name] for name in backends):
-        for number, point in enumerate(points(backend)):
+        every = list(points(backend))
+        # Should time run out, each kernel has been judged on half of its cases rather than half of the kernels on all.
+        for number, point in enumerate(every[0::2] + every[1::2]):
             if number % shares != share:
                 continue
             if time.time() > deadline:

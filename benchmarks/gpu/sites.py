@@ -48,7 +48,7 @@ class Bench:
         self.residual = randn(rows, config.width, dtype=target.dtype)
 
     def build(self, op: str, backend: str | None = None, **bound: object) -> Callable[..., object]:
-        """The named back end's kernel, which raises LookupError where it refuses; without a name, what a model would get."""
+        """The named back end's kernel, which raises LookupError where it refuses; without a name, a model's."""
         if backend is None:
             return Binder(self.found, self.target).bind(self.found.ops[op], **bound)
         kernel, full = self.found.backends[backend].kernels[op], self.found.ops[op].complete(bound)

@@ -43,14 +43,15 @@ def freeze(choice: Choice) -> tuple[tuple[str, int], ...]:
 
 
 FEW = (
-    (16, 512, 4, 2), (16, 512, 4, 4), (16, 1024, 3, 4), (16, 256, 6, 2), (32, 128, 4, 4), (32, 256, 3, 4), (32, 256, 4, 4),
-    (32, 512, 3, 4), (64, 128, 4, 4), (64, 256, 3, 4), (64, 128, 5, 8),
+    (16, 512, 4, 2), (16, 512, 4, 4), (16, 1024, 3, 4), (16, 256, 6, 2), (32, 128, 4, 4), (32, 256, 3, 4),
+    (32, 256, 4, 4),     (32, 512, 3, 4), (64, 128, 4, 4), (64, 256, 3, 4), (64, 128, 5, 8),
 )  # fmt: skip
+ONE = ((4, 512, 2), (4, 1024, 2), (4, 2048, 4), (8, 512, 2), (8, 1024, 4), (2, 2048, 2), (4, 4096, 4))
 
 
 def matrices(op: str, columns: int, pairs: bool) -> Iterator[Trial]:
     """Configurations of a projection for one row, for eight and, where it is fused, for 32."""
-    for br, bk, warps in ((4, 512, 2), (4, 1024, 2), (4, 2048, 4), (8, 512, 2), (8, 1024, 4), (2, 2048, 2), (4, 4096, 4)):
+    for br, bk, warps in ONE:
         if bk <= columns and (br > 2 or not pairs):
             yield Trial(op, 1, freeze({"BR": br, "BK": bk, "STAGES": 1, "num_warps": warps}))
     for rows in (8, 32) if pairs else (8,):
@@ -176,7 +177,8 @@ def best(rows: list[dict[str, object]], keep: int = 4) -> list[str]:
         for r in mine[:keep]:
             shape = " ".join(f"{k}={v}" for k, v in r.items() if k not in ("op", "rows", "us", "TBs", "TFLOPs"))
             lines.append(
-                f"{key[0]:8} rows {key[1]:<5} {r['us']:8.2f} us {r['TBs']:6.2f} TB/s {r['TFLOPs']:7.1f} TFLOP/s  {shape}"
+                f"{key[0]:8} rows {key[1]:<5} {r['us']:8.2f} us {r['TBs']:6.2f} TB/s "
+                f"{r['TFLOPs']:7.1f} TFLOP/s  {shape}"
             )
         lines.append(
             f"{key[0]:8} rows {key[1]:<5} worst {mine[-1]['us']:.1f} us of {len(mine)}"

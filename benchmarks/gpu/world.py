@@ -80,8 +80,8 @@ def step(config: ModelConfig, rows: list[int], lengths: list[int], *, seed: int 
 
 
 def wire(
-    config: ModelConfig, found: Registry, target: Target, held: Mapping[str, Tensor], cache: list[tuple[Tensor, Tensor]],
-    policy: Policy | None = None,
+    config: ModelConfig, found: Registry, target: Target, held: Mapping[str, Tensor],
+    cache: list[tuple[Tensor, Tensor]], policy: Policy | None = None,
 ) -> tuple[Llama, Binder]:  # fmt: skip
     """The model bound for a target, and the binder that remembers what runs where."""
     binder = Binder(found, target, policy)

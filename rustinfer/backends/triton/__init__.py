@@ -8,10 +8,22 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...registry import Backend, hookimpl
-from . import activation, attention, cache, embedding, fused, linear, norm, rotary, sampling
+from . import activation, attention, cache, embedding, fused, linear, norm, penalty, rotary, sampling
 from .backend import triton
 
-__all__ = ["activation", "attention", "cache", "embedding", "fused", "linear", "norm", "rotary", "sampling", "triton"]
+__all__ = [
+    "activation",
+    "attention",
+    "cache",
+    "embedding",
+    "fused",
+    "linear",
+    "norm",
+    "penalty",
+    "rotary",
+    "sampling",
+    "triton",
+]
 
 
 @hookimpl

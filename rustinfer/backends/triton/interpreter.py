@@ -1,7 +1,7 @@
 """Make Triton's CPU interpreter compute as a GPU does.
 
 Triton 3.6 rounds float32 to bfloat16 by cutting off bits, multiplies the bit patterns of bfloat16 matrices, and cannot
-loop to a computed bound under numpy 2.4. All three are mended here, so that the conformance suite judges our kernels and
+loop to a computed bound under numpy 2.4. All three are mended here, so that the conformance suite judges our kernels,
 not the interpreter.
 """
 

@@ -16,14 +16,14 @@ from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
 
 TYPES = {
-    torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.float8_e4m3fn: "fp8e4nv", torch.int8: "i8",
-    torch.uint8: "u8", torch.int32: "i32", torch.int64: "i64",
+    torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.float8_e4m3fn: "fp8e4nv",
+    torch.int8: "i8", torch.uint8: "u8", torch.int32: "i32", torch.int64: "i64",
 }  # fmt: skip
 OPTIONS = ("num_warps", "num_stages", "launch_pdl")
 
 
 def compiled(call: Callable[[], object], sm: int = 90) -> list[Any]:
-    """What triton made of each launch, in order: objects with `.asm` (ptx, cubin) and `.metadata` (shared, num_warps)."""
+    """What triton made of each launch, in order: `.asm` (ptx, cubin) and `.metadata` (shared, num_warps)."""
     made: list[Any] = []
 
     def run(self: Any, *args: Any, grid: object, warmup: bool, **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ def compiled(call: Callable[[], object], sm: int = 90) -> list[Any]:
 
 
 def compile_one(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sm: int) -> Any:
-    """One launch's kernel, specialised as a launch would: pointers aligned to 16 bytes, integers by their divisibility."""
+    """One launch's kernel, specialised as a launch would: aligned pointers, integers by their divisibility."""
     options = {name: kwargs.pop(name) for name in OPTIONS if name in kwargs}
     values = kernel.signature.bind(*args, **kwargs)
     values.apply_defaults()

@@ -1,7 +1,7 @@
 """Judge a small share of the Triton kernels' points under TRITON_INTERPRET=1: `python interpreted.py SECONDS`.
 
-Prints a JSON object: kernel name -> [points passed, [failure, ...]]. All kernels get their first point before any gets its
-second, so a slow machine judges fewer points of each.
+Prints a JSON object: kernel name -> [points passed, [failure, ...]]. All kernels get their first point before any gets
+its second, so a slow machine judges fewer points of each.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ POINTS = 6
 
 
 def affordable(mine: list[Point]) -> Iterator[Point]:
-    """Points of one kernel that are cheap to interpret: few elements and rows, spread over its cases, mostly in bf16."""
+    """Points of one kernel that are cheap to interpret: few elements and rows, spread over its cases, often in bf16."""
     dtypes = (torch.bfloat16, torch.bfloat16, torch.float32, torch.bfloat16, torch.float16, torch.bfloat16)
     chosen = []
     for dtype in dict.fromkeys(dtypes):

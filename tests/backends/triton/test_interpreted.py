@@ -1,6 +1,6 @@
 """The Triton kernels against their ops' references on the CPU, through Triton's interpreter.
 
-The interpreter is chosen when triton is imported, so the kernels run in a process of their own, once for all tests here.
+The interpreter is chosen when triton is imported, so the kernels run in a process of their own, once for all tests.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """Paged attention: the query heads that share a key head go through the tensor cores together."""
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 
@@ -163,7 +162,7 @@ def prefill_kernel(
     DIM: tl.constexpr, GROUP: tl.constexpr, WIDE: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr,
     BM: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """Any rows of any sequences. A program takes BM / WIDE rows of one sequence with the GROUP heads of one key head."""
+    """Any rows of any sequences. A program takes BM / WIDE rows of a sequence with the GROUP heads of one key head."""
     begin(PDL)
     wait(PDL)
     BQ: tl.constexpr = BM // WIDE

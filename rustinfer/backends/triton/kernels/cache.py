@@ -1,7 +1,6 @@
 """Writing keys and values into the paged cache."""
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Pieces that several kernels share."""
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Rows of a dense or packed matrix."""
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 

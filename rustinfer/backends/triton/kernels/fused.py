@@ -5,7 +5,6 @@ after the product.
 """
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 
@@ -50,7 +49,7 @@ def qkv_kernel(
     BM: tl.constexpr, BR: tl.constexpr, BK: tl.constexpr, SPAN: tl.constexpr, KP: tl.constexpr,
     STAGES: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """Queries to q, rotated keys and values to the cache; a program computes BR / 2 pairs (i, i + DIM / 2) of one head."""
+    """Queries to q, rotated keys and values to the cache; a program makes BR / 2 pairs (i, i + DIM / 2) of a head."""
     begin(PDL)
     HALF: tl.constexpr = DIM // 2
     BLOCKS: tl.constexpr = (HALF + BR // 2 - 1) // (BR // 2)

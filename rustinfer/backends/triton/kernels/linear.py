@@ -1,7 +1,6 @@
 """Projections of a few rows: plain, and of selected rows for the head."""
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ columns on their way. More rows run on the tensor cores, BM padded to 16, weight
 """
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
+# ruff: noqa: RET505
 # Triton's language is not typed Python.
 from __future__ import annotations
 
@@ -187,7 +187,7 @@ def product(
     BM: tl.constexpr, BR: tl.constexpr, BK: tl.constexpr, SPAN: tl.constexpr, KP: tl.constexpr,
     STAGES: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """[BM, BR] products in fp32. BM == 1 reads the row at `x` itself and may normalise it; otherwise `offsets` apply."""
+    """[BM, BR] products in fp32. BM == 1 reads the row at `x` itself and may normalise it; else `offsets` apply."""
     if BM == 1:
         one = vector_product(x, residual, norm, eps, total, write, w, scales, zeros, rows, live,
                              K, FORMAT, GROUP, ZEROS, NORM, BR, BK, SPAN, KP, PDL)  # fmt: skip

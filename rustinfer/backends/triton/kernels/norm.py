@@ -1,7 +1,6 @@
 """Root-mean-square normalisation, one program a row."""
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Rotation of heads, and rotation with the cache write for a whole qkv projection."""
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Choosing tokens: the cut-off of each row by search over thresholds, then a two-stage argmax with Gumbel noise."""
 
 # mypy: ignore-errors
-# ruff: noqa: RET505, SIM108
 # Triton's language is not typed Python.
 from __future__ import annotations
 
@@ -49,7 +48,7 @@ def argmax_kernel(
 
 @triton.jit
 def gumbel(seed, position, first, BLOCK: tl.constexpr):
-    """The noise of BLOCK vocabulary entries from `first`, a multiple of 4: as `rustinfer.ops.philox.gumbel`, in float32.
+    """The noise of BLOCK vocabulary entries from `first`, a multiple of 4: as `rustinfer.ops.philox.gumbel`, but fp32.
 
     One Philox block gives four entries their words.
     """

@@ -1,0 +1,59 @@
+"""Kernels that only a GPU runs, with what the interpreter leaves out, at least compile for one and fit into it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+pytest.importorskip("triton", reason="triton is not installed: pip install 'rustinfer[cuda]'")
+
+from rustinfer.backends.triton import triton as backend
+from rustinfer.registry import Target
+
+from .compiled import compiled
+
+SHARED = {80: 163 * 1024, 90: 227 * 1024}  # bytes that one program may have
+
+
+def target(rows: int, sm: int, dtype: torch.dtype) -> Target:
+    """A decoding target on a GPU that need not be here."""
+    return Target(torch.device("cuda"), dtype, sm=divmod(sm, 10)).decoding(rows)
+
+
+@pytest.mark.parametrize("sm", [80, 90])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=["bf16", "fp32"])
+@pytest.mark.parametrize("rows", [1, 16])
+def test_projection_compiles_and_fits(rows: int, dtype: torch.dtype, sm: int) -> None:
+    weight = torch.empty(256, 8192, dtype=dtype)
+    call = backend.kernels["linear"].build(target(rows, sm, dtype), weight=weight, bias=None)
+    (made,) = compiled(lambda: call(torch.empty(rows, 8192, dtype=dtype)), sm)
+    assert made.metadata.shared <= SHARED[sm]
+    # From Hopper on, weights are asked for before the kernel waits for the one ahead of it.
+    lines = made.asm["ptx"].splitlines()
+    waits = [i for i, line in enumerate(lines) if "griddepcontrol.wait" in line]
+    asks = [i for i, line in enumerate(lines) if "prefetch.global.L2" in line]
+    assert bool(waits) == bool(asks) == (sm >= 90)
+    assert sm < 90 or max(asks) < waits[0]
+
+
+@pytest.mark.parametrize(("dim", "dtype"), [(64, torch.bfloat16), (128, torch.bfloat16), (128, torch.float32)])
+@pytest.mark.parametrize("decode", [True, False], ids=["decode", "prefill"])
+def test_attention_compiles_and_fits(decode: bool, dim: int, dtype: torch.dtype) -> None:
+    rows = 64
+    sequences = rows if decode else 1
+    place = target(rows, 90, dtype) if decode else Target(torch.device("cuda"), dtype, sm=(9, 0))
+    call = backend.kernels["attention"].build(place, scale=0.1, window=0)
+    cache = torch.empty(rows, 8, 16, dim, dtype=dtype)
+    q = torch.empty(rows, 32, dim, dtype=dtype)
+    starts, lengths = torch.zeros(sequences + 1, dtype=torch.int32), torch.zeros(sequences, dtype=torch.int32)
+    pages = torch.zeros(sequences, 33, dtype=torch.int32)
+    (made,) = compiled(lambda: call(q, cache, cache, starts, lengths, pages))
+    assert made.metadata.shared <= SHARED[90]
+
+
+def test_sampling_compiles() -> None:
+    call = backend.kernels["sample"].build(target(4, 90, torch.float32))
+    real, whole = torch.ones(4), torch.ones(4, dtype=torch.int64)
+    made = compiled(lambda: call(torch.zeros(4, 128256), real, whole, real, real, whole, whole))
+    assert [m.metadata.name for m in made][-1] == "draw_kernel"
+    assert len(made) == 5
