@@ -66,7 +66,7 @@ def sample(target: Target) -> Function:
             limits = cutoffs(logits, (temperature, top_k, top_p), min_p, shape, config)
             draw_kernel[(rows, shape["BLOCKS"])](
                 logits, temperature, limits, seeds, positions, *space, out, vocab, logits.stride(0),
-                num_warps=4, **shape, **config,
+                num_warps=16, **shape, **config,
             )  # fmt: skip
         return out
 

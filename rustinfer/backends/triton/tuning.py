@@ -26,6 +26,8 @@ def choose(target: Target, outputs: int, columns: int, rows: int, *, pairs: bool
 
 def one_row(columns: int, outputs: int, pairs: bool) -> dict[str, int]:
     """Registers hold the tile, so that long rows are cut and short ones are not."""
+    if columns > 8192:  # more steps than that, unrolled, would not fit into registers
+        return {"BR": 4, "BK": 4096, "STAGES": 1, "num_warps": 8}
     if columns > 4096:
         return {"BR": 4, "BK": 1024, "STAGES": 1, "num_warps": 2}
     if pairs and outputs >= 8192:

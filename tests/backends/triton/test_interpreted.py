@@ -18,7 +18,7 @@ pytest.importorskip("triton", reason="triton is not installed: pip install 'rust
 from rustinfer.backends.triton import triton as backend
 
 ROOT = Path(__file__).parents[3]
-SECONDS = 35
+SECONDS = 25
 
 
 @pytest.fixture(scope="module")
