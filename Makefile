@@ -56,10 +56,14 @@ fmt: setup ## Format the code and mend what ruff can
 	@$(BIN)/ruff check --fix --quiet $(SOURCES) || true
 	@$(BIN)/ruff format $(SOURCES)
 
-plugins: setup ## Install plugins/* with pip, and run the tests of each as its author would
+plugins: setup ## Install plugins/* with pip, run the tests of each as its author would, and take them away again
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt $(wildcard plugins/*/)
 	@$(BIN)/rustinfer plugins
-	@for plugin in $(wildcard plugins/*/); do echo "== $$plugin" && (cd $$plugin && $(abspath $(BIN))/python -m pytest -q $(ARGS)) || exit 1; done
+	@failed=; for plugin in $(wildcard plugins/*/); do \
+	  echo "== $$plugin"; (cd $$plugin && $(abspath $(BIN))/python -m pytest -q $(ARGS)) || failed="$$failed $$plugin"; \
+	done; \
+	$(BIN)/python -m pip uninstall -qq --yes $$(sed -n 's/^name = "\(.*\)"/\1/p' plugins/*/pyproject.toml); \
+	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
 bench: setup ## Measure MODEL on this machine's CPU, beside llama.cpp where that is installed
 	@$(BIN)/rustinfer bench cpu $(MODEL) $(ARGS)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -41,9 +43,9 @@ def collect() -> list[PluginRecord]:
     from .extensions import commands
 
     # What failed stands in the records: the log would say it a second time.
-    logging.getLogger("rustinfer").setLevel(logging.CRITICAL)
-    plugins = load_plugins(strict=False)
-    added = commands(plugins)
+    with silence(logging.getLogger("rustinfer")):
+        plugins = load_plugins(strict=False)
+        added = commands(plugins)
     verbs = {owner: [f"verb {name}" for name in names] for owner, names in added.owners().items()}
     return [
         replace(
@@ -54,6 +56,17 @@ def collect() -> list[PluginRecord]:
         )
         for record in plugins.records
     ]
+
+
+@contextmanager
+def silence(log: logging.Logger) -> Iterator[None]:
+    """Let a logger and those below it say nothing for a while."""
+    level = log.level
+    log.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
 
 
 def _row(record: PluginRecord) -> tuple[str, ...]:

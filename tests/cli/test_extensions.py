@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from types import ModuleType, SimpleNamespace
@@ -108,3 +109,13 @@ def test_the_table_names_verbs_and_failures(
     shown = capsys.readouterr().out
     assert "verb hello, bye" in shown
     assert "ImportError: no module acme" in shown
+
+
+def test_collecting_is_silent_and_leaves_the_log_as_it_was(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rustinfer.registry.load_plugins", lambda strict: loaded(gone=ImportError("no module acme")))
+    level = logging.getLogger("rustinfer").level
+    plugins.collect()
+    assert not caplog.records
+    assert logging.getLogger("rustinfer").level == level
