@@ -9,11 +9,12 @@ from rustinfer.registry import Backend, hookimpl
 from . import activation, attention, cache, embedding, fused, linear, norm, rotary, sampling  # noqa: F401
 from .backend import cpu
 from .cores import physical_cores, set_threads
+from .plain import plain
 
-__all__ = ["cpu", "physical_cores", "set_threads"]
+__all__ = ["cpu", "physical_cores", "plain", "set_threads"]
 
 
 @hookimpl
 def rustinfer_backends() -> Iterable[Backend]:
-    """The back end `cpu`."""
-    return [cpu]
+    """The back ends `cpu`, and `torch` for machines without a compiler."""
+    return [cpu, plain]

@@ -1,4 +1,4 @@
-// Attention of single rows: the work is reading keys and values, sixteen positions at a time.
+// Attention of single rows: the work is reading keys and values, in runs of 64 positions.
 #include "attention.h"
 
 #define FOLD(S, LOW, HIGH)                                                     \
@@ -30,10 +30,52 @@ static INLINE vf dots(const float* q, const float* keys, long padded) {
     return sums_of(v);
 }
 
+constexpr long RUN = 64;
+
+// The scores of one head in a run of n positions become weights; the head's sums so far are scaled to the new maximum.
+static INLINE void soften(float* scores, long n, float* sums, float* stats, long padded) {
+    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    vf high = splat(-INFINITY);
+    for (long i = 0; i < n; i += LANES) {
+        vf v = select(lane < (vi{} + int32_t(n - i)), load(scores + i), splat(-INFINITY));
+        store(scores + i, v);
+        high = maximum(high, v);
+    }
+    float top = largest(high), before = stats[0];
+    if (top > before) {
+        float keep = before == -INFINITY ? 0.0f : std::exp(before - top);
+        stats[0] = top, stats[1] *= keep;
+        for (long d = 0; d < padded; d += LANES) store(sums + d, load(sums + d) * keep);
+    }
+    vf total{};
+    for (long i = 0; i < n; i += LANES) {
+        vf weights = exponential(load(scores + i) - stats[0]);
+        total += weights;
+        store(scores + i, weights);
+    }
+    stats[1] += sum(total);
+}
+
+// sums[heads H][padded] += weights[H][RUN] times values[n][padded]: each value is read once for all H heads.
+template <long H> static void mix(const float* weights, const float* values, long n, long padded, float* sums) {
+    for (long d = 0; d < padded; d += 2 * LANES) {
+        vf acc[H][2];
+        UNROLL for (long h = 0; h < H; h++) acc[h][0] = load(sums + h * padded + d), acc[h][1] = load(sums + h * padded + d + LANES);
+        for (long i = 0; i < n; i++) {
+            vf a = load(values + i * padded + d), b = load(values + i * padded + d + LANES);
+            UNROLL for (long h = 0; h < H; h++) {
+                vf w = splat(weights[h * RUN + i]);
+                acc[h][0] += w * a, acc[h][1] += w * b;
+            }
+        }
+        UNROLL for (long h = 0; h < H; h++) store(sums + h * padded + d, acc[h][0]), store(sums + h * padded + d + LANES, acc[h][1]);
+    }
+}
+
 template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, long first, long last, float* sums, float* stats) {
     long padded = b.padded(), group = b.group();
-    float *keys = scratch<float>(ATTEND, 32 * padded + group * padded), *values = keys + 16 * padded, *q = values + 16 * padded;
-    const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+    float *keys = scratch<float>(ATTEND, 2 * RUN * padded + group * (padded + RUN)), *values = keys + RUN * padded;
+    float *q = values + RUN * padded, *scores = q + group * padded;
     for (long h = 0; h < group; h++) {
         const T* from = b.query(row, g * group + h);
         for (long d = 0; d < padded; d += LANES) {
@@ -42,36 +84,18 @@ template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, 
         }
         stats[2 * h] = -INFINITY, stats[2 * h + 1] = 0;
     }
-    for (long at = first; at < last; at += LANES) {
-        long n = last - at < LANES ? last - at : LANES;
+    for (long at = first; at < last; at += RUN) {
+        long n = last - at < RUN ? last - at : RUN;
         gather(b, b.k, s, g, at, n, keys, padded);
         gather(b, b.v, s, g, at, n, values, padded);
-        for (long h = 0; h < group; h++) {
-            float* acc = sums + h * padded;
-            vf scores = select(lane < (vi{} + int32_t(n)), dots(q + h * padded, keys, padded), splat(-INFINITY));
-            float top = largest(scores), before = stats[2 * h];
-            if (top > before) {
-                float keep = before == -INFINITY ? 0.0f : std::exp(before - top);
-                stats[2 * h] = top, stats[2 * h + 1] *= keep;
-                for (long d = 0; d < padded; d += LANES) store(acc + d, load(acc + d) * keep);
-            }
-            vf weights = exponential(scores - stats[2 * h]);
-            stats[2 * h + 1] += sum(weights);
-            float each[LANES];
-            store(each, weights);
-            for (long d = 0; d < padded; d += 2 * LANES) {  // four sums, to hide the latency of each
-                vf a = load(acc + d), b = load(acc + d + LANES), c{}, e{};
-                long i = 0;
-                for (; i + 2 <= n; i += 2) {
-                    const float* v = values + i * padded + d;
-                    a += each[i] * load(v), b += each[i] * load(v + LANES);
-                    c += each[i + 1] * load(v + padded), e += each[i + 1] * load(v + padded + LANES);
-                }
-                if (i < n) a += each[i] * load(values + i * padded + d), b += each[i] * load(values + i * padded + d + LANES);
-                store(acc + d, a + c);
-                store(acc + d + LANES, b + e);
-            }
-        }
+        for (long i = 0; i < n; i += LANES)
+            for (long h = 0; h < group; h++) store(scores + h * RUN + i, dots(q + h * padded, keys + i * padded, padded));
+        for (long h = 0; h < group; h++) soften(scores + h * RUN, n, sums + h * padded, stats + 2 * h, padded);
+        long h = 0;
+        for (; h + 4 <= group; h += 4) mix<4>(scores + h * RUN, values, n, padded, sums + h * padded);
+        if (group - h == 3) mix<3>(scores + h * RUN, values, n, padded, sums + h * padded);
+        else if (group - h == 2) mix<2>(scores + h * RUN, values, n, padded, sums + h * padded);
+        else if (group - h == 1) mix<1>(scores + h * RUN, values, n, padded, sums + h * padded);
     }
 }
 template void attend_row(const Batch<f32>&, long, long, long, long, long, float*, float*);
