@@ -15,6 +15,7 @@ from .cores import physical_cores
 SIGNATURES = {
     "ri_set_threads": "i",
     "ri_pack": "ppppi",
+    "ri_large_pages": "pi",
     "ri_linear": "ppip",
     "ri_lm_head": "pppip",
     "ri_gate_up": "pppipp",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rustinfer.registry import INT4, INT8, PackedWeight, Weight, shared
 
+from .arena import arena
 from .library import library
 
 DTYPES = {torch.float32: 0, torch.bfloat16: 1}
@@ -73,7 +74,7 @@ def strips(weight: PackedWeight) -> tuple[Matrix, Tensor]:
     parts = [t if t is None else t.contiguous() for t in (weight.data, weight.scales, weight.zeros)]
     wide = weight.scales.dtype == torch.float32
     matrix = Matrix(KINDS[weight.format], rows, columns, 0, weight.zeros is not None, wide, None)
-    storage = torch.empty(library().ri_packed_bytes(ctypes.byref(matrix)), dtype=torch.uint8)
+    storage = arena.take(library().ri_packed_bytes(ctypes.byref(matrix)))
     matrix.data = storage.data_ptr()
     pointers = (None if t is None else t.data_ptr() for t in parts)
     library().ri_pack(ctypes.byref(matrix), *pointers, weight.group)

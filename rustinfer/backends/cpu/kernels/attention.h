@@ -32,6 +32,17 @@ template <class T> INLINE void gather(const Batch<T>& b, const T* cache, long s,
     }
 }
 
+// Asks memory for `count` positions that are wanted soon: pages lie apart, which no prefetching by hardware follows.
+template <class T> INLINE void ask_ahead(const Batch<T>& b, long s, long g, long first, long count) {
+    for (long page = first / b.size; count > 0 && page * b.size < first + count; page++) {
+        long at = (b.pages[s * b.ldp + page] * b.kv_heads + g) * b.size * b.dim;
+        for (long i = 0; i < b.size * b.dim; i += 64 / long(sizeof(T))) {
+            __builtin_prefetch(b.k + at + i, 0, 2);
+            __builtin_prefetch(b.v + at + i, 0, 2);
+        }
+    }
+}
+
 // One row's query heads of one group over positions first .. last - 1: unnormalised sums [group][padded], and for each
 // head the greatest score and the sum of the weights.
 template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, long first, long last, float* sums, float* stats);

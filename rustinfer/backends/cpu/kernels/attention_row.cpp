@@ -76,6 +76,7 @@ template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, 
     long padded = b.padded(), group = b.group();
     float *keys = scratch<float>(ATTEND, 2 * RUN * padded + group * (padded + RUN)), *values = keys + RUN * padded;
     float *q = values + RUN * padded, *scores = q + group * padded;
+    ask_ahead(b, s, g, first, last - first < RUN ? last - first : RUN);
     for (long h = 0; h < group; h++) {
         const T* from = b.query(row, g * group + h);
         for (long d = 0; d < padded; d += LANES) {
@@ -86,6 +87,7 @@ template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, 
     }
     for (long at = first; at < last; at += RUN) {
         long n = last - at < RUN ? last - at : RUN;
+        ask_ahead(b, s, g, at + n, last - at - n < RUN ? last - at - n : RUN);
         gather(b, b.k, s, g, at, n, keys, padded);
         gather(b, b.v, s, g, at, n, values, padded);
         for (long i = 0; i < n; i += LANES)

@@ -22,6 +22,7 @@ template <long KIND, long R> static void direct(const Matrix& w, const int16_t* 
     long bytes = w.block_bytes();
     const uint8_t* block = w.block(strip, 0);
     for (long b = 0; b < w.blocks(); b++, block += bytes) {
+        ask_ahead(block, bytes);
         __m512i dot[R][2];
         UNROLL for (long i = 0; i < R; i++) dot[i][0] = dot[i][1] = _mm512_setzero_si512();
         UNROLL for (long p = 0; p < BLOCK / 2; p++) {

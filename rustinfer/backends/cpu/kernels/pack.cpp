@@ -44,15 +44,21 @@ static void put_block(const Matrix& w, const Source& s, long strip, long b, uint
     if (w.zeros) put_scales(w, s.zeros, s.group, strip, b, out + w.integers() + STRIP * (w.wide ? 4 : 2));
 }
 
+// Asks for large pages under memory that has not been touched yet: weights stream past once a token, and an address
+// look-up for every 4 KiB of them costs a quarter of the time.
+extern "C" void ri_large_pages(uint8_t* at, long bytes) {
+#if defined(__linux__)
+    uintptr_t first = (uintptr_t(at) + 4095) & ~uintptr_t(4095), last = uintptr_t(at) + uintptr_t(bytes);
+    if (last > first) madvise((void*)first, last - first, MADV_HUGEPAGE);
+#else
+    (void)at, (void)bytes;
+#endif
+}
+
 extern "C" long ri_packed_bytes(const Matrix* w) { return w->strips() * w->blocks() * w->block_bytes(); }
 
 extern "C" void ri_pack(const Matrix* w, const uint8_t* data, const uint8_t* scales, const uint8_t* zeros, long group) {
     Source s{data, scales, zeros, group};
-#if defined(__linux__)
-    // The weights stream past once a token: large pages spare the address look-ups.
-    uintptr_t first = ((uintptr_t)w->data + 4095) & ~uintptr_t(4095), last = (uintptr_t)w->data + uintptr_t(ri_packed_bytes(w));
-    if (last > first) madvise((void*)first, last - first, MADV_HUGEPAGE);
-#endif
     parallel(w->strips(), 4, [&](long strip) {
         for (long b = 0; b < w->blocks(); b++) put_block(*w, s, strip, b, const_cast<uint8_t*>(w->block(strip, b)));
     });

@@ -27,6 +27,7 @@ template <long KIND, long R> static void float_direct(const Matrix& w, const flo
     long bytes = w.block_bytes();
     const uint8_t* block = w.block(strip, 0);
     for (long b = 0; b < w.blocks(); b++, block += bytes) {
+        ask_ahead(block, bytes);
         vf dot[R][2] = {};
         UNROLL for (long p = 0; p < BLOCK / 2; p++)
             UNROLL for (int h = 0; h < 2; h++) {
