@@ -63,7 +63,7 @@ def decode(target: Target, scale: float, window: int) -> Function:
             scratch(q.device, places * shares * tall * 2, "attention peaks"), counters(q.device, places),
             q.stride(0), q.stride(1), *k_cache.stride()[:3], pages.stride(0), scale * LOG2E, kv_heads,
             DIM=dim, GROUP=heads // kv_heads, PAGE=page, BM=tall, BD=wide, SPLITS=shares,
-            MIN_TILES=max(least_positions(rows) // block["BN"], 1), AT_ONCE=max(min(shares, 8192 // (tall * wide)), 1),
+            MIN_TILES=max(least_positions(rows) // block["BN"], 1),
             **block, **config,
         )  # fmt: skip
         return out

@@ -13,7 +13,7 @@ INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
 FEW_ROWS = 16  # what one tensor-core tile of activations holds
-FUSED_ROWS = 32  # up to here, what fusing saves outweighs what a library's product would
+FUSED_ROWS = 16  # beyond, a library's product and the parts' kernels are faster
 
 
 def available() -> Refusal:

@@ -59,7 +59,7 @@ def decode_kernel(
     q_row, q_head, page_stride, head_stride, slot_stride, pages_row, scale, KV_HEADS,
     DIM: tl.constexpr, GROUP: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr,
     BM: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, SPLITS: tl.constexpr, MIN_TILES: tl.constexpr,
-    AT_ONCE: tl.constexpr, PDL: tl.constexpr,
+    PDL: tl.constexpr,
 ):  # fmt: skip
     """One row a sequence. A program takes a share of one sequence's positions for one key head.
 
@@ -108,35 +108,31 @@ def decode_kernel(
             tl.store(peaks + slot * 2 * BM + h, peak, mask=h < GROUP)
             tl.store(peaks + slot * 2 * BM + BM + h, norm, mask=h < GROUP)
             if last_to_arrive(counters + row, used):
-                combine(parts, peaks, target, row, used, inside, h, at, GROUP, BM, BD, SPLITS, AT_ONCE)
+                combine(parts, peaks, target, row, used, inside, h, at, GROUP, BM, BD, SPLITS)
 
 
 @triton.jit
 def combine(
     parts, peaks, target, row, used, inside, h, at,
-    GROUP: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, SPLITS: tl.constexpr, AT_ONCE: tl.constexpr,
+    GROUP: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, SPLITS: tl.constexpr,
 ):  # fmt: skip
-    """Merge the shares of one sequence and key head in their order, so the result does not depend on who was last.
-
-    AT_ONCE shares are read together: one after the other, each would cost a trip to the L2 cache.
-    """
+    """Merge the shares of one sequence and key head in their order, so the result does not depend on who was last."""
     acc = tl.zeros((BM, BD), tl.float32)
     peak = tl.full((BM,), -float("inf"), tl.float32)
     norm = tl.zeros((BM,), tl.float32)
-    for first in range(0, used, AT_ONCE):
-        split = first + tl.arange(0, AT_ONCE)
+    real = h < GROUP
+    for split in range(used):
         slot = row.to(tl.int64) * SPLITS + split
-        there = (split < used)[:, None] & (h < GROUP)[None, :]
-        entry = peaks + slot[:, None] * 2 * BM + h[None, :]
-        its_peak = tl.load(entry, mask=there, other=-float("inf"), cache_modifier=".cg")
-        its_norm = tl.load(entry + BM, mask=there, other=0.0, cache_modifier=".cg")
-        cell = parts + slot[:, None, None] * BM * BD + h[None, :, None] * BD + at[None, None, :]
-        its_acc = tl.load(cell, mask=there[:, :, None], other=0.0, cache_modifier=".cg")
-        highest = tl.maximum(peak, tl.max(its_peak, 0))
+        entry = peaks + slot * 2 * BM + h
+        its_peak = tl.load(entry, mask=real, other=-float("inf"), cache_modifier=".cg")
+        its_norm = tl.load(entry + BM, mask=real, other=0.0, cache_modifier=".cg")
+        cell = parts + slot * BM * BD + h[:, None] * BD + at[None, :]
+        its_acc = tl.load(cell, mask=real[:, None], other=0.0, cache_modifier=".cg")
+        highest = tl.maximum(peak, its_peak)
         anchor = tl.where(highest == -float("inf"), 0.0, highest)
-        ours, theirs = tl.exp2(peak - anchor), tl.exp2(its_peak - anchor[None, :])
-        acc = acc * ours[:, None] + tl.sum(its_acc * theirs[:, :, None], 0)
-        norm = norm * ours + tl.sum(its_norm * theirs, 0)
+        ours, theirs = tl.exp2(peak - anchor), tl.exp2(its_peak - anchor)
+        acc = acc * ours[:, None] + its_acc * theirs[:, None]
+        norm = norm * ours + its_norm * theirs
         peak = highest
     tl.store(target, (acc / norm[:, None]).to(target.dtype.element_ty), mask=inside)
 

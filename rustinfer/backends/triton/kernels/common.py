@@ -38,20 +38,3 @@ def last_to_arrive(counter, expected):
         tl.store(counter, 0)
     tl.debug_barrier()
     return last
-
-
-@triton.jit
-def fetch_ahead(w, rows, live, STORED: tl.constexpr):
-    """Ask for the weight rows of an early program to be in the L2 cache: before `wait`, the memory is idle anyway.
-
-    STORED is the row length in stored elements. Later programs start when the memory is busy: they ask for nothing.
-    """
-    ELEMENTS: tl.constexpr = 1024 // w.dtype.element_ty.primitive_bitwidth  # of a line of 128 bytes
-    LINES: tl.constexpr = triton.next_power_of_2((STORED + ELEMENTS - 1) // ELEMENTS)
-    if tl.program_id(0) < 264:
-        at = tl.minimum(tl.arange(0, LINES) * ELEMENTS, STORED - 1)
-        place = w + tl.where(live, rows, 0).to(tl.int64)[:, None] * STORED + at[None, :]
-        tl.inline_asm_elementwise(
-            "prefetch.global.L2 [$1]; mov.u32 $0, 0;", "=r,l", [place.to(tl.int64)],
-            dtype=tl.int32, is_pure=False, pack=1,
-        )  # fmt: skip

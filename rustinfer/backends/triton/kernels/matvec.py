@@ -12,7 +12,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from .common import fetch_ahead, wait
+from .common import wait
 
 
 @triton.jit
@@ -110,8 +110,6 @@ def vector_product(
     STEPS: tl.constexpr = (STORED + BW - 1) // BW
     at = tl.arange(0, BW)
     tile = load_tile(w, rows, live, at, STORED)
-    if PDL and STEPS > 1:
-        fetch_ahead(w, rows, live, STORED)
     wait(PDL)
     inverse = 1.0
     if NORM:
@@ -193,8 +191,6 @@ def product(
                              K, FORMAT, GROUP, ZEROS, NORM, BR, BK, SPAN, KP, PDL)  # fmt: skip
         return one[None, :]
     else:
-        if PDL:
-            fetch_ahead(w, rows, live, K // 2 if FORMAT == "int4" else K)
         wait(PDL)
         return matrix_product(x, offsets, present, w, scales, zeros, rows, live,
                               K, FORMAT, GROUP, ZEROS, BM, BR, BK, SPAN, STAGES)  # fmt: skip
