@@ -28,12 +28,13 @@ def test_projection_compiles_and_fits(rows: int, dtype: torch.dtype, sm: int) ->
     call = backend.kernels["linear"].build(target(rows, sm, dtype), weight=weight, bias=None)
     (made,) = compiled(lambda: call(torch.empty(rows, 8192, dtype=dtype)), sm)
     assert made.metadata.shared <= SHARED[sm]
-    # From Hopper on, weights are asked for before the kernel waits for the one ahead of it.
+    # From Hopper on, kernels wait for the one ahead of them; for one row, the first weights are read before that.
     lines = made.asm["ptx"].splitlines()
     waits = [i for i, line in enumerate(lines) if "griddepcontrol.wait" in line]
-    asks = [i for i, line in enumerate(lines) if "prefetch.global.L2" in line]
-    assert bool(waits) == bool(asks) == (sm >= 90)
-    assert sm < 90 or max(asks) < waits[0]
+    reads = [i for i, line in enumerate(lines) if "ld.global" in line]
+    assert bool(waits) == (sm >= 90)
+    if waits and rows == 1:
+        assert reads[0] < waits[0]
 
 
 @pytest.mark.parametrize(("dim", "dtype"), [(64, torch.bfloat16), (128, torch.bfloat16), (128, torch.float32)])
