@@ -18,7 +18,7 @@ def test_the_reference_runs_where_nothing_else_does() -> None:
     ops = binder()
     assert ops.scale(weight=2.0)(X).tolist() == [2.0, 2.0]
     assert ops.bindings[0].backend == "reference"
-    assert ops.bindings[0].rejected == (("cpu", "is not installed"),)
+    assert ops.bindings[0].rejected == (("cpu", "is not installed"), ("torch", "is not installed"))
 
 
 def test_an_installed_back_end_is_available_but_not_chosen() -> None:
@@ -38,7 +38,12 @@ def test_a_preference_that_refuses_is_passed_over_with_its_words() -> None:
     ops = binder(backend(refusal="too wide"), prefer=("toy",))
     ops.site = "layer.0"
     ops.scale(weight=2.0)
-    assert ops.bindings[0].why() == "layer.0  scale -> reference\n    not toy: too wide\n    not cpu: is not installed"
+    assert ops.bindings[0].why().splitlines() == [
+        "layer.0  scale -> reference",
+        "    not toy: too wide",
+        "    not cpu: is not installed",
+        "    not torch: is not installed",
+    ]
 
 
 def test_a_pin_is_an_order() -> None:

@@ -8,10 +8,10 @@ from rustinfer.registry import Backend, hookimpl
 
 from . import activation, attention, cache, embedding, fused, linear, norm, rotary, sampling  # noqa: F401
 from .backend import cpu
-from .cores import physical_cores, set_threads
+from .library import set_threads
 from .plain import plain
 
-__all__ = ["cpu", "physical_cores", "plain", "set_threads"]
+__all__ = ["cpu", "plain", "set_threads"]
 
 
 @hookimpl

@@ -8,8 +8,9 @@ from ctypes import c_double, c_long, c_void_p
 from functools import cache
 from typing import Any
 
+import torch
+
 from .compiler import CompileError, compiled, find_compiler
-from .cores import physical_cores
 
 # Pointers (p), integers (i), doubles (d), in the order of the C++ functions' parameters; all return nothing.
 SIGNATURES = {
@@ -49,7 +50,6 @@ def load() -> tuple[Any, str | None]:
         function.argtypes, function.restype = [TYPES[kind] for kind in parameters], None
     loaded.ri_packed_bytes.argtypes, loaded.ri_packed_bytes.restype = [c_void_p], c_long
     loaded.ri_threads.argtypes, loaded.ri_threads.restype = [], c_long
-    loaded.ri_set_threads(physical_cores())
     return loaded, None
 
 
@@ -62,5 +62,14 @@ def missing() -> str | None:
 
 
 def library() -> Any:
-    """The kernels. Only where `missing()` is None."""
-    return _loaded()[0]
+    """The kernels, for builders: only where `missing()` is None. They run on as many threads as torch does by now."""
+    kernels = _loaded()[0]
+    kernels.ri_set_threads(torch.get_num_threads())
+    return kernels
+
+
+def set_threads(count: int) -> None:
+    """Run torch and the kernels bound so far on `count` threads."""
+    torch.set_num_threads(count)
+    if missing() is None:
+        library()
