@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from .conftest import MODEL
+from .conftest import MODEL, wait_for
 from .fake_engine import EOS, TEXT, VOCAB, FakeEngine
 
 
@@ -212,7 +212,7 @@ def test_stop_ends_one_choice_and_not_the_other(client: openai.OpenAI, engine: F
     answer = ask(client, n=2, temperature=1, seed=seed, max_tokens=60, stop=[" Paris"])
     assert [c.finish_reason for c in answer.choices] == ["stop", "stop"]
     assert [len(c.text) for c in answer.choices] == [length(seed, 0), length(seed, 1)]
-    assert [a.index for a in engine.aborted] == [0, None]
+    wait_for(lambda: [a.index for a in engine.aborted] == [0, None])  # the last word may follow the answer
 
 
 def test_c22_c23_stop_bounds(http: httpx.Client) -> None:
