@@ -62,7 +62,13 @@ def test_the_list_says_what_flows_and_who_has_a_kernel(capsys: pytest.CaptureFix
 def test_layers_with_the_same_answer_share_a_row(bindings: list[Binding]) -> None:
     assert ops_why.cells(bindings) == [
         ("model.layers.0-1,3.mlp", "double", "any", "acme", ""),
-        ("model.layers.2.mlp", "double", "any", "reference", "acme: only doubles; cpu: is not installed"),
+        (
+            "model.layers.2.mlp",
+            "double",
+            "any",
+            "reference",
+            "acme: only doubles; cpu: is not installed; torch: is not installed",
+        ),
         ("model.norm", "double", "decode, up to 8", "acme", ""),
     ]
 
@@ -104,7 +110,7 @@ def test_why_prints_a_table_or_json(
             "op": "double",
             "steps": "any",
             "kernel": "reference",
-            "refusals": {"acme": "only doubles", "cpu": "is not installed"},
+            "refusals": {"acme": "only doubles", "cpu": "is not installed", "torch": "is not installed"},
         }
     ]
 
