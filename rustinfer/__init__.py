@@ -13,6 +13,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .llm import LLM
     from .protocol.sampling import SamplingParams
+    from .protocol.structured import StructuredOutputsParams
     from .registry import API_VERSION, Backend, Binder, Case, Requires, Target, hookimpl, op
 
 __all__ = [
@@ -23,13 +24,18 @@ __all__ = [
     "Case",
     "Requires",
     "SamplingParams",
+    "StructuredOutputsParams",
     "Target",
     "__version__",
     "hookimpl",
     "op",
 ]
 
-_HOME = {"LLM": ".llm", "SamplingParams": ".protocol.sampling"}
+_HOME = {
+    "LLM": ".llm",
+    "SamplingParams": ".protocol.sampling",
+    "StructuredOutputsParams": ".protocol.structured",
+}
 
 
 def __getattr__(name: str) -> object:

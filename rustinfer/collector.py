@@ -80,13 +80,17 @@ class Collector:
     def _score(self, output: CompletionOutput, tokens: list[int], logprobs: list[TokenLogprob] | None) -> None:
         if logprobs is None or output.logprobs is None or output.cumulative_logprob is None:
             return
-        for token, (score, best) in zip(tokens, logprobs, strict=False):
-            ranks = {other: rank for rank, (other, _) in enumerate(best, 1)}
-            row = {token: Logprob(score, ranks.get(token), self._word(token))}
-            for other, value in best:
-                row.setdefault(other, Logprob(value, ranks[other], self._word(other)))
-            output.logprobs.append(row)
-            output.cumulative_logprob += score
+        for token, scored in zip(tokens, logprobs, strict=False):
+            output.logprobs.append(self._row(token, scored))
+            output.cumulative_logprob += scored[0]
+
+    def _row(self, token: int, scored: TokenLogprob) -> dict[int, Logprob]:
+        """One place's log-probabilities: the token itself first, then the best."""
+        score, best, rank = scored
+        row = {token: Logprob(score, rank, self._word(token))}
+        for place, (other, value) in enumerate(best, 1):
+            row.setdefault(other, Logprob(value, place, self._word(other)))
+        return row
 
     def _word(self, token: int) -> str:
         return self.tokenizer.token_bytes(token).decode("utf-8", "replace") if self.tokenizer else ""

@@ -9,10 +9,10 @@ from .protocol.messages import FinishReason
 
 @dataclass(frozen=True)
 class Logprob:
-    """One token's log-probability. `rank` counts from 1; None for a sampled token that is not among the best."""
+    """One token's log-probability. `rank` counts from 1, among all of the vocabulary."""
 
     logprob: float
-    rank: int | None
+    rank: int
     decoded_token: str
 
 

@@ -11,7 +11,7 @@ from itertools import count
 from random import Random
 from typing import Protocol
 
-from ..protocol.messages import Failed, FinishReason, Output
+from ..protocol.messages import Failed, FinishReason, Output, TokenLogprob
 from .admission import Admission
 from .errors import EngineDead, RequestRefused
 from .kvcache import KVCache
@@ -159,7 +159,7 @@ class Engine:
         tokens: list[int],
         reason: FinishReason | None,
         stop: int | None = None,
-        logprobs: list[tuple[float, list[tuple[int, float]]]] | None = None,
+        logprobs: list[TokenLogprob] | None = None,
     ) -> Output:
         prompt, cached = sequence.prompt, sequence.cached
         return Output(sequence.request.id, sequence.index, tokens, logprobs, reason, stop, prompt, cached)

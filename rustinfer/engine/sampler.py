@@ -127,11 +127,12 @@ class Sampler:
     def _logprobs(
         self, scores: Tensor, tokens: Tensor, sequences: list[Sequence], rows: list[int]
     ) -> dict[int, TokenLogprob]:
-        own = scores.gather(1, tokens[rows][:, None])[:, 0].tolist()
+        chosen = scores.gather(1, tokens[rows][:, None])
+        own, ranks = chosen[:, 0].tolist(), ((scores > chosen).sum(-1) + 1).tolist()
         wanted = [sequences[i].request.sampling.logprobs or 0 for i in rows]
         best = scores.topk(min(max(wanted), scores.shape[1]), dim=-1)
         values, ids = best.values.tolist(), best.indices.tolist()
         return {
-            i: (score, list(zip(top[:k], value[:k], strict=True)))
-            for i, score, top, value, k in zip(rows, own, ids, values, wanted, strict=True)
+            i: (score, list(zip(top[:k], value[:k], strict=True)), rank)
+            for i, score, rank, top, value, k in zip(rows, own, ranks, ids, values, wanted, strict=True)
         }

@@ -10,12 +10,15 @@ from typing import Literal
 
 from .sampling import SamplingParams
 
-VERSION = 1
+VERSION = 2
 """The protocol's version: raised whenever a message changes, since both ends must agree on every field."""
 
 FinishReason = Literal["stop", "length", "abort", "error"]
-TokenLogprob = tuple[float, list[tuple[int, float]]]
-"""The sampled token's log-probability, and the best alternatives as (token id, log-probability), best first."""
+TokenLogprob = tuple[float, list[tuple[int, float]], int]
+"""A token's log-probability, the best alternatives as (token id, log-probability), best first, and the token's rank.
+
+The rank counts from 1, among all of the vocabulary; tokens as likely as this one do not count.
+"""
 
 
 @dataclass(frozen=True)
@@ -73,7 +76,7 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Generate:
-    """Continue one prompt `sampling.n` times. `id` is unique among the sender's requests; lower priority runs first."""
+    """Continue one prompt `sampling.sequences` times. `id` is unique among the sender's; lower priority runs first."""
 
     id: str
     prompt_token_ids: list[int]
@@ -104,7 +107,8 @@ class Output:
     """New tokens of sequence `index` of request `id`. `finish_reason` is set in the sequence's last output only.
 
     `stop_reason` is the id of the stop token that ended it (None for the model's own end token); such an ending token
-    is part of `token_ids`. `logprobs`, where asked for, is as long as `token_ids`.
+    is part of `token_ids`. `logprobs`, where asked for, is as long as `token_ids`. `prompt_logprobs`, where asked for,
+    come with sequence 0 alone, part by part as the prompt is computed: one for each prompt token but the first.
     """
 
     id: str
@@ -115,6 +119,7 @@ class Output:
     stop_reason: int | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    prompt_logprobs: list[TokenLogprob] | None = None
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 
-from rustinfer.errors import UserError
+from . import checks
+from .checks import ParameterError
+from .structured import Structured, structured
+
+__all__ = ["MAX_LOGPROBS", "MAX_N", "ParameterError", "SamplingParams"]
 
 INT64 = (-(2**63), 2**63 - 1)
 MAX_N = 128
 MAX_LOGPROBS = 20
 MAX_STOPS = 64
 MAX_STOP_TOKENS = 256
-
-
-class ParameterError(UserError, ValueError):
-    """One parameter has a value that cannot be meant; `param` is its name."""
-
-    def __init__(self, param: str, message: str) -> None:
-        super().__init__(f"{param} {message}")
-        self.param = param
+MAX_BIASES = 1024
+MAX_BIAS = 100.0
+MAX_ALLOWED = 1 << 16
+MAX_BAD_WORDS = 256
+MAX_BAD_WORD = 64
+"""Tokens of one bad word."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,12 @@ class SamplingParams:
     """Validated on construction; raises `ParameterError`. Temperature 0 is greedy.
 
     `max_tokens=None` means as much as the context holds. `top_k` 0 and -1 both keep every token. `logprobs=k` asks for
-    the sampled token's log-probability and those of the k best; None asks for none. `stop` holds strings, matched on
-    the decoded text by whoever decodes it; `stop_token_ids` and the model's end tokens are matched by the engine.
-    `seed=None` lets the engine pick one.
+    the sampled token's log-probability and those of the k best, `prompt_logprobs=k` for the same of the prompt's
+    tokens; None asks for none. `stop` and `bad_words` hold text, which whoever has the tokenizer turns into what the
+    engine knows: it matches `stop` on the decoded text, and `bad_words.tokenized` fills in `bad_words_token_ids`. The
+    engine matches those, `stop_token_ids` and the model's end tokens. Of `best_of` sequences the `n` of the highest
+    cumulative log-probability are wanted; the engine runs all and whoever has the text picks. `seed=None` lets the
+    engine pick one.
     """
 
     n: int = 1
@@ -51,29 +54,59 @@ class SamplingParams:
     logprobs: int | None = None
     skip_special_tokens: bool = True
     include_stop_str_in_output: bool = False
+    typical_p: float = 1.0
+    logit_bias: Mapping[int, float] | None = field(default=None, hash=False)
+    allowed_token_ids: Sequence[int] | None = None
+    bad_words: Sequence[str] = ()
+    bad_words_token_ids: Sequence[Sequence[int]] = ()
+    prompt_logprobs: int | None = None
+    best_of: int | None = None
+    structured_outputs: Structured | None = None
 
     def __post_init__(self) -> None:
         put = object.__setattr__
-        put(self, "stop", _strings(self.stop))
-        put(self, "stop_token_ids", _token_ids(self.stop_token_ids))
+        for name, most in _STRINGS:
+            put(self, name, checks.strings(name, getattr(self, name), most))
+        put(self, "stop_token_ids", checks.tokens("stop_token_ids", self.stop_token_ids, MAX_STOP_TOKENS))
+        put(self, "bad_words_token_ids", checks.token_lists("bad_words_token_ids", self.bad_words_token_ids, *_WORDS))
         for name, low, high in _FLOATS:
-            put(self, name, _number(name, getattr(self, name), low, high))
-        for name, low, high, optional in _INTEGERS:
-            _integer(name, getattr(self, name), low, high, optional=optional)
+            put(self, name, checks.number(name, getattr(self, name), low, high))
+        for name, least, greatest, optional in _INTEGERS:
+            checks.integer(name, getattr(self, name), least, greatest, optional=optional)
         for name in ("ignore_eos", "skip_special_tokens", "include_stop_str_in_output"):
-            if type(getattr(self, name)) is not bool:
-                raise ParameterError(name, "must be true or false")
+            checks.flag(name, getattr(self, name))
         put(self, "top_k", max(self.top_k, 0))
-        if self.repetition_penalty <= 0:
-            raise ParameterError("repetition_penalty", "must be greater than 0")
+        put(self, "structured_outputs", structured(self.structured_outputs))
+        if self.logit_bias is not None:
+            put(self, "logit_bias", checks.biases("logit_bias", self.logit_bias, MAX_BIASES, MAX_BIAS) or None)
+        if self.allowed_token_ids is not None:
+            put(self, "allowed_token_ids", checks.tokens("allowed_token_ids", self.allowed_token_ids, MAX_ALLOWED))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        for name in ("repetition_penalty", "typical_p"):
+            if getattr(self, name) <= 0:
+                raise ParameterError(name, "must be greater than 0")
+        if self.allowed_token_ids == ():
+            raise ParameterError("allowed_token_ids", "must allow at least one token")
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:
             raise ParameterError("min_tokens", f"must be at most max_tokens ({self.max_tokens})")
+        if self.best_of is not None and self.best_of < self.n:
+            raise ParameterError("best_of", f"must be at least n ({self.n})")
+
+    @property
+    def sequences(self) -> int:
+        """How many continuations are computed."""
+        return self.best_of or self.n
 
     @classmethod
     def names(cls) -> frozenset[str]:
         return frozenset(f.name for f in fields(cls))
 
 
+_STRINGS = (("stop", MAX_STOPS), ("bad_words", MAX_BAD_WORDS))
+_WORDS = (2 * MAX_BAD_WORDS, MAX_BAD_WORD)
+"""Most lists, and most tokens of one: each bad word is forbidden with and without a space before it."""
 _FLOATS = (
     ("presence_penalty", -2.0, 2.0),
     ("frequency_penalty", -2.0, 2.0),
@@ -81,6 +114,7 @@ _FLOATS = (
     ("temperature", 0.0, 100.0),
     ("top_p", 0.0, 1.0),
     ("min_p", 0.0, 1.0),
+    ("typical_p", 0.0, 1.0),
 )
 _INTEGERS = (
     ("n", 1, MAX_N, False),
@@ -89,39 +123,6 @@ _INTEGERS = (
     ("max_tokens", 0, 2**31 - 1, True),
     ("min_tokens", 0, 2**31 - 1, False),
     ("logprobs", 0, MAX_LOGPROBS, True),
+    ("prompt_logprobs", 0, MAX_LOGPROBS, True),
+    ("best_of", 1, MAX_N, True),
 )
-
-
-def _number(name: str, value: Any, low: float, high: float) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
-        raise ParameterError(name, "must be a finite number")
-    if not low <= value <= high:
-        raise ParameterError(name, f"must be between {low:g} and {high:g}")
-    return float(value)
-
-
-def _integer(name: str, value: Any, low: int, high: int, *, optional: bool) -> None:
-    if value is None and optional:
-        return
-    if type(value) is not int:
-        raise ParameterError(name, "must be an integer")
-    if not low <= value <= high:
-        raise ParameterError(name, f"must be between {low} and {high}")
-
-
-def _strings(value: Any) -> tuple[str, ...]:
-    found = (value,) if isinstance(value, str) else tuple(value or ())
-    if len(found) > MAX_STOPS:
-        raise ParameterError("stop", f"may hold at most {MAX_STOPS} strings")
-    if not all(isinstance(s, str) and s for s in found):
-        raise ParameterError("stop", "must be a string or a list of strings, none of them empty")
-    return found
-
-
-def _token_ids(value: Any) -> tuple[int, ...]:
-    found = tuple(value or ())
-    if len(found) > MAX_STOP_TOKENS:
-        raise ParameterError("stop_token_ids", f"may hold at most {MAX_STOP_TOKENS} ids")
-    if not all(type(t) is int and 0 <= t < 2**31 for t in found):
-        raise ParameterError("stop_token_ids", "must be a list of token ids")
-    return found

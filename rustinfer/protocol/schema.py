@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from types import NoneType, UnionType
@@ -26,7 +26,10 @@ class Coder(NamedTuple):
 
 @cache
 def coder(kind: Any) -> Coder:
-    """For str, int, float, bool, None, Literal, X | Y, list[X], Sequence[X], tuple[X, Y], dict[str, X], dataclasses."""
+    """For str, int, float, bool, None, Literal, X | Y, list[X], Sequence[X], tuple[X, Y], dataclasses, mappings.
+
+    Keys of a mapping (dict or Mapping) are all str or all int.
+    """
     origin, args = get_origin(kind), get_args(kind)
     if kind in _SCALARS:
         return _SCALARS[kind]
@@ -41,8 +44,8 @@ def coder(kind: Any) -> Coder:
         return _ints(made) if args[0] is int else _items(made, coder(args[0]))
     if origin is tuple:
         return _pair(tuple(coder(a) for a in args))
-    if origin is dict and args[0] is str:
-        return _mapping(coder(args[1]))
+    if origin in (dict, Mapping) and args[0] in (str, int):
+        return _mapping(coder(args[1])) if args[0] is str else _numbered(coder(args[1]))
     raise TypeError(f"no wire form for {kind}")
 
 
@@ -141,6 +144,19 @@ def _mapping(item: Coder) -> Coder:
         return {k: item.decode(v) for k, v in value.items()}
 
     return Coder(lambda values: {k: item.encode(v) for k, v in values.items()}, read)
+
+
+def _numbered(item: Coder) -> Coder:
+    """Keys that are integers travel as a list beside that of their values: a MessagePack map has names only."""
+    pair = _pair((_ints(list), _items(list, item)))
+
+    def read(value: Any) -> Any:
+        keys, values = pair.decode(value)
+        if len(keys) != len(values):
+            raise ProtocolError(f"{len(keys)} keys and {len(values)} values")
+        return dict(zip(keys, values, strict=True))
+
+    return Coder(lambda values: pair.encode((list(values), list(values.values()))), read)
 
 
 def _record(kind: Any) -> Coder:

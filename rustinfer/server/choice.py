@@ -73,7 +73,7 @@ class Choice:
         if not self._wants_logprobs:
             return []
         found = []
-        for id, (logprob, top) in zip(ids, logprobs, strict=False):
+        for id, (logprob, top, _) in zip(ids, logprobs, strict=False):
             raw = b"" if id in self._skipped else self._tokenizer.token_bytes(id)
             found.append(TokenText(self._decoder.decode(raw), raw, clamped(logprob), top))
         return found

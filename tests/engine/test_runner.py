@@ -104,9 +104,10 @@ def test_log_probabilities_are_the_models_own() -> None:
     rows = [o.logprobs for o in log.outputs if o.id == "a"]
     for token, score, row in zip(tokens, scores, rows, strict=True):
         assert row is not None
-        (value, best), top = row[0], score.topk(3)
+        (value, best, rank), top = row[0], score.topk(3)
         assert math.isclose(value, score[token].item(), abs_tol=1e-4)
         assert [i for i, _ in best] == top.indices.tolist()
+        assert rank == (score > score[token]).sum().item() + 1
         assert torch.allclose(torch.tensor([v for _, v in best]), top.values, atol=1e-4)
     assert [len(o.logprobs[0][1]) for o in log.outputs if o.id == "b" and o.logprobs] == [0] * 12
     assert all(o.logprobs is None for o in log.outputs if o.id == "c")

@@ -22,6 +22,7 @@ from rustinfer.protocol.address import claim
 from rustinfer.protocol.channel import EngineChannel, Gone, Received, ServerChannel, private_address
 from rustinfer.protocol.codec import encode
 from rustinfer.protocol.messages import (
+    VERSION,
     Abort,
     Delta,
     Drain,
@@ -36,7 +37,7 @@ from rustinfer.protocol.messages import (
 )
 from rustinfer.protocol.sampling import SamplingParams
 
-from .test_codec import CARD, Bomb
+from .test_codec import CARD, Bomb, V
 
 
 @pytest.fixture
@@ -93,11 +94,11 @@ GENERATE = Generate("r", [1, 2], SamplingParams())
 
 
 def test_greeting_and_request(engine: EngineChannel, dealer: Dealer) -> None:
-    dealer.send(encode(Hello(1, "b", "s")))
+    dealer.send(encode(Hello(VERSION, "b", "s")))
     dealer.send(encode(GENERATE))
     (received,) = collect(engine, lambda found: len(found) == 1)
     assert received.message == GENERATE
-    assert dealer.socket.recv_multipart() == encode(Welcome(1, "b", 7, "f", CARD))
+    assert dealer.socket.recv_multipart() == encode(Welcome(VERSION, "b", 7, "f", CARD))
     assert engine.send(received.peer, Delta(7, []))
     assert dealer.socket.recv_multipart()[1] in (b"delta", b"pong")
 
@@ -117,11 +118,11 @@ def test_t2_f14_what_is_no_message_is_counted_and_dropped(
     luck = random.Random(1)
     noise = [[luck.randbytes(luck.randrange(40)) for _ in range(luck.randrange(1, 6))] for _ in range(200)]
     pickled = pickle.dumps(Bomb(tmp_path / "made"))
-    noise += [[pickled], [b"\1", b"generate", pickled], [b"\1", b"hello", b"\xdd\xff\xff\xff\xff"], [b""] * 50]
-    noise += [[b"\1", b"abort", b"\x91" * 100_000], encode(Drain()), encode(Hello(1, "b", "s"))[:2]]
+    noise += [[pickled], [V, b"generate", pickled], [V, b"hello", b"\xdd\xff\xff\xff\xff"], [b""] * 50]
+    noise += [[V, b"abort", b"\x91" * 100_000], encode(Drain()), encode(Hello(VERSION, "b", "s"))[:2]]
     for frames in noise:
         dealer.send(frames)
-    dealer.send(encode(Hello(1, "b", "s")))
+    dealer.send(encode(Hello(VERSION, "b", "s")))
     dealer.send(encode(GENERATE))
     (received,) = collect(engine, bool)
     assert received.message == GENERATE
@@ -130,7 +131,7 @@ def test_t2_f14_what_is_no_message_is_counted_and_dropped(
 
 
 def test_a_vanished_server_is_reported_once(engine: EngineChannel, dealer: Dealer) -> None:
-    dealer.send(encode(Hello(1, "b", "s")))
+    dealer.send(encode(Hello(VERSION, "b", "s")))
     dealer.send(encode(GENERATE))
     (received,) = collect(engine, bool)
     dealer.close()
@@ -146,7 +147,7 @@ def test_a_silent_server_loses_its_lease(address: str) -> None:
     now = 0.0
     engine = bind(address, clock=lambda: now)
     dealer = Dealer(address)
-    dealer.send(encode(Hello(1, "b", "s")))
+    dealer.send(encode(Hello(VERSION, "b", "s")))
     collect(engine, lambda _: bool(engine.peers))
     now = 9.0
     assert engine.poll() == []
@@ -158,7 +159,7 @@ def test_a_silent_server_loses_its_lease(address: str) -> None:
 
 
 def test_f15_a_server_that_never_reads_is_given_up(engine: EngineChannel, dealer: Dealer) -> None:
-    dealer.send(encode(Hello(1, "b", "s")))
+    dealer.send(encode(Hello(VERSION, "b", "s")))
     dealer.send(encode(GENERATE))
     (received,) = collect(engine, bool)
     large = Delta(7, [Output("r", 0, [1] * 2000)])
@@ -265,7 +266,7 @@ def test_bad_frames_from_the_engine_are_dropped(address: str) -> None:
         engine = bind(address)
         await turn(engine, lambda: log.events == [("up", 7)])
         (peer,) = engine.peers
-        for frames in ([b"x"], [b"\1", b"delta", b"\xc1"], encode(Ping(1)), [b"\1", b"delta", pickle.dumps(1)]):
+        for frames in ([b"x"], [V, b"delta", b"\xc1"], encode(Ping(1)), [V, b"delta", pickle.dumps(1)]):
             engine._socket.send_multipart([peer, *frames])
         engine.send(peer, Drain())
         await turn(engine, lambda: log.events[-1] == Drain())
@@ -286,7 +287,7 @@ def test_t3_t37_the_place_is_private(address: str, engine: EngineChannel) -> Non
 def test_f25_two_engines_on_one_path(address: str, engine: EngineChannel, dealer: Dealer) -> None:
     with pytest.raises(UserError, match=str(os.getpid())):
         bind(address)
-    dealer.send(encode(Hello(1, "b", "s")))
+    dealer.send(encode(Hello(VERSION, "b", "s")))
     collect(engine, lambda _: bool(engine.peers))  # the first is unharmed
 
 

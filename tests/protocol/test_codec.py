@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from rustinfer.protocol.codec import MAX_ITEMS, TO_ENGINE, TO_SERVER, ProtocolError, decode, encode
 from rustinfer.protocol.messages import (
+    VERSION,
     Abort,
     Aborted,
     Delta,
@@ -34,16 +35,24 @@ from rustinfer.protocol.messages import (
 )
 from rustinfer.protocol.sampling import SamplingParams
 from rustinfer.protocol.schema import coder
+from rustinfer.protocol.structured import Structured
 
-PARAMS = SamplingParams(n=2, temperature=0.5, seed=-(2**63), stop=("a", "é"), stop_token_ids=(3, 2**31 - 1), logprobs=2)
+V = bytes([VERSION])
+PARAMS = SamplingParams(
+    n=2, temperature=0.5, seed=-(2**63), stop=("a", "é"), stop_token_ids=(3, 2**31 - 1), logprobs=2, typical_p=0.5,
+    logit_bias={7: -100, 2**31 - 1: 0.5}, allowed_token_ids=(7, 8), bad_words=("x",),
+    bad_words_token_ids=((1, 2), (3,)), prompt_logprobs=0, best_of=3, structured_outputs=Structured("choice", '["a"]'),
+)  # fmt: skip
 CARD = ModelCard(
     "org/name", 8192, 49152, [1, 2], '{"a": "é"}', {"default": "x", "tool_use": "y"}, {"bos_token": "<s>"},
     "bfloat16", 16, 1, "/m", [OpRow("site", "op", "kernel", {"other": "why"})], {"temperature": 0.6, "top_k": 40},
 )  # fmt: skip
-OUTPUT = Output("1", 1, [5, 6], [(-0.25, [(5, -0.25), (7, float("-inf"))]), (-1.0, [])], "stop", 9, 3, 2)
+OUTPUT = Output(
+    "1", 1, [5, 6], [(-0.25, [(5, -0.25), (7, float("-inf"))], 1), (-1.0, [], 9)], "stop", 9, 3, 2, [(-1.5, [], 4)]
+)
 MESSAGES: list[Message] = [
-    Hello(1, "0.1", "s"),
-    Welcome(1, "0.1", 2**63 + 1, "fp", CARD),
+    Hello(VERSION, "0.1", "s"),
+    Welcome(VERSION, "0.1", 2**63 + 1, "fp", CARD),
     Generate("a", [1, 2, 3], PARAMS, -1),
     Abort(["a", "b"], 1),
     Aborted([]),
@@ -69,7 +78,7 @@ def test_every_message_is_tried_here() -> None:
 def test_a_template_may_be_one_or_none() -> None:
     for template in ("text", None):
         card = dataclasses.replace(CARD, chat_template=template)
-        assert decode(encode(Welcome(1, "", 1, "", card))) == Welcome(1, "", 1, "", card)
+        assert decode(encode(Welcome(VERSION, "", 1, "", card))) == Welcome(VERSION, "", 1, "", card)
 
 
 def test_what_cannot_be_written() -> None:
@@ -89,10 +98,10 @@ class Bomb:
 def test_t2_pickles_stay_closed(tmp_path: Path) -> None:
     pickled = pickle.dumps(Bomb(tmp_path / "made"))
     for frames in (
-        [b"\1", b"generate", pickled],
+        [V, b"generate", pickled],
         [pickled],
         [pickled] * 3,
-        [b"\1", b"generate", msgpack.packb(pickled)],
+        [V, b"generate", msgpack.packb(pickled)],
     ):
         with pytest.raises(ProtocolError):
             decode(frames)
@@ -100,7 +109,7 @@ def test_t2_pickles_stay_closed(tmp_path: Path) -> None:
 
 
 def payload(*values: Any) -> list[bytes]:
-    return [b"\1", b"generate", msgpack.packb(list(values))]
+    return [V, b"generate", msgpack.packb(list(values))]
 
 
 PACKED = b"\1\0\0\0"
@@ -111,21 +120,21 @@ GOOD = coder(SamplingParams).encode(PARAMS)
     "frames",
     [
         [],
-        [b"\1", b"generate"],
-        [b"\2", b"generate", encode(MESSAGES[2])[2]],
-        [b"\1", b"nothing", b"\x90"],
-        [b"\1", b"generate", b""],
-        [b"\1", b"generate", b"\xc1"],
-        [b"\1", b"generate", encode(MESSAGES[2])[2][:-1]],
-        [b"\1", b"generate", encode(MESSAGES[2])[2] + b"\0"],
-        [b"\1", b"generate", b"\xdd\xff\xff\xff\xff"],
-        [b"\1", b"generate", b"\xdf\xff\xff\xff\xff"],
-        [b"\1", b"generate", b"\xdb\xff\xff\xff\xff"],
-        [b"\1", b"generate", b"\x91" * 100_000],
-        [b"\1", b"generate", b"\xdc\x3f\xff" * 1000],
-        [b"\1", b"generate", b"\xc7\x05\x01aaaaa"],
-        [b"\1", b"generate", msgpack.packb([0] * (MAX_ITEMS + 1))],
-        [b"\1", b"generate", msgpack.packb(msgpack.Timestamp(1))],
+        [V, b"generate"],
+        [bytes([VERSION + 1]), b"generate", encode(MESSAGES[2])[2]],
+        [V, b"nothing", b"\x90"],
+        [V, b"generate", b""],
+        [V, b"generate", b"\xc1"],
+        [V, b"generate", encode(MESSAGES[2])[2][:-1]],
+        [V, b"generate", encode(MESSAGES[2])[2] + b"\0"],
+        [V, b"generate", b"\xdd\xff\xff\xff\xff"],
+        [V, b"generate", b"\xdf\xff\xff\xff\xff"],
+        [V, b"generate", b"\xdb\xff\xff\xff\xff"],
+        [V, b"generate", b"\x91" * 100_000],
+        [V, b"generate", b"\xdc\x3f\xff" * 1000],
+        [V, b"generate", b"\xc7\x05\x01aaaaa"],
+        [V, b"generate", msgpack.packb([0] * (MAX_ITEMS + 1))],
+        [V, b"generate", msgpack.packb(msgpack.Timestamp(1))],
         payload("a", PACKED, GOOD),
         payload("a", PACKED, GOOD, 0, 0),
         payload(1, PACKED, GOOD, 0),
@@ -175,7 +184,7 @@ def test_f20_mutations_raise_nothing_else(message: Message, luck: random.Random,
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.binary(max_size=64), max_size=4), st.sampled_from([*TO_ENGINE, *TO_SERVER]))
 def test_f20_noise_raises_nothing_else(frames: list[bytes], kind: bytes) -> None:
-    for candidate in (frames, [b"\1", kind, b"".join(frames)]):
+    for candidate in (frames, [V, kind, b"".join(frames)]):
         try:
             decode(candidate)
         except ProtocolError:

@@ -98,7 +98,7 @@ def tokens_of(request: Generate, index: int, text: str) -> list[int]:
 def logprob(token: int, count: int) -> TokenLogprob:
     """The sampled token first, then its neighbours, descending; the last is impossible."""
     others = [((token + i) % 256, -0.5 - i if i < count - 1 else float("-inf")) for i in range(count)]
-    return -0.5, others
+    return -0.5, others, 1
 
 
 @dataclass

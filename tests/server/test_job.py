@@ -24,7 +24,7 @@ def test_f11_what_waits_is_merged_into_one_piece_per_choice() -> None:
     async def run() -> None:
         job = Job(["a", "b"], 2)
         for token in range(100):
-            job.take(0, Output("a", 1, [token], [(-1.0, [])]))
+            job.take(0, Output("a", 1, [token], [(-1.0, [], 1)]))
         job.take(1, Output("b", 0, [7], finish_reason="length", cached_tokens=3))
         first, second = await job.pieces()
         assert (first.choice, first.token_ids, len(first.logprobs)) == (1, list(range(100)), 100)
@@ -62,7 +62,7 @@ def test_cuts_do_not_matter_and_stops_do_not_leak(text: str, cuts: list[int], st
         part_of = tokens[at : at + size]
         at += size
         last = at >= len(tokens)
-        piece = Piece(0, part_of, [(-1.0, [])] * len(part_of), "length" if last else None)
+        piece = Piece(0, part_of, [(-1.0, [], 1)] * len(part_of), "length" if last else None)
         part = choice.take(piece)
         shown += part.text
         if part.finish_reason:
@@ -76,7 +76,7 @@ def test_cuts_do_not_matter_and_stops_do_not_leak(text: str, cuts: list[int], st
 
 def test_the_ending_token_has_no_text_and_no_logprob() -> None:
     choice = Choice(TOKENIZER, SamplingParams(logprobs=0, skip_special_tokens=False))
-    part = choice.take(Piece(0, [65, EOS], [(-1.0, []), (-2.0, [])], "stop"))
+    part = choice.take(Piece(0, [65, EOS], [(-1.0, [], 1), (-2.0, [], 1)], "stop"))
     assert (part.text, [t.logprob for t in part.tokens], choice.completion_tokens) == ("A", [-1.0], 2)
 
 
