@@ -45,8 +45,11 @@ class JSON(Response):
         super().__init__(dump(content), status_code, headers)
 
 
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode
+
+
 def dump(content: Any) -> bytes:
-    return json.dumps(content, separators=(",", ":"), allow_nan=False).encode()
+    return _encode(content).encode()
 
 
 def bad_request(message: str, param: str | None = None, code: str | None = None) -> ApiError:

@@ -65,8 +65,12 @@ class Job:
             self._error = error
             self._news.set()
 
+    def poke(self) -> None:
+        """Let whoever waits for pieces go on without any."""
+        self._news.set()
+
     async def pieces(self) -> list[Piece]:
-        """What is new, waiting for something if nothing is. Raises what `fail` was given."""
+        """What is new, waiting for something if nothing is: empty after `poke`. Raises what `fail` was given."""
         await self._news.wait()
         if self._error is not None:
             raise self._error

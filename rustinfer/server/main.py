@@ -13,16 +13,21 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import uvicorn
+import uvloop
 from starlette.applications import Starlette
 
 from rustinfer.errors import UserError
 from rustinfer.version import __version__
 
 from .app import create
+from .connection import Connection
 from .errors import shutting_down
 from .options import Options, add_arguments
 
-HEADER_BYTES = 32 << 10
+KEEP_ALIVE_SECONDS = 75
+"""How long a connection may stay open between requests: longer than clients keep theirs, so that they close first."""
+UNANSWERED_SECONDS = 60
+"""How long sent bytes may stay unacknowledged before the kernel ends the connection."""
 BACKLOG = 2048
 
 
@@ -33,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.basicConfig(level=arguments.log_level.upper(), format="%(levelname)s %(asctime)s %(name)s: %(message)s")
         options = _options(arguments)
         listener = listen(options.host, options.port)
-        return asyncio.run(serve(options, listener))
+        return uvloop.run(serve(options, listener))
     except UserError as e:
         sys.stderr.write(f"error: {e}\n")
         return e.exit_code
@@ -46,6 +51,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        _watch_peers(listener)
         listener.listen(BACKLOG)
     except (OSError, OverflowError) as e:
         reason = "is in use: choose another with --port" if getattr(e, "errno", 0) == 98 else f"cannot be used: {e}"
@@ -53,20 +59,19 @@ def listen(host: str, port: int) -> socket.socket:
     return listener
 
 
+def _watch_peers(listener: socket.socket) -> None:
+    """Let the kernel give up on peers that vanished without a word; connections inherit this from their listener."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNANSWERED_SECONDS * 1000)
+
+
 async def serve(options: Options, listener: socket.socket) -> int:
     app = create(options)
-    config = uvicorn.Config(
-        app,
-        http="h11",
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        h11_max_incomplete_event_size=HEADER_BYTES,
-        timeout_graceful_shutdown=int(options.drain_seconds) + 2,
-    )
-    server = _Server(config)
+    server = _Server(configuration(app, int(options.drain_seconds) + 2))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, server, app, options.drain_seconds)
@@ -76,6 +81,22 @@ async def serve(options: Options, listener: socket.socket) -> int:
     finally:
         announcing.cancel()
     return 0 if server.stopped else 1
+
+
+def configuration(app: Starlette, grace_seconds: int) -> uvicorn.Config:
+    """How uvicorn is to serve: our connections, our log, and nothing that a client's headers could change."""
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        timeout_graceful_shutdown=grace_seconds,
+    )
 
 
 class _Server(uvicorn.Server):

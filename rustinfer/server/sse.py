@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Any
 
@@ -10,18 +9,15 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from .choice import Part
+from .connection import abort
 from .errors import ApiError, dump, internal_error
 from .generate import ClientGone, Run, running
 from .link import EngineLink
 from .prepared import Prepared
+from .pulse import Pulse
 
 log = logging.getLogger(__name__)
 
-FIRST_SECONDS = 5.0
-"""How long the status line waits for the engine's first word, so that its refusal is a plain 4xx or 5xx."""
-KEEP_ALIVE_SECONDS = 15.0
-STALL_SECONDS = 60.0
-"""A client that takes nothing for so long is given up."""
 KEEP_ALIVE = b": keep-alive\n\n"
 DONE = b"data: [DONE]\n\n"
 
@@ -42,23 +38,27 @@ class EventStream(Response):
         started = False
         try:
             async with running(self._link, self._prepared, receive) as run:
-                parts = await _within(run, FIRST_SECONDS)
-                await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-                started = True
-                await self._send(send, self._events(run, parts) if parts is not None else KEEP_ALIVE)
-                while not run.done:
-                    parts = await _within(run, KEEP_ALIVE_SECONDS)
-                    await self._send(send, KEEP_ALIVE if parts is None else self._events(run, parts))
+                pulse = Pulse(run.job.poke, abort(scope))
+                try:
+                    parts = await run.parts()
+                    await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+                    started = True
+                    await self._send(send, self._events(run, parts) if parts else KEEP_ALIVE)
+                    while not run.done:
+                        pulse.waiting()
+                        parts = await run.parts()
+                        pulse.sending()
+                        await self._send(send, self._events(run, parts) if parts else KEEP_ALIVE)
+                finally:
+                    pulse.close()
             await self._send(send, self._closing(run), more=False)
         except ApiError as error:
             if not started:
                 await error.response()(scope, receive, send)
                 return
             await self._send(send, _error(error), more=False)
-        except (ClientGone, TimeoutError):
-            log.debug("a client stopped reading its stream")
-            if started:
-                await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except ClientGone:
+            log.debug("a client left its stream")
         except Exception:
             log.exception("a stream failed")
             if not started:
@@ -67,8 +67,7 @@ class EventStream(Response):
 
     async def _send(self, send: Send, body: bytes, *, more: bool = True) -> None:
         if body or not more:
-            async with asyncio.timeout(STALL_SECONDS):
-                await send({"type": "http.response.body", "body": body, "more_body": more})
+            await send({"type": "http.response.body", "body": body, "more_body": more})
 
     def _events(self, run: Run, parts: list[tuple[int, Part]]) -> bytes:
         answer, request = self._prepared.answer, self._prepared.request
@@ -86,15 +85,6 @@ class EventStream(Response):
         if not self._prepared.request.wants_usage:
             return DONE
         return _event(self._prepared.answer.chunk([], run.usage(), with_usage=True)) + DONE
-
-
-async def _within(run: Run, seconds: float) -> list[tuple[int, Part]] | None:
-    """The next parts, or None where there are none in that time."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await run.parts()
-    except TimeoutError:
-        return None
 
 
 def _event(content: dict[str, Any]) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import shutil
 import threading
 import time
@@ -15,10 +14,11 @@ import httpx
 import openai
 import pytest
 import uvicorn
+import uvloop
 
 from rustinfer.protocol.channel import private_address
 from rustinfer.server.app import create
-from rustinfer.server.main import listen
+from rustinfer.server.main import configuration, listen
 from rustinfer.server.options import Options
 
 from .fake_engine import FakeEngine
@@ -39,10 +39,9 @@ class LiveServer:
         self.link = self.app.state.link
         listener = listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        config = uvicorn.Config(self.app, log_config=None, ws="none", http="h11", timeout_graceful_shutdown=1)
-        self._server = uvicorn.Server(config)
+        self._server = uvicorn.Server(configuration(self.app, 1))
         run = self._server.serve(sockets=[listener])
-        self._thread = threading.Thread(target=lambda: asyncio.run(run), daemon=True)
+        self._thread = threading.Thread(target=lambda: uvloop.run(run), daemon=True)
 
     def start(self) -> None:
         self._thread.start()

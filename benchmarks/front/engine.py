@@ -1,0 +1,74 @@
+"""An engine without a model: one token per step each. `python -m benchmarks.front.engine ADDRESS STEP_MS`."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from rustinfer.protocol.channel import EngineChannel, Gone, Peer
+from rustinfer.protocol.messages import Abort, Aborted, Delta, Generate, ModelCard, Output
+from rustinfer.text.tokenizer import byte_characters
+
+CONTEXT = 1 << 20
+MODEL = "null"
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
+
+
+def tokenizer_json() -> str:
+    """Token id = byte."""
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
+    model = {"type": "BPE", "vocab": {c: b for b, c in byte_characters().items()}, "merges": []}
+    parts = {"normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level, "model": model}
+    return json.dumps({"version": "1.0", "added_tokens": [], **parts})
+
+
+def card() -> ModelCard:
+    """A model of bytes."""
+    return ModelCard(MODEL, CONTEXT, 256, [], tokenizer_json(), TEMPLATE, {}, "float32", 16, 1_700_000_000, MODEL)
+
+
+class NullEngine:
+    """Answers as fast as `step_seconds` allows; 0 answers at once."""
+
+    def __init__(self, address: str, step_seconds: float) -> None:
+        self._channel = EngineChannel(address, card(), epoch=1, build="null", fingerprint="0" * 32)
+        self._step_seconds = step_seconds
+        self._left: dict[tuple[Peer, str, int], int] = {}
+
+    def run(self) -> None:
+        """Until killed."""
+        due = time.monotonic()
+        while True:
+            wait = max(due - time.monotonic(), 0.0) if self._left else None
+            for received in self._channel.poll(wait):
+                self._take(received.peer, received.message)
+            if self._left and time.monotonic() >= due:
+                self._step()
+                due = time.monotonic() + self._step_seconds
+
+    def _take(self, peer: Peer, message: Generate | Abort | Gone) -> None:
+        if isinstance(message, Generate):
+            for index in range(message.sampling.n):
+                self._left[peer, message.id, index] = message.sampling.max_tokens or 1
+        elif isinstance(message, Gone):
+            self._left = {key: left for key, left in self._left.items() if key[0] != peer}
+        else:
+            self._left = {k: n for k, n in self._left.items() if k[0] != peer or k[1] not in message.ids}
+            self._channel.send(peer, Aborted(message.ids))
+
+    def _step(self) -> None:
+        outputs: dict[Peer, list[Output]] = {}
+        for key, left in list(self._left.items()):
+            peer, name, index = key
+            outputs.setdefault(peer, []).append(Output(name, index, [97], None, None if left > 1 else "length"))
+            if left > 1:
+                self._left[key] = left - 1
+            else:
+                del self._left[key]
+        for peer, batch in outputs.items():
+            self._channel.send(peer, Delta(1, batch))
+
+
+if __name__ == "__main__":
+    NullEngine(sys.argv[1], float(sys.argv[2]) / 1000).run()

@@ -1,0 +1,117 @@
+"""One HTTP connection: bounded headers, deadlines for those who dawdle, and errors in the shape of all others."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+from starlette.types import Scope
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from .errors import ApiError
+
+HEADER_BYTES = 32 << 10
+"""Of the request line and all headers together."""
+HEADER_COUNT = 100
+ABORT = "rustinfer.abort"
+"""The ASGI extension by which a stream may drop its connection."""
+HEADER_SECONDS = 10.0
+MESSAGE_SECONDS = 35.0
+"""For a whole request. A body that dawdles is answered by `body.read` before; this one ends what nobody reads."""
+
+
+class Connection(HttpToolsProtocol):
+    """uvicorn's protocol with limits of its own. A request that arrives in one piece costs no timer."""
+
+    header_seconds: ClassVar[float] = HEADER_SECONDS
+    message_seconds: ClassVar[float] = MESSAGE_SECONDS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline: asyncio.TimerHandle | None = None
+        self._in_headers, self._in_message = True, False
+        self._header_bytes = self._field_bytes = 0
+        self._excess = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._expect(self.header_seconds)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._expect(None)
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_headers:
+            self._header_bytes += len(data)
+        super().data_received(data)
+        if self.transport.is_closing():
+            self._expect(None)
+        elif self._in_headers and self._header_bytes > HEADER_BYTES:
+            self._refuse(_too_large())
+        elif not self._in_message:
+            self._expect(None)
+        elif self._deadline is None:
+            self._expect(self.header_seconds if self._in_headers else self.message_seconds)
+
+    def on_message_begin(self) -> None:
+        self._in_headers = self._in_message = True
+        self._field_bytes = 0
+        super().on_message_begin()
+        self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        super().on_header(name, value)
+        self._field_bytes += len(name) + len(value)
+        self._excess = len(self.headers) > HEADER_COUNT or self._field_bytes > HEADER_BYTES
+        if self._excess:
+            raise _Refused
+
+    def on_headers_complete(self) -> None:
+        self._expect(None)
+        self._in_headers, self._header_bytes = False, 0
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._in_message = False
+        super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """What the parser refuses, or our own limits do."""
+        self._refuse(
+            _too_large() if self._excess else ApiError(400, "This is no valid HTTP request.", code="invalid_http")
+        )
+
+    def _refuse(self, error: ApiError) -> None:
+        self._expect(None)
+        if self.cycle is None or self.cycle.response_complete:
+            response = error.response()
+            head = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
+            body = bytes(response.body)
+            self.transport.write(STATUS_LINE[error.status] + head + b"connection: close\r\n\r\n" + body)
+        self.transport.close()
+
+    def _expect(self, seconds: float | None) -> None:
+        """Close the connection after so long; None: no more."""
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._deadline = None if seconds is None else self.loop.call_later(seconds, self.transport.close)
+
+
+def abort(scope: Scope) -> Callable[[], None]:
+    """What ends the request's connection at once, whatever the client still has to take."""
+    call: Callable[[], None] = scope.get("extensions", {}).get(ABORT, {}).get("call", _nothing)
+    return call
+
+
+def _nothing() -> None:
+    """For servers other than ours, which end stalled connections by themselves or not at all."""
+
+
+class _Refused(Exception):
+    """Ends the parser, which reports it as an error of its own."""
+
+
+def _too_large() -> ApiError:
+    return ApiError(431, "The request's headers are too many or too large.", code="headers_too_large")

@@ -1,0 +1,123 @@
+"""Single connections: headers without end, requests that dawdle, clients that do not read. T9, F11, F12."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing
+
+import httpx
+import pytest
+
+from rustinfer.server import connection, pulse
+from rustinfer.server.connection import Connection
+
+from .conftest import MODEL, LiveServer, wait_for
+from .fake_engine import TEXT, FakeEngine
+
+GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture
+def raw(server: LiveServer) -> Iterator[socket.socket]:
+    with closing(connect(server)) as made:
+        yield made
+
+
+def connect(server: LiveServer) -> socket.socket:
+    made = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
+    made.settimeout(5)
+    return made
+
+
+def until_closed(link: socket.socket) -> bytes:
+    got = b""
+    try:
+        while part := link.recv(1 << 16):
+            got += part
+    except ConnectionResetError:
+        pass
+    return got
+
+
+def error_of(answer: bytes) -> tuple[int, str]:
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return int(head.split()[1]), json.loads(body)["error"]["code"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [b"A: " + b"x" * 40_000 + b"\r\n\r\n", b"".join(b"H%d: x\r\n" % i for i in range(200)), b"A" * 40_000],
+    ids=["long", "many", "endless"],
+)
+def test_t9_headers_are_bounded(raw: socket.socket, headers: bytes) -> None:
+    raw.sendall(GET + headers)
+    assert error_of(until_closed(raw)) == (431, "headers_too_large")
+
+
+def test_headers_of_a_usual_size_pass(raw: socket.socket) -> None:
+    raw.sendall(GET + b"A: " + b"x" * 20_000 + b"\r\nConnection: close\r\n\r\n")
+    assert b" 200 OK" in until_closed(raw)
+
+
+@pytest.mark.parametrize("junk", [b"\x16\x03\x01 hello", b"GET\r\n\r\n", b"GET / HTTP/1.1\r\nHost\r\n\r\n", b"\0" * 99])
+def test_what_is_no_http_gets_an_error_of_the_usual_shape(raw: socket.socket, junk: bytes) -> None:
+    raw.sendall(junk)
+    assert error_of(until_closed(raw)) == (400, "invalid_http")
+
+
+@pytest.mark.parametrize("sent", [b"", GET, GET + b"Content-Length: 10\r\n\r\n{"], ids=["nothing", "header", "body"])
+def test_f12_who_dawdles_is_cut_off(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch, sent: bytes, http: httpx.Client
+) -> None:
+    monkeypatch.setattr(Connection, "header_seconds", 0.3)
+    monkeypatch.setattr(Connection, "message_seconds", 0.3)
+    started = time.monotonic()
+    with closing(connect(server)) as slow:
+        slow.sendall(sent)
+        for _ in range(3):
+            time.sleep(0.05)
+            slow.sendall(b"X" if sent.endswith(b"{") else b"")
+        until_closed(slow)
+    assert 0.2 < time.monotonic() - started < 2
+    assert http.get("/health").status_code == 200
+
+
+def test_a_connection_between_requests_is_not_cut_off(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Connection, "header_seconds", 0.1)
+    with closing(connect(server)) as idle:
+        for _ in range(2):
+            idle.sendall(GET + b"\r\n")
+            assert b" 200 OK" in idle.recv(1 << 16)
+            time.sleep(0.3)
+
+
+def test_f12_a_thousand_open_sockets_stop_nobody(server: LiveServer, http: httpx.Client) -> None:
+    waiting = [connect(server) for _ in range(1000)]
+    for link in waiting[::2]:
+        link.send(b"POST /v1/completions HTTP/1.1\r\nHost: ")
+    answer = http.post("/v1/completions", json={"model": MODEL, "prompt": "a", "max_tokens": 5, "temperature": 0})
+    assert answer.json()["choices"][0]["text"] == TEXT[:5]
+    for link in waiting:
+        link.close()
+
+
+def test_f11_a_client_that_does_not_read_is_given_up(
+    server: LiveServer, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pulse, "STALL_SECONDS", 0.4)
+    monkeypatch.setattr(pulse, "TICK_SECONDS", 0.1)
+    body = json.dumps({"model": MODEL, "prompt": "a", "max_tokens": 500, "n": 100, "stream": True, "logprobs": 20})
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    engine.delay = 0.001
+    with closing(connect(server)) as link:
+        link.sendall((head + body).encode())
+        wait_for(lambda: engine.running)
+        wait_for(lambda: not server.link._jobs, 20)
+        wait_for(lambda: not engine.running, 20)
+
+
+def test_limits_are_what_the_documents_say() -> None:
+    assert (connection.HEADER_BYTES, connection.HEADER_COUNT) == (32 << 10, 100)
