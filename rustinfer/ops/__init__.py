@@ -17,20 +17,25 @@ from .cache import write_kv
 from .embedding import embedding
 from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
 from .linear import linear, lm_head
+from .mask import bias_logits, mask_logits
 from .norm import add_rms_norm, rms_norm
 from .penalty import penalize
 from .rotary import rope
 from .sampling import argmax, sample
+from .typical import keep_typical
 
 __all__ = [
     "add_rms_norm",
     "argmax",
     "attention",
+    "bias_logits",
     "embedding",
     "gate_up_silu",
     "gelu_mul",
+    "keep_typical",
     "linear",
     "lm_head",
+    "mask_logits",
     "norm_gate_up_silu",
     "norm_qkv_rope_write",
     "penalize",

@@ -28,6 +28,7 @@ SIGNATURES = {
     "ri_embedding": "pipip",
     "ri_attention": "ppiipppppiiiiiiip",
     "ri_argmax": "piiip",
+    "ri_mask": "pipiipi",
     "ri_sample": "piiippppppp",
 }
 TYPES = {"p": c_void_p, "i": c_long, "d": c_double}

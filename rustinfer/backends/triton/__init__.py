@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...registry import Backend, hookimpl
-from . import activation, attention, cache, embedding, fused, linear, norm, penalty, rotary, sampling
+from . import activation, attention, cache, embedding, fused, linear, mask, norm, penalty, rotary, sampling
 from .backend import triton
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "embedding",
     "fused",
     "linear",
+    "mask",
     "norm",
     "penalty",
     "rotary",

@@ -58,3 +58,16 @@ def test_sampling_compiles() -> None:
     made = compiled(lambda: call(torch.zeros(4, 128256), real, whole, real, real, whole, whole))
     assert [m.metadata.name for m in made][-1] == "draw_kernel"
     assert len(made) == 5
+
+
+@pytest.mark.parametrize("name", ["mask_logits", "bias_logits", "keep_typical"])
+def test_masks_compile(name: str) -> None:
+    call = backend.kernels[name].build(target(4, 90, torch.float32))
+    logits, rows, real = torch.zeros(4, 128256), torch.arange(4), torch.ones(4)
+    flow = {
+        "mask_logits": (torch.zeros(4, 4008, dtype=torch.int32),),
+        "bias_logits": (rows, real),
+        "keep_typical": (real, real),
+    }
+    (made,) = compiled(lambda: call(logits, rows, *flow[name]))
+    assert made.metadata.shared <= SHARED[90]
