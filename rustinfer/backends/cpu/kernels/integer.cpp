@@ -6,8 +6,6 @@
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 
-constexpr long CHUNK = 16;  // blocks of a strip expanded at a time: 36 KiB with their scales
-
 // Pair p of a block as 16-bit numbers, for outputs 16 * half .. + 15.
 template <long KIND> static INLINE __m512i pair_integers(const uint8_t* block, long p, int half) {
     if constexpr (KIND == INT4) {
@@ -47,43 +45,16 @@ template <long KIND, long R> static void direct(const Matrix& w, const int16_t* 
         UNROLL for (long h = 0; h < 2; h++) store(c + i * STRIP + h * LANES, acc[i][h]);
 }
 
-template <long KIND> static void expand(const Matrix& w, long strip, long first, long blocks, int16_t* out, float* s) {
-    for (long b = first; b < first + blocks; b++, out += BLOCK * STRIP, s += 64) {
-        const uint8_t *block = w.block(strip, b), *scales = block + w.integers();
-        UNROLL for (long p = 0; p < BLOCK / 2; p++)
-            UNROLL for (int h = 0; h < 2; h++) _mm512_storeu_si512(out + p * 64 + h * 32, pair_integers<KIND>(block, p, h));
-        for (int h = 0; h < 2; h++) {
-            store(s + 16 * h, load_scale(scales, w.wide, h));
-            store(s + 32 + 16 * h, w.zeros ? load_scale(scales + STRIP * (w.wide ? 4 : 2), w.wide, h) : vf{});
-        }
-    }
-}
-
-template <long R> static void tiles(long rows, const int16_t* a, long lda, const float* as, long ldas, const int16_t* w, const float* s, float* c, long blocks, bool add) {
-    long r = 0;
-    for (; r + R <= rows; r += R) integer_tile<R>(a + r * lda, lda, as + r * ldas, ldas, w, s, c + r * STRIP, blocks, add);
+// Rows in groups that fit the registers. Only the first group waits for memory: a strip stays in the nearest cache.
+template <long KIND, long R> static void groups(const Matrix& w, const int16_t* a, long lda, const float* as, long ldas, long count, long strip, float* c) {
+    for (; count >= R; count -= R, a += R * lda, as += R * ldas, c += R * STRIP) direct<KIND, R>(w, a, lda, as, ldas, strip, c);
     if constexpr (R > 1)
-        if (r < rows) tiles<(R > 2 ? 2 : 1)>(rows - r, a + r * lda, lda, as + r * ldas, ldas, w, s, c + r * STRIP, blocks, add);
+        if (count) groups<KIND, R - 1>(w, a, lda, as, ldas, count, strip, c);
 }
 
 template <long KIND> static void kind(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c) {
     long lda = x.columns, ldas = w.blocks() * 2;
-    const int16_t* a = x.q + r0 * lda;
-    const float* as = x.scales + r0 * ldas;
-    switch (count) {
-        case 1: return direct<KIND, 1>(w, a, lda, as, ldas, strip, c);
-        case 2: return direct<KIND, 2>(w, a, lda, as, ldas, strip, c);
-        case 3: return direct<KIND, 3>(w, a, lda, as, ldas, strip, c);
-        case 4: return direct<KIND, 4>(w, a, lda, as, ldas, strip, c);
-    }
-    int16_t* panel = scratch<int16_t>(WEIGHTS, CHUNK * BLOCK * STRIP);
-    float* s = scratch<float>(SCALES, CHUNK * 64);
-    long chunks = (w.blocks() + CHUNK - 1) / CHUNK, size = (w.blocks() + chunks - 1) / chunks;
-    for (long b = 0; b < w.blocks(); b += size) {
-        long blocks = w.blocks() - b < size ? w.blocks() - b : size;
-        expand<KIND>(w, strip, b, blocks, panel, s);
-        tiles<INTEGER_ROWS>(count, a + b * BLOCK, lda, as + b * 2, ldas, panel, s, c, blocks, b > 0);
-    }
+    groups<KIND, INTEGER_ROWS>(w, x.q + r0 * lda, lda, x.scales + r0 * ldas, ldas, count, strip, c);
 }
 
 void integer_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c) {
