@@ -11,6 +11,7 @@ from typing import Any
 from .backend import freeze
 from .errors import NoKernelError, UnknownBackendError, UnknownOpError
 from .op import Function, Op
+from .parts import part_of
 from .policy import REFERENCE, Policy
 from .registry import Registry
 from .target import Target
@@ -78,13 +79,17 @@ class Binder:
         full = op.complete(bound)
         rejected: list[tuple[str, str]] = []
         for name in self.policy.order(op.name, self.target.device.type):
-            if reason := self._refusal(op, name, full):
-                rejected.append((name, reason))
-            else:
+            reason = self.refusal(op, name, full)
+            if reason is None:
                 return self._binding(op, name, tuple(rejected), full)
+            if part := self._preferred_part(op, name, full):
+                rejected.append((name, f"{reason}, but one for {part}: the op is composed of its parts"))
+                return self._binding(op, REFERENCE, tuple(rejected), full)
+            rejected.append((name, reason))
         raise NoKernelError(op.name, self.site, str(self.target), rejected)
 
-    def _refusal(self, op: Op, name: str, bound: dict[str, Any]) -> str | None:
+    def refusal(self, op: Op, name: str, bound: dict[str, Any]) -> str | None:
+        """Why the back end of that name cannot run an op with these bound arguments, or None."""
         if name == REFERENCE:
             return self._reference_refusal(op)
         if name not in self.registry.backends:
@@ -93,6 +98,12 @@ class Binder:
             return missing
         kernel = self.registry.backends[name].kernels.get(op.name)
         return kernel.refusal(self.target, bound) if kernel else "has no kernel for this op"
+
+    def _preferred_part(self, op: Op, name: str, bound: dict[str, Any]) -> str | None:
+        # `--prefer` comes first with what it has: nobody takes a fused op whole before it is asked for a part.
+        if name not in self.policy.prefer or name == REFERENCE or op.name in self.policy.pins:
+            return None
+        return part_of(self, op, name, bound)
 
     def _reference_refusal(self, op: Op) -> str | None:
         # A composition costs nothing: its parts are bound, and judged, one by one.

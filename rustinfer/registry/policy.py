@@ -14,7 +14,10 @@ DEFAULT_ORDER: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 @dataclass(frozen=True)
 class Policy:
-    """`prefer` stands before the device's default order; `pins` are orders; `strict` forbids the reference on a GPU."""
+    """`prefer` stands before the device's default order; `pins` are orders; `strict` forbids the reference on a GPU.
+
+    A preferred back end without a kernel for a fused op, but with one for a part of it, has the op composed.
+    """
 
     prefer: tuple[str, ...] = ()
     pins: Mapping[str, str] = field(default_factory=dict)

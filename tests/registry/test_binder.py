@@ -6,10 +6,19 @@ from typing import Any
 import pytest
 import torch
 
-from rustinfer.registry import Binding, NoKernelError, Policy, UnknownBackendError, UnknownOpError
+from rustinfer.registry import (
+    Backend,
+    Binder,
+    Binding,
+    NoKernelError,
+    Policy,
+    Requires,
+    UnknownBackendError,
+    UnknownOpError,
+)
 from rustinfer.registry.policy import DEFAULT_ORDER
 
-from .toys import CPU, CUDA, backend, binder
+from .toys import CPU, CUDA, backend, binder, fourfold, registry, twice
 
 X = torch.ones(2)
 
@@ -89,6 +98,43 @@ def test_a_fused_op_composes_the_best_kernels_of_its_parts() -> None:
     assert ops.twice(weight=1.0)(X).tolist() == [2001.0, 2001.0]
     assert [(b.op.name, b.backend) for b in ops.bindings] == [("scale", "toy"), ("twice", "reference")]
     assert ops.bindings[1].capturable
+
+
+def whole(name: str) -> Backend:
+    """A back end with a kernel for the fused op and none for its parts; it marks its result with 5000."""
+    made = Backend(name, requires=Requires("cpu"))
+    made.kernel(twice)(lambda x, *, weight: x + 5000)
+    return made
+
+
+def test_a_preference_reaches_the_parts_of_an_op_that_another_claims_whole() -> None:
+    ops = binder(backend(), whole("cpu"), prefer=("toy",))
+    assert ops.twice(weight=1.0)(X).tolist() == [2001.0, 2001.0]
+    assert [(b.op.name, b.backend) for b in ops.bindings] == [("scale", "toy"), ("twice", "reference")]
+    assert ops.bindings[1].rejected == (
+        ("toy", "has no kernel for this op, but one for scale: the op is composed of its parts"),
+    )
+
+
+def test_a_preference_with_nothing_to_give_leaves_the_whole_op_alone() -> None:
+    for ops in (
+        binder(backend(), whole("cpu")),
+        binder(backend(refusal="too wide"), whole("cpu"), prefer=("toy",)),
+        binder(backend(missing="no compiler"), whole("cpu"), prefer=("toy",)),
+        binder(backend(), whole("cpu"), prefer=("toy",), pins={"scale": "reference"}),
+        binder(backend(), whole("cpu"), prefer=("toy",), pins={"twice": "cpu"}),
+        binder(backend(), whole("cpu"), prefer=("cpu", "toy")),
+    ):
+        assert ops.twice(weight=1.0)(X).tolist() == [5001.0, 5001.0]
+        assert [b.op.name for b in ops.bindings] == ["twice"]  # asking for parts has bound none
+
+
+def test_a_preference_reaches_parts_of_parts() -> None:
+    made = registry(backend(), whole("cpu"))
+    made.add_op(fourfold)
+    ops = Binder(made, CPU, Policy(prefer=("toy",)))
+    assert ops.fourfold(weight=1.0)(X).tolist() == [4001.0, 4001.0]
+    assert [b.op.name for b in ops.bindings] == ["scale", "twice", "fourfold"]
 
 
 def test_strict_forbids_references_on_a_gpu_only() -> None:

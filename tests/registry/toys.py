@@ -38,6 +38,19 @@ def _twice(ops: Binder, *, weight: Tensor) -> Callable[[Tensor], Tensor]:
     return lambda x: once(once(x))
 
 
+@op()
+def fourfold(x: Tensor, *, weight: Tensor) -> Tensor:
+    """Scale twice, two times over: fused of a fused op. Not in `registry()`."""
+    return twice(twice(x, weight=weight), weight=weight)
+
+
+@fourfold.compose
+def _fourfold(ops: Binder, *, weight: Tensor) -> Callable[[Tensor], Tensor]:
+    ops.site = "inside"
+    both = ops.twice(weight=weight)
+    return lambda x: both(both(x))
+
+
 def backend(name: str = "toy", refusal: str | None = None, missing: str | None = None, device: str = "cpu") -> Backend:
     """A back end whose `scale` marks its result with 1000, and refuses as asked."""
     made = Backend(name, requires=Requires(device), available=lambda: missing)
@@ -62,4 +75,4 @@ def binder(*backends: Backend, target: Target = CPU, wrap: Any = None, **policy:
     return Binder(registry(*backends), target, Policy(**policy), **given)
 
 
-__all__ = ["CPU", "CUDA", "Op", "backend", "binder", "clear", "registry", "scale", "twice"]
+__all__ = ["CPU", "CUDA", "Op", "backend", "binder", "clear", "fourfold", "registry", "scale", "twice"]

@@ -6,6 +6,9 @@ import torch
 
 from rustinfer.registry import Backend, Requires
 
+from .amx import Untiled
 from .library import missing
 
-cpu = Backend("cpu", requires=Requires("cpu", frozenset({torch.float32, torch.bfloat16})), available=missing)
+DTYPES = frozenset({torch.float32, torch.bfloat16})
+PRODUCT = Untiled("cpu", DTYPES)
+cpu = Backend("cpu", requires=Requires("cpu", DTYPES), available=missing)

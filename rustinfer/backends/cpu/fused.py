@@ -10,7 +10,7 @@ from torch import Tensor
 from rustinfer import ops
 from rustinfer.registry import Target, Weight
 
-from .backend import cpu
+from .backend import PRODUCT, cpu
 from .cache import Pages
 from .library import library
 from .plan import Pinned, readable
@@ -18,7 +18,7 @@ from .plan import Pinned, readable
 Pair = tuple[Tensor, Tensor]
 
 
-@cpu.kernel(ops.gate_up_silu, build=True, when=readable)
+@cpu.kernel(ops.gate_up_silu, requires=PRODUCT, build=True, when=readable)
 def gate_up_silu(target: Target, *, weight: Weight) -> Callable[[Tensor], Tensor]:
     """Gate and up meet in registers and are rounded once, after the activation."""
     pinned, run, hidden = Pinned(target.dtype, weight), library().ri_gate_up, weight.shape[0] // 2
@@ -34,7 +34,7 @@ def gate_up_silu(target: Target, *, weight: Weight) -> Callable[[Tensor], Tensor
     return call
 
 
-@cpu.kernel(ops.norm_gate_up_silu, build=True, when=readable)
+@cpu.kernel(ops.norm_gate_up_silu, requires=PRODUCT, build=True, when=readable)
 def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weight) -> Callable[[Tensor, Tensor], Pair]:
     """The normalised rows stay in fp32 (or 16-bit integers) on their way to the product."""
     pinned = Pinned(target.dtype, weight, norm=norm.to(target.dtype))
@@ -55,7 +55,7 @@ def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weigh
     return call
 
 
-@cpu.kernel(ops.qkv_rope_write, build=True, when=readable)
+@cpu.kernel(ops.qkv_rope_write, requires=PRODUCT, build=True, when=readable)
 def qkv_rope_write(
     target: Target,
     *,
@@ -86,7 +86,7 @@ def qkv_rope_write(
     return call
 
 
-@cpu.kernel(ops.norm_qkv_rope_write, build=True, when=readable)
+@cpu.kernel(ops.norm_qkv_rope_write, requires=PRODUCT, build=True, when=readable)
 def norm_qkv_rope_write(
     target: Target,
     *,

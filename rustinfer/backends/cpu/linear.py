@@ -10,12 +10,12 @@ from torch import Tensor
 from rustinfer import ops
 from rustinfer.registry import Target, Weight
 
-from .backend import cpu
+from .backend import PRODUCT, cpu
 from .library import library
 from .plan import Pinned, readable
 
 
-@cpu.kernel(ops.linear, build=True, when=readable)
+@cpu.kernel(ops.linear, requires=PRODUCT, build=True, when=readable)
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
     """Packed integers are expanded in registers for a few rows and in the cache for many, never as a whole.
 

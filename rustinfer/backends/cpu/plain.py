@@ -1,4 +1,4 @@
-"""A second back end, `torch`: products in plain torch, for machines without a C++ compiler.
+"""A second back end, `torch`: products in plain torch, for machines without a C++ compiler and for CPUs with AMX.
 
 The reference dequantises a packed weight at every call; these do it once, and pay with memory (four or two bytes a
 number). It holds nothing that plain torch does not do better than the reference does.
