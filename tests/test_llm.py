@@ -168,14 +168,14 @@ def test_mistakes_are_said_before_anything_runs(llm: LLM) -> None:
 
 def test_an_error_while_running_ends_that_request_and_no_other(llm: LLM) -> None:
     runner = llm._parts.engine.runner
-    run = runner.run
+    launch = runner.launch
 
-    def failing(chunks):  # type: ignore[no-untyped-def]
-        if any(c.sequence.request.prompt[0] == 99 for c in chunks):
+    def failing(plan):  # type: ignore[no-untyped-def]
+        if any(sequence.request.prompt[0] == 99 for sequence in plan.sequences()):
             raise RuntimeError("broken kernel")
-        return run(chunks)
+        return launch(plan)
 
-    runner.run = failing  # type: ignore[method-assign]
+    runner.launch = failing  # type: ignore[method-assign]
     bad, good = llm.generate([{"prompt_token_ids": [99, 4]}, "abc"], GREEDY)
     assert bad.outputs[0].finish_reason == "error"
     assert "RuntimeError" in str(bad.outputs[0].stop_reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..protocol.messages import FinishReason
+from ..protocol.sampling import SamplingParams
 from .errors import RequestRefused
 from .sequence import Request, Sequence
 
@@ -45,6 +46,10 @@ class Admission:
                 "ask for fewer tokens or start with a larger --kv-cache-tokens",
             )
         return max(min(limit, room), 0)
+
+    def ends(self, params: SamplingParams) -> frozenset[int]:
+        """The tokens that end a sequence with these parameters."""
+        return frozenset(params.stop_token_ids).union(() if params.ignore_eos else self.eos_ids)
 
     def end(self, sequence: Sequence, token: int) -> tuple[FinishReason | None, int | None]:
         """Why the sequence ends with this newest token (None: it does not), and the stop token's id if that is why."""

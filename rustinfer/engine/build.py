@@ -84,7 +84,8 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         warm_up(wirings, target.device, options.max_num_batched_tokens)
     table = -(-size.context // options.block_size)
     batcher = Batcher(options.max_num_batched_tokens, options.max_num_seqs, table, options.block_size, target.device)
-    engine = assemble(Runner(wirings, cache, batcher, sampler), checkpoint, options, size)
+    depth = 0 if target.device.type == "cpu" else 1
+    engine = assemble(Runner(wirings, cache, batcher, sampler, depth), checkpoint, options, size)
     card = model_card(checkpoint, options, size, bind.bindings)
     return Loaded(engine, card, *text_side(checkpoint), bind.bindings, plugins.registry.fingerprint(), phases)
 

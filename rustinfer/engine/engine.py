@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from ..protocol.messages import Failed, FinishReason, Output, TokenLogprob
 from .admission import Admission
 from .errors import EngineDead, RequestRefused
 from .kvcache import KVCache
-from .sampled import Sampled
-from .scheduler import Chunk, Limits, Scheduler
+from .plan import Plan
+from .sampled import Flight, Sampled
+from .scheduler import Limits, Scheduler
 from .sequence import Key, Request, Sequence, State
 
 log = logging.getLogger(__name__)
@@ -25,9 +27,14 @@ News = tuple[bytes, Output | Failed]
 
 
 class Runs(Protocol):
-    """What runs the chunks of a step: `runner.Runner`, or a stand-in in tests."""
+    """What runs a plan: `runner.Runner`, or a stand-in in tests.
 
-    def run(self, chunks: Items[Chunk]) -> Items[Sampled | None]: ...
+    `depth` is how many steps may be in flight while another is planned and launched: 0 where a launch computes.
+    """
+
+    depth: int
+
+    def launch(self, plan: Plan) -> Flight: ...
 
     def clear(self, pages: Items[int]) -> None: ...
 
@@ -65,11 +72,12 @@ class Engine:
         self._clock, self._random, self._order = clock, Random(seed), count()
         self._requests: dict[Key, list[Sequence]] = {}
         self._news: list[News] = []
+        self._flights: deque[list[tuple[Plan, Flight]]] = deque()
 
     @property
     def has_work(self) -> bool:
         """Whether `step` has anything to do or to tell."""
-        return bool(self._news) or len(self.scheduler) > 0
+        return bool(self._news or self._flights) or len(self.scheduler) > 0
 
     @property
     def capacity(self) -> int:
@@ -84,7 +92,8 @@ class Engine:
         params = request.sampling
         seed = params.seed if params.seed is not None else self._random.getrandbits(63)
         order, now = next(self._order), self._clock()
-        sequences = [Sequence(request, i, order, limit, _wrap(seed + i), now) for i in range(params.n)]
+        ends = self.admission.ends(params)
+        sequences = [Sequence(request, i, order, limit, _wrap(seed + i), now, ends) for i in range(params.n)]
         self.totals.prompt_tokens += len(request.prompt)
         if limit == 0:
             self._news += [(request.owner, self._output(s, [], "length")) for s in sequences]
@@ -105,51 +114,78 @@ class Engine:
             self.abort(key)
 
     def step(self) -> list[News]:
-        """Run one step; what it brought, each finished sequence with its reason exactly once."""
-        chunks = self.scheduler.plan(self._clock())
-        for chunk, result in zip(chunks, self._run(chunks), strict=True):
-            if chunk.sequence.state is not State.DONE:
-                self._commit(chunk, result)
+        """Launch a step and take in the oldest one in flight, which may be the same.
+
+        Returns what that brought, each finished sequence with its reason exactly once.
+        """
+        plan = self.scheduler.plan(self._clock())
+        if plan:
+            self.totals.steps += 1
+            self._flights.append(self._launch(plan))
+        if self._flights and (len(self._flights) > self.runner.depth or not plan):
+            for launched, flight in self._flights.popleft():
+                self._land(launched, flight)
         news, self._news = self._news, []
         return news
 
-    def _run(self, chunks: list[Chunk]) -> Items[Sampled | Exception | None]:
-        self.totals.steps += 1
+    def _launch(self, plan: Plan) -> list[tuple[Plan, Flight]]:
         try:
-            return self.runner.run(chunks) if chunks else []
+            return [(plan, self.runner.launch(plan))]
         except Exception as error:
             _check_alive(error)
-            log.exception("a step of %d sequences failed, trying them one by one", len(chunks))
-            return [self._run_alone(chunk) for chunk in chunks]
+            log.exception("a step of %d sequences failed, trying them one by one", len(plan))
+            return [(alone, flight) for alone in plan.alone() if (flight := self._launch_alone(alone))]
 
-    def _run_alone(self, chunk: Chunk) -> Sampled | Exception | None:
+    def _launch_alone(self, plan: Plan) -> Flight | None:
         try:
-            return self.runner.run([chunk])[0]
+            return self.runner.launch(plan)
         except Exception as error:
             _check_alive(error)
-            return error
+            plan.cancel()
+            self._fail_all(plan, error)
+            return None
 
-    def _commit(self, chunk: Chunk, result: Sampled | Exception | None) -> None:
-        sequence = chunk.sequence
-        if isinstance(result, Exception):
-            self._fail(sequence, "internal_error", f"the engine could not run this request ({type(result).__name__})")
-            return
-        self.scheduler.computed(chunk)
-        if not sequence.published:
-            self.totals.computed_tokens += chunk.count
-        if result is None:
-            return
-        if not result.sound:
+    def _land(self, plan: Plan, flight: Flight) -> None:
+        try:
+            result = flight.result()
+        except Exception as error:
+            _check_alive(error)
+            log.exception("the results of %d sequences could not be read", len(plan))
+            result = Sampled([0] * len(plan.sampling()), unsound=range(len(plan)))
+            self._fail_all(plan, error)
+        for row, (sequence, token) in enumerate(zip(plan.decodes, result.tokens, strict=False)):
+            self._landed(sequence, sequence.settled + 1, row not in result.unsound)
+            if sequence.state is not State.DONE:
+                self._commit(sequence, token, row, result)
+        row = len(plan.decodes)
+        for chunk in plan.chunks:
+            sequence = chunk.sequence
+            self._landed(sequence, chunk.start + chunk.count, not chunk.samples or row not in result.unsound)
+            if not sequence.published:
+                self.totals.computed_tokens += chunk.count
+            if chunk.samples:
+                if sequence.state is not State.DONE:
+                    self._commit(sequence, result.tokens[row], row, result)
+                row += 1
+
+    def _landed(self, sequence: Sequence, settled: int, sound: bool) -> None:
+        if lost := self.scheduler.landed(sequence, settled, sound):
+            self.runner.clear(lost)
+
+    def _commit(self, sequence: Sequence, token: int, row: int, result: Sampled) -> None:
+        if row in result.unsound:
             self._fail(sequence, "numerical_error", "the model's numbers for this request are not finite")
             return
         if not sequence.published:
             self.scheduler.settle(sequence)
             self.totals.cached_tokens += sequence.cached if sequence.index == 0 else 0
-        sequence.tokens.append(result.token)
+        sequence.tokens.append(token)
         self.totals.generated_tokens += 1
-        reason, stop = self.admission.end(sequence, result.token)
-        logprobs = None if result.logprob is None else [result.logprob]
-        self._news.append((sequence.request.owner, self._output(sequence, [result.token], reason, stop, logprobs)))
+        reason, stop = None, None
+        if token in sequence.ends or len(sequence.tokens) > sequence.last:
+            reason, stop = self.admission.end(sequence, token)
+        logprobs = [result.logprobs[row]] if row in result.logprobs else None
+        self._news.append((sequence.request.owner, self._output(sequence, [token], reason, stop, logprobs)))
         if reason:
             self._finish(sequence)
 
@@ -172,6 +208,12 @@ class Engine:
             if not siblings:
                 del self._requests[key]
         return self.scheduler.finish(sequence, keep)
+
+    def _fail_all(self, plan: Plan, error: Exception) -> None:
+        message = f"the engine could not run this request ({type(error).__name__})"
+        for sequence in plan.sequences():
+            if sequence.state is not State.DONE:
+                self._fail(sequence, "internal_error", message)
 
     def _fail(self, sequence: Sequence, code: str, message: str) -> None:
         """End the whole request: an answer with one choice missing is none. Other requests do not notice."""

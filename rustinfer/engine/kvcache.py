@@ -13,13 +13,15 @@ class KVCache:
     """Hands pages to sequences and takes them back. Every page has one owner: the pool, the tree or one sequence.
 
     Without `sharing`, requests never share: only the sequences of one request do, and nothing outlives them.
-    Pure bookkeeping: the numbers in the pages are the runner's.
+    Pure bookkeeping: the numbers in the pages are the runner's. `touched` lists whose pages have changed, for whoever
+    keeps a table of them.
     """
 
     def __init__(self, pages: int, page_size: int, sharing: bool = True) -> None:
         self.page_size, self.sharing = page_size, sharing
         self.pool = PagePool(pages)
         self.tree = RadixTree(page_size * TOKEN)
+        self.touched: list[Sequence] = []
 
     @property
     def available(self) -> int:
@@ -36,7 +38,9 @@ class KVCache:
         node, pages = self.tree.match(self._salt(sequence), sequence.key(0, blocks * self.page_size))
         self.tree.lock(node)
         sequence.node, sequence.pages, sequence.shared = node, pages, len(pages)
-        sequence.computed, sequence.tabled = len(pages) * self.page_size, 0
+        sequence.computed = sequence.settled = len(pages) * self.page_size
+        sequence.tabled = 0
+        self.touched.append(sequence)
         if not sequence.published:
             sequence.cached = sequence.computed
 
@@ -50,11 +54,12 @@ class KVCache:
         if missing > len(self.pool):
             self.pool.give(self.tree.evict(missing - len(self.pool)))
         sequence.pages += self.pool.take(missing)
+        self.touched.append(sequence)
         return True
 
     def publish(self, sequence: Sequence) -> None:
-        """Move the sequence's full pages into the tree, for others to share; it goes on using the tree's."""
-        full = sequence.computed // self.page_size
+        """Move the sequence's full and settled pages into the tree, to be shared; it goes on using the tree's."""
+        full = min(sequence.settled, len(sequence.tokens)) // self.page_size
         if full <= sequence.shared:
             return
         own = sequence.pages[sequence.shared : full]
@@ -65,10 +70,14 @@ class KVCache:
         self.pool.give([mine for mine, theirs in zip(own, kept, strict=True) if mine != theirs])
         sequence.pages[sequence.shared : full] = kept
         sequence.tabled = min(sequence.tabled, sequence.shared)
+        self.touched.append(sequence)
         sequence.node, sequence.shared = node, full
 
     def release(self, sequence: Sequence, keep: bool = True) -> list[int]:
-        """Take everything back; `keep` leaves the computed prefix in the tree. Returns the pages it owned."""
+        """Take everything back from a sequence that does not fly; `keep` leaves what settled in the tree.
+
+        Returns the pages it owned.
+        """
         if keep and self.sharing:
             self.publish(sequence)
         own = sequence.pages[sequence.shared :]
@@ -76,7 +85,8 @@ class KVCache:
         self.tree.unlock(sequence.node)
         if not self.sharing:
             self.pool.give(self.tree.prune(sequence.node))
-        sequence.node, sequence.pages, sequence.shared, sequence.computed, sequence.tabled = None, [], 0, 0, 0
+        sequence.node, sequence.pages, sequence.shared = None, [], 0
+        sequence.computed = sequence.settled = sequence.tabled = 0
         return own
 
     def check(self, sequences: Iterable[Sequence]) -> None:

@@ -6,13 +6,15 @@ from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from ..models import Model
 from ..models.model import Cache
 from .batch import Batcher
-from .sampled import Sampled
+from .flight import Done, Drawing
+from .plan import Plan
+from .sampled import Flight, Sampled
 from .sampler import Sampler
-from .scheduler import Chunk
 
 
 @dataclass(frozen=True)
@@ -22,38 +24,37 @@ class Wiring:
     model: Model
     rows: int | None = None
 
-    def takes(self, chunks: Items[Chunk]) -> bool:
-        """Whether a step of these chunks may run here."""
-        return self.rows is None or (len(chunks) <= self.rows and all(chunk.count == 1 for chunk in chunks))
+    def takes(self, plan: Plan) -> bool:
+        """Whether this step may run here."""
+        return self.rows is None or (len(plan) <= self.rows and all(chunk.count == 1 for chunk in plan.chunks))
 
 
 class Runner:
     """One model in several wirings over the same weights and cache. `wirings` are tried in order; the last takes all.
 
-    Raises whatever a kernel raises; a step may be run again, since it writes the same values to the same slots.
+    `depth` steps may be in flight when another is launched; all run in the order of their launch. Raises whatever a
+    kernel raises; a step that could not be launched may be launched again, since it writes the same values to the same
+    slots.
     """
 
-    def __init__(self, wirings: Items[Wiring], cache: Cache, batcher: Batcher, sampler: Sampler) -> None:
-        self.wirings, self.cache, self.batcher, self.sampler = wirings, cache, batcher, sampler
+    def __init__(
+        self, wirings: Items[Wiring], cache: Cache, batcher: Batcher, sampler: Sampler, depth: int = 0
+    ) -> None:
+        self.wirings, self.cache, self.batcher, self.sampler, self.depth = wirings, cache, batcher, sampler, depth
 
     @torch.inference_mode()
-    def run(self, chunks: Items[Chunk]) -> list[Sampled | None]:
-        """Compute the chunks; the result has a token for each chunk that samples, in order, and None for the others."""
-        model = next(wiring.model for wiring in self.wirings if wiring.takes(chunks))
-        step = self.batcher.step(chunks)
+    def launch(self, plan: Plan) -> Flight:
+        """Compute the plan's rows, and draw a token for each sequence that samples."""
+        model = next(wiring.model for wiring in self.wirings if wiring.takes(plan))
+        step = self.batcher.step(plan)
         hidden = model.forward(step)
-        sampling = [i for i, chunk in enumerate(chunks) if chunk.samples]
-        results: list[Sampled | None] = [None] * len(chunks)
-        if sampling:
-            rows = (
-                (step.query_starts[1:].long() - 1)[sampling]
-                if len(sampling) < len(chunks)
-                else step.query_starts[1:] - 1
-            )
-            logits = model.logits(hidden, rows.long())
-            for i, sampled in zip(sampling, self.sampler(logits, [chunks[i].sequence for i in sampling]), strict=True):
-                results[i] = sampled
-        return results
+        sequences = plan.sampling()
+        if not sequences:
+            self.batcher.drew(plan, hidden.new_zeros(0, dtype=torch.int64))
+            return Done(Sampled([]))
+        drawn = self.sampler(model.logits(hidden, last_rows(plan, step.query_starts)), sequences)
+        self.batcher.drew(plan, drawn.tokens)
+        return Drawing(drawn)
 
     @torch.inference_mode()
     def clear(self, pages: Items[int]) -> None:
@@ -62,3 +63,12 @@ class Runner:
         for keys, values in self.cache:
             keys[index] = 0
             values[index] = 0
+
+
+def last_rows(plan: Plan, query_starts: Tensor) -> Tensor:
+    """The last row of each sequence that samples, int64."""
+    ends = query_starts[1:].long() - 1
+    if all(chunk.samples for chunk in plan.chunks):
+        return ends
+    keep = [*range(len(plan.decodes)), *(i for i, c in enumerate(plan.chunks, len(plan.decodes)) if c.samples)]
+    return ends[torch.tensor(keep, device=ends.device)]

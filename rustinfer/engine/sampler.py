@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 
@@ -9,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..protocol.messages import TokenLogprob
 from ..protocol.sampling import SamplingParams
 from ..registry import Binder
 from .sampled import Sampled
-from .sequence import Sequence
+from .sequence import Sequence, needs_values
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,6 @@ class Settings:
     delayed: list[int]
 
 
-def is_penalized(p: SamplingParams) -> bool:
-    """Whether any penalty is in force."""
-    return p.presence_penalty != 0 or p.frequency_penalty != 0 or p.repetition_penalty != 1
-
-
 def settings(sequences: Items[Sequence], device: torch.device) -> Settings:
     """The sampling parameters of these sequences, in their order."""
     params = [s.request.sampling for s in sequences]
@@ -47,7 +42,7 @@ def settings(sequences: Items[Sequence], device: torch.device) -> Settings:
     def integers(values: Items[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=device)
 
-    penalized = [i for i, p in enumerate(params) if is_penalized(p)]
+    penalized = [i for i, p in enumerate(params) if needs_values(p)]
     asking = [params[i] for i in penalized]
     return Settings(
         greedy=all(p.temperature == 0 for p in params),
@@ -67,6 +62,18 @@ def settings(sequences: Items[Sequence], device: torch.device) -> Settings:
     )
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """What was chosen, still on the device: the rows' next tokens, int64 [R].
+
+    `read` makes the results of `tensors`, or of copies of them on the host.
+    """
+
+    tokens: Tensor
+    tensors: list[Tensor]
+    read: Callable[[list[Tensor]], Sampled]
+
+
 class Sampler:
     """Chooses one token per row with bound ops.
 
@@ -82,8 +89,8 @@ class Sampler:
         self._batch: list[Sequence] = []
         self._settings = settings([], self.device)
 
-    def __call__(self, logits: Tensor, sequences: list[Sequence]) -> list[Sampled]:
-        """One result per row of logits [R, vocab] fp32, which may be written to."""
+    def __call__(self, logits: Tensor, sequences: list[Sequence]) -> Drawn:
+        """Draw for each row of logits [R, vocab] fp32, which may be written to. Waits for no device."""
         if sequences != self._batch:
             self._batch, self._settings = sequences, settings(sequences, self.device)
         s = self._settings
@@ -93,13 +100,12 @@ class Sampler:
         if s.greedy:
             tokens = self.argmax(logits)
         else:
-            positions = torch.tensor([q.generated for q in sequences], dtype=torch.int64, device=self.device)
+            positions = torch.tensor([q.drawing for q in sequences], dtype=torch.int64, device=self.device)
             tokens = self.sample(logits, s.temperature, s.top_k, s.top_p, s.min_p, s.seeds, positions)
-        chosen: list[int] = tokens.tolist()
-        if scores is None and bool(sound.all()):
-            return [Sampled(token) for token in chosen]
-        logprobs = {} if scores is None else self._logprobs(scores, tokens, sequences, s.scored)
-        return [Sampled(t, ok, logprobs.get(i)) for i, (t, ok) in enumerate(zip(chosen, sound.tolist(), strict=True))]
+        if scores is None:
+            return Drawn(tokens, [tokens, sound], _read)
+        wanted = [sequences[i].request.sampling.logprobs or 0 for i in s.scored]
+        return self._scored(tokens, sound, scores, s.scored, wanted)
 
     def _adjust(self, logits: Tensor, sequences: list[Sequence], s: Settings) -> Tensor:
         if s.penalized:
@@ -110,7 +116,7 @@ class Sampler:
             logits[s.penalized] = self.penalize(logits[s.penalized], prompt, output, *s.penalties)
         for i in s.delayed:
             sequence = sequences[i]
-            if sequence.generated < sequence.request.sampling.min_tokens:
+            if sequence.drawing < sequence.request.sampling.min_tokens:
                 logits[i, self._ends(sequence.request.sampling, logits.shape[1])] = -torch.inf
         return logits
 
@@ -124,15 +130,24 @@ class Sampler:
             row[: len(ids)] = ids
         return torch.from_numpy(table).to(self.device)
 
-    def _logprobs(
-        self, scores: Tensor, tokens: Tensor, sequences: list[Sequence], rows: list[int]
-    ) -> dict[int, TokenLogprob]:
-        chosen = scores.gather(1, tokens[rows][:, None])
-        own, ranks = chosen[:, 0].tolist(), ((scores > chosen).sum(-1) + 1).tolist()
-        wanted = [sequences[i].request.sampling.logprobs or 0 for i in rows]
+    def _scored(self, tokens: Tensor, sound: Tensor, scores: Tensor, rows: list[int], wanted: list[int]) -> Drawn:
+        own = scores.gather(1, tokens[rows][:, None])
+        ranks = (scores > own).sum(-1) + 1
         best = scores.topk(min(max(wanted), scores.shape[1]), dim=-1)
-        values, ids = best.values.tolist(), best.indices.tolist()
-        return {
-            i: (score, list(zip(top[:k], value[:k], strict=True)), rank)
-            for i, score, rank, top, value, k in zip(rows, own, ranks, ids, values, wanted, strict=True)
-        }
+
+        def read(tensors: list[Tensor]) -> Sampled:
+            sampled = _read(tensors[:2])
+            columns = (rows, *(t.tolist() for t in tensors[2:]), wanted)
+            sampled.logprobs = {
+                i: (score, list(zip(top[:k], value[:k], strict=True)), rank)
+                for i, score, rank, value, top, k in zip(*columns, strict=True)
+            }
+            return sampled
+
+        return Drawn(tokens, [tokens, sound, own[:, 0], ranks, best.values, best.indices], read)
+
+
+def _read(tensors: list[Tensor]) -> Sampled:
+    tokens, sound = tensors
+    unsound = () if bool(sound.all()) else (~sound).nonzero()[:, 0].tolist()
+    return Sampled(tokens.tolist(), unsound)

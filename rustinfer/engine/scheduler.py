@@ -7,17 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .kvcache import KVCache
+from .plan import Chunk, Plan
 from .sequence import Key, Sequence, State
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Compute tokens [start, start + count) of a sequence; `samples` says that its next token follows from them."""
-
-    sequence: Sequence
-    start: int
-    count: int
-    samples: bool
 
 
 @dataclass(frozen=True)
@@ -36,8 +27,10 @@ def _rank(sequence: Sequence) -> tuple[float, int, int]:
 class Scheduler:
     """First come, first served, by priority; decoding goes before prompts; prompts go in chunks.
 
+    Steps are planned while others are in flight, so it never needs to know what was drawn, only that something was.
     A sequence is admitted when its known tokens fit beside one more page for everybody running. When a running one
     needs a page and there is none, the youngest is preempted: it gives back its pages and computes them again later.
+    Whoever leaves while a step of its own is in flight keeps its pages until that has landed.
     """
 
     def __init__(self, cache: KVCache, limits: Limits) -> None:
@@ -47,6 +40,8 @@ class Scheduler:
         self.preemptions = 0
         self._priorities: set[int] = set()
         self._held: dict[Key, list[Sequence]] = {}
+        self._leaving: dict[Sequence, bool] = {}
+        self._decoding: list[Sequence] = []
         self._rows = list(range(limits.sequences - 1, -1, -1))
 
     def __len__(self) -> int:
@@ -54,11 +49,12 @@ class Scheduler:
         return len(self.running) + len(self.waiting) + sum(map(len, self._held.values()))
 
     def sequences(self) -> Iterator[Sequence]:
-        """Every sequence that is not done."""
+        """Every sequence that is not done, and those that are but still hold pages."""
         yield from self.running
         yield from self.waiting
         for held in self._held.values():
             yield from held
+        yield from (sequence for sequence in self._leaving if sequence.state is State.DONE)
 
     def add(self, sequences: list[Sequence]) -> None:
         """Queue the sequences of one request; all but the first are held until it has computed their prompt."""
@@ -70,18 +66,35 @@ class Scheduler:
         if others:
             self._held[first.request.key] = others
 
-    def plan(self, now: float = 0.0) -> list[Chunk]:
-        """The next step's work; empty only where there is none at all."""
-        chunks: list[Chunk] = []
-        budget = self._decodes(chunks, self.limits.tokens)
-        budget = self._prompts(chunks, budget)
+    def plan(self, now: float = 0.0) -> Plan:
+        """The next step's work, to be launched or cancelled. Empty where there is none before a flight has landed."""
+        plan = Plan()
+        prompts: list[Sequence] = []
+        budget = self._decodes(plan.decodes, prompts, self.limits.tokens)
+        budget = self._prompts(plan.chunks, prompts, budget)
         self._promote(now)
-        self._admit(chunks, budget)
-        return chunks
+        self._admit(plan.chunks, budget)
+        if plan.decodes == self._decoding:
+            plan.decodes = self._decoding
+        self._decoding = plan.decodes
+        if plan:
+            plan.touched, self.cache.touched = self.cache.touched, []
+        return plan
 
-    def computed(self, chunk: Chunk) -> None:
-        """Record that a chunk's keys and values are in the cache."""
-        chunk.sequence.computed = chunk.start + chunk.count
+    def landed(self, sequence: Sequence, settled: int, sound: bool = True) -> list[int]:
+        """A step has come back: so many tokens are in the cache for sure, or not sound.
+
+        Returns the pages of a sequence that left in between and that may hold numbers that are not finite.
+        """
+        sequence.settled = settled
+        if sequence not in self._leaving:
+            return []
+        self._leaving[sequence] &= sound
+        if sequence.flying:
+            return []
+        keep = self._leaving.pop(sequence)
+        own = self.cache.release(sequence, keep)
+        return [] if keep else own
 
     def settle(self, sequence: Sequence) -> None:
         """The prompt is computed, and found sound, for the first time: share it, and let the siblings come in."""
@@ -93,14 +106,22 @@ class Scheduler:
     def finish(self, sequence: Sequence, keep: bool = True) -> list[int]:
         """Take a sequence out, wherever it stands; False for `keep` lets nobody share what it computed.
 
-        Returns the pages it owned. Finishing a finished sequence does nothing.
+        Returns the pages it owned, where they were not kept and no flight writes to them any more. Finishing a finished
+        sequence does nothing.
         """
         if sequence.state is State.DONE:
             return []
         self._leave(sequence)
         sequence.state = State.DONE
         self._release_siblings(sequence.request.key)
-        return self.cache.release(sequence, keep)
+        return self._give_back(sequence, keep)
+
+    def _give_back(self, sequence: Sequence, keep: bool) -> list[int]:
+        if sequence.flying:
+            self._leaving[sequence] = keep and self._leaving.get(sequence, True)
+            return []
+        own = self.cache.release(sequence, keep)
+        return [] if keep else own
 
     def _leave(self, sequence: Sequence) -> None:
         if sequence.state is State.RUNNING:
@@ -120,34 +141,47 @@ class Scheduler:
             sequence.state = State.WAITING
             insort(self.waiting, sequence, key=_rank)
 
-    def _decodes(self, chunks: list[Chunk], budget: int) -> int:
+    def _decodes(self, decodes: list[Sequence], prompts: list[Sequence], budget: int) -> int:
+        """One more token of every sequence that decodes; those that do not are left in `prompts`."""
         size = self.cache.page_size
-        for sequence in [s for s in self.running if len(s.tokens) - s.computed == 1]:
-            if not budget:
-                break
-            # The last page has room most of the time; otherwise others may be preempted, even some of this list.
-            done = sequence.computed
-            if done < len(sequence.pages) * size or (sequence.state is State.RUNNING and self._make_room(sequence)):
-                chunks.append(Chunk(sequence, done, 1, True))
+        # Whoever is preempted on the way comes later in this list, or is the one being looked at.
+        for sequence in self.running:
+            done, known = sequence.computed, len(sequence.tokens)
+            if known - done > 1:
+                prompts.append(sequence)
+                continue
+            if done >= sequence.last or not budget or (known <= done and sequence.needs_values):
+                continue
+            # The last page has room most of the time.
+            if done < len(sequence.pages) * size or self._make_room(sequence):
+                sequence.computed = done + 1
+                decodes.append(sequence)
                 budget -= 1
         return budget
 
-    def _prompts(self, chunks: list[Chunk], budget: int) -> int:
-        for sequence in self.running:
+    def _prompts(self, chunks: list[Chunk], prompts: list[Sequence], budget: int) -> int:
+        for sequence in prompts:
             if not budget:
                 break
-            if sequence.remaining > 1:
+            if sequence.state is State.RUNNING:
                 budget -= self._chunk(chunks, sequence, budget)
         return budget
 
     def _chunk(self, chunks: list[Chunk], sequence: Sequence, budget: int) -> int:
+        start = sequence.computed
         count = min(sequence.remaining, budget)
-        chunks.append(Chunk(sequence, sequence.computed, count, count == sequence.remaining))
+        chunks.append(Chunk(sequence, start, count, count == sequence.remaining))
+        sequence.computed = start + count
         return count
 
     def _make_room(self, sequence: Sequence) -> bool:
-        """Pages for one more token of a running sequence, preempting the youngest, at last itself."""
+        """Pages for one more token of a running sequence, preempting the youngest, at last itself.
+
+        It sits out a step while pages are on their way back.
+        """
         while not self.cache.grow(sequence, sequence.computed + 1):
+            if self._leaving:
+                return False
             youngest = self.running[-1]
             self._preempt(youngest)
             if youngest is sequence:
@@ -157,7 +191,7 @@ class Scheduler:
     def _preempt(self, sequence: Sequence) -> None:
         self.preemptions += 1
         self._leave(sequence)
-        self.cache.release(sequence)
+        self._give_back(sequence, keep=True)
         sequence.state = State.WAITING
         insort(self.waiting, sequence, key=_rank)
 
@@ -172,7 +206,7 @@ class Scheduler:
     def _admit(self, chunks: list[Chunk], budget: int) -> None:
         while budget and self.waiting and self._rows:
             sequence = self.waiting[0]
-            if not self._enter(sequence):
+            if sequence in self._leaving or not self._enter(sequence):
                 break
             budget -= self._chunk(chunks, sequence, budget)
 

@@ -42,8 +42,18 @@ class State(Enum):
     DONE = "done"
 
 
+def needs_values(params: SamplingParams) -> bool:
+    """Whether the host must know a sequence's tokens so far to make the logits of its next step right."""
+    return params.presence_penalty != 0 or params.frequency_penalty != 0 or params.repetition_penalty != 1
+
+
 class Sequence:
     """One continuation: its tokens, how many of them are in the cache, and the pages they lie in.
+
+    `computed` tokens are in the cache once the steps that were launched are done, `settled` of them for sure: the
+    difference is in flight. A step that computes all there is draws the next token, so that `computed` may run ahead of
+    `tokens`, up to `last`. `needs_values` says that it must not: the host has to know each token before the next step.
+    A token of `ends` ends it.
 
     The first `shared` of `pages` belong to the prefix tree (`node` is the end of that prefix, locked while we use it),
     the rest to this sequence. `row` is its line in the runner's page table while it runs, and `tabled` how many of its
@@ -54,8 +64,11 @@ class Sequence:
         "arrived",
         "cached",
         "computed",
+        "ends",
         "index",
+        "last",
         "limit",
+        "needs_values",
         "node",
         "order",
         "pages",
@@ -65,20 +78,32 @@ class Sequence:
         "request",
         "row",
         "seed",
+        "settled",
         "shared",
         "state",
         "tabled",
         "tokens",
     )
 
-    def __init__(self, request: Request, index: int, order: int, limit: int, seed: int, arrived: float = 0.0) -> None:
+    def __init__(
+        self,
+        request: Request,
+        index: int,
+        order: int,
+        limit: int,
+        seed: int,
+        arrived: float = 0.0,
+        ends: frozenset[int] = frozenset(),
+    ) -> None:
         self.request, self.index, self.order = request, index, order
-        self.limit, self.seed, self.arrived = limit, seed, arrived
+        self.limit, self.seed, self.arrived, self.ends = limit, seed, arrived, ends
         self.rank: tuple[float, int, int] = (request.priority, order, index)
         self.tokens = array("q", request.prompt)
         self.prompt = len(request.prompt)
+        self.last = self.prompt + limit - 1
+        self.needs_values = needs_values(request.sampling)
         self.state = State.WAITING
-        self.computed = self.cached = 0
+        self.computed = self.settled = self.cached = 0
         self.pages: list[int] = []
         self.shared = 0
         self.node: Node | None = None
@@ -88,8 +113,18 @@ class Sequence:
 
     @property
     def remaining(self) -> int:
-        """Tokens known but not in the cache yet: one while decoding."""
-        return len(self.tokens) - self.computed
+        """Tokens that the next step could compute: one while decoding, whether its value is known yet or not."""
+        return max(len(self.tokens) - self.computed, 1)
+
+    @property
+    def flying(self) -> bool:
+        """Whether a step that computes some of it is in flight."""
+        return self.computed != self.settled
+
+    @property
+    def drawing(self) -> int:
+        """The number, from 0, of the token that the step being launched draws."""
+        return self.computed - self.prompt
 
     @property
     def generated(self) -> int:

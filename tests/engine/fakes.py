@@ -12,9 +12,11 @@ from collections.abc import Sequence as Items
 
 from rustinfer.engine.admission import Admission
 from rustinfer.engine.engine import Engine
+from rustinfer.engine.flight import Done
 from rustinfer.engine.kvcache import KVCache
-from rustinfer.engine.sampled import Sampled
-from rustinfer.engine.scheduler import Chunk, Limits
+from rustinfer.engine.plan import Chunk, Plan
+from rustinfer.engine.sampled import Flight, Sampled
+from rustinfer.engine.scheduler import Limits
 from rustinfer.engine.sequence import Request
 from rustinfer.protocol.messages import Failed, Output
 from rustinfer.protocol.sampling import SamplingParams
@@ -23,30 +25,54 @@ VOCAB, EOS, PAGE = 1000, 0, 4
 
 
 class FakeRunner:
-    def __init__(self, pages: int) -> None:
+    """Computes at launch, and knows what it drew as a device would: by the sequence's row."""
+
+    def __init__(self, pages: int, depth: int = 0) -> None:
+        self.depth = depth
         self.cells = [[-1] * PAGE for _ in range(pages)]
         self.broken: Callable[[Chunk], bool] = lambda chunk: False
         self.unsound: Callable[[Chunk], bool] = lambda chunk: False
+        self.unreadable: Callable[[Plan], bool] = lambda plan: False
         self.cleared: list[int] = []
         self.steps: list[int] = []
+        self._drawn: dict[int, tuple[int, int]] = {}
 
-    def run(self, chunks: Items[Chunk]) -> list[Sampled | None]:
-        self.steps.append(sum(chunk.count for chunk in chunks))
+    def launch(self, plan: Plan) -> Flight:
+        self.steps.append(plan.tokens)
+        chunks = [Chunk(q, q.computed - 1, 1, True) for q in plan.decodes] + plan.chunks
         if any(self.broken(chunk) for chunk in chunks):
             raise RuntimeError("kernel failed")
-        return [self._one(chunk) for chunk in chunks]
+        tokens = [self._one(chunk) for chunk in chunks]
+        sampling = [chunk for chunk in chunks if chunk.samples]
+        unsound = [row for row, chunk in enumerate(sampling) if self.unsound(chunk)]
+        return Lost() if self.unreadable(plan) else Done(Sampled([t for t in tokens if t is not None], unsound))
 
     def clear(self, pages: Items[int]) -> None:
         self.cleared += pages
+        for page in pages:
+            self.cells[page] = [-1] * PAGE
 
-    def _one(self, chunk: Chunk) -> Sampled | None:
-        q = chunk.sequence
-        for at in range(chunk.start, chunk.start + chunk.count):
-            self.cells[q.pages[at // PAGE]][at % PAGE] = q.tokens[at]
+    def _one(self, chunk: Chunk) -> int | None:
+        q, end = chunk.sequence, chunk.start + chunk.count
+        for at in range(chunk.start, end):
+            token = q.tokens[at] if at < len(q.tokens) else None
+            if token is None:
+                drawn_at, token = self._drawn[q.row]
+                assert drawn_at == at
+            self.cells[q.pages[at // PAGE]][at % PAGE] = token
         if not chunk.samples:
             return None
-        read = [self.cells[q.pages[at // PAGE]][at % PAGE] for at in range(chunk.start + chunk.count)]
-        return Sampled(says(read, q.seed if q.request.sampling.temperature else 0), sound=not self.unsound(chunk))
+        read = [self.cells[q.pages[at // PAGE]][at % PAGE] for at in range(end)]
+        token = says(read, q.seed if q.request.sampling.temperature else 0)
+        self._drawn[q.row] = end, token
+        return token
+
+
+class Lost:
+    """A step that was launched and went wrong on its way."""
+
+    def result(self) -> Sampled:
+        raise RuntimeError("lost on the way")
 
 
 def says(tokens: Items[int], seed: int = 0) -> int:
@@ -66,11 +92,17 @@ def alone(prompt: Items[int], max_tokens: int, seed: int = 0) -> list[int]:
 
 
 def engine(
-    pages: int = 64, seqs: int = 4, tokens: int = 16, sharing: bool = True, context: int = 200, queue: int | None = None
+    pages: int = 64,
+    seqs: int = 4,
+    tokens: int = 16,
+    sharing: bool = True,
+    context: int = 200,
+    queue: int | None = None,
+    depth: int = 0,
 ) -> Engine:
     cache = KVCache(pages, PAGE, sharing)
     admission = Admission(VOCAB, context, pages * PAGE, (EOS,), queue)
-    return Engine(FakeRunner(pages), cache, Limits(seqs, tokens), admission, clock=lambda: 0.0)
+    return Engine(FakeRunner(pages, depth), cache, Limits(seqs, tokens), admission, clock=lambda: 0.0)
 
 
 def request(id: str, prompt: Items[int], owner: bytes = b"", **params: object) -> Request:

@@ -5,12 +5,26 @@ from __future__ import annotations
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rustinfer.engine.engine import Engine
 from rustinfer.engine.errors import EngineDead, RequestRefused
 
-from .fakes import EOS, VOCAB, Log, alone, engine, request
+from . import fakes
+from .fakes import EOS, VOCAB, Log, alone, request
+
+DEPTH = {"depth": 0}
+
+
+@pytest.fixture(params=[0, 1, 2], autouse=True)
+def steps_in_flight(request: pytest.FixtureRequest) -> None:
+    """Everything holds however many steps are in flight."""
+    DEPTH["depth"] = request.param
+
+
+def engine(*args: int, **options: object) -> Engine:
+    return fakes.engine(*args, **{**DEPTH, **options})  # type: ignore[arg-type]
 
 
 def test_one_request_says_what_the_model_says() -> None:
@@ -22,7 +36,7 @@ def test_one_request_says_what_the_model_says() -> None:
     assert not e.has_work
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     pages=st.integers(12, 40),
     seqs=st.integers(1, 8),
@@ -41,9 +55,10 @@ def test_no_batch_chunk_hit_or_preemption_changes_what_is_said(
         prompt = rng.choice(stems)[: rng.randrange(1, 20)] + [rng.randrange(1, VOCAB) for _ in range(rng.randrange(3))]
         count, n = rng.randrange(1, 20), rng.randrange(1, 4)
         params = {"temperature": 1.0, "seed": 1000 * i} if rng.random() < 0.5 else {}
+        params |= {"presence_penalty": 1.0} if rng.random() < 0.3 else {}
         e.add(request(f"{i}", prompt, max_tokens=count, n=n, **params))
         for k in range(n):
-            wanted[f"{i}", k] = alone(prompt, count, 1000 * i + k if params else 0)
+            wanted[f"{i}", k] = alone(prompt, count, 1000 * i + k if "seed" in params else 0)
         for _ in range(rng.randrange(4)):
             log.read(e)
             e.cache.check(list(e.scheduler.sequences()))
@@ -168,9 +183,51 @@ def test_an_owner_that_vanishes_takes_only_its_own_requests_along() -> None:
     assert heard == {(b"y", "a"), (b"y", "b")}
 
 
+def test_the_next_step_is_launched_before_the_last_one_is_read() -> None:
+    e = engine(depth=1)
+    e.add(request("a", [5, 6, 7], max_tokens=3, ignore_eos=True))
+    told = [len(e.step()) for _ in range(4)]
+    assert told == [0, 1, 1, 1]
+    assert len(e.runner.steps) == 3  # none is wasted where the number of tokens tells the end
+
+
+def test_whoever_needs_values_sits_out_until_its_token_is_known() -> None:
+    e = engine(depth=1)
+    e.add(request("free", [5], max_tokens=4, ignore_eos=True))
+    e.add(request("careful", [6], max_tokens=4, ignore_eos=True, repetition_penalty=2.0))
+    Log().drain(e)
+    assert e.runner.steps == [2, 1, 2, 1, 1, 1]
+
+
+def test_a_page_that_a_flight_may_write_to_is_nobodys() -> None:
+    e = engine(depth=1)
+    e.runner.unsound = lambda chunk: chunk.start >= 3
+    e.add(request("a", [1, 2, 3], max_tokens=9, ignore_eos=True))
+    e.step()
+    e.step()
+    e.abort((b"", "a"))
+    assert e.cache.available < 64
+    e.cache.check(list(e.scheduler.sequences()))
+    Log().drain(e)
+    assert e.cache.available == 64
+    assert e.runner.cleared
+    assert not e.cache.tree.pages()
+
+
+def test_a_flight_that_is_lost_fails_its_own_requests() -> None:
+    e = engine()
+    e.runner.unreadable = lambda plan: any(q.request.id == "bad" and q.drawing == 2 for q in plan.decodes)
+    e.add(request("bad", [1, 2, 3], max_tokens=6, ignore_eos=True))
+    log = Log().drain(e)
+    assert log.failed["bad"].code == "internal_error"
+    e.add(request("good", [1, 2, 3], max_tokens=6, ignore_eos=True))
+    assert len(log.drain(e).tokens["good", 0]) == 6
+    assert e.cache.available == 64
+
+
 def test_an_exception_fails_only_the_request_that_causes_it() -> None:
     e = engine()
-    e.runner.broken = lambda chunk: chunk.sequence.request.id == "bad" and chunk.sequence.generated == 2
+    e.runner.broken = lambda chunk: chunk.sequence.request.id == "bad" and chunk.sequence.drawing == 2
     for name in ("good", "bad", "fine"):
         e.add(request(name, [1, 2, 3], max_tokens=6, ignore_eos=True))
     log = Log().drain(e)

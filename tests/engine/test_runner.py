@@ -57,10 +57,12 @@ def one(engine: Engine, name: str, prompt: list[int], **params: Any) -> list[int
     ],
     ids=str,
 )
+@pytest.mark.parametrize("depth", [0, 1])
 def test_batches_chunks_hits_and_preemptions_change_nothing(
-    options: dict[str, Any], alone: dict[str, list[int]]
+    options: dict[str, Any], depth: int, alone: dict[str, list[int]]
 ) -> None:
     engine = load(**options).engine
+    engine.runner.depth = depth
     log = Log()
     for name, prompt in prompts(24).items():
         ask(engine, name, prompt)
@@ -72,10 +74,12 @@ def test_batches_chunks_hits_and_preemptions_change_nothing(
         assert engine.scheduler.preemptions > 0
 
 
-def test_a_seed_gives_the_same_tokens_whatever_else_is_in_flight() -> None:
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_seed_gives_the_same_tokens_whatever_else_is_in_flight(depth: int) -> None:
     params = {"temperature": 0.9, "top_p": 0.95, "top_k": 50, "seed": 11}
     wanted = one(load().engine, "a", [1, 2, 3], **params)
     engine = load(kv_cache_tokens=256).engine
+    engine.runner.depth = depth
     for name, prompt in prompts(12).items():
         ask(engine, name, prompt, temperature=1.0)
     ask(engine, "a", [1, 2, 3], **params)
@@ -125,16 +129,20 @@ def logits_of(loaded: Loaded, tokens: list[int]) -> torch.Tensor:
         return model.logits(model.forward(step), at)
 
 
-def test_penalties_see_prompt_and_output() -> None:
+@pytest.mark.parametrize("depth", [0, 1])
+def test_penalties_see_prompt_and_output(depth: int) -> None:
     engine = load().engine
+    engine.runner.depth = depth
     plain = one(engine, "plain", [1, 2, 3], max_tokens=40)
     assert len(set(plain)) < len(plain)
     varied = one(engine, "varied", [1, 2, 3], max_tokens=40, repetition_penalty=1e4)
     assert len({*varied, 1, 2, 3}) == 43
 
 
-def test_min_tokens_forbids_every_end_until_then() -> None:
+@pytest.mark.parametrize("depth", [0, 1])
+def test_min_tokens_forbids_every_end_until_then(depth: int) -> None:
     engine = load().engine
+    engine.runner.depth = depth
     free = one(engine, "free", [1, 2, 3], max_tokens=12)
     ended = one(engine, "ended", [1, 2, 3], ignore_eos=False, stop_token_ids=free[:1])
     assert ended == free[:1]
@@ -143,13 +151,17 @@ def test_min_tokens_forbids_every_end_until_then() -> None:
     assert not {0, free[0]} & set(later[:5])
 
 
-def test_a_row_that_is_not_finite_fails_alone_and_its_pages_are_cleaned(alone: dict[str, list[int]]) -> None:
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_row_that_is_not_finite_fails_alone_and_its_pages_are_cleaned(
+    depth: int, alone: dict[str, list[int]]
+) -> None:
     made = checkpoint(tie_word_embeddings=False)
     head = made.weights["model.embed_tokens.weight"]
     embedding = head.clone()
     embedding[77] = torch.nan
     made = replace(made, weights={**made.weights, "lm_head.weight": head, "model.embed_tokens.weight": embedding})
     engine = load(made=made, kv_cache_tokens=256).engine
+    engine.runner.depth = depth
     clean = {name: p for name, p in prompts(24).items() if 77 not in p and 77 not in alone[name]}
     assert len(clean) > 10
     log = Log()

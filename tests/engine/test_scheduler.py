@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from rustinfer.engine.kvcache import KVCache
-from rustinfer.engine.scheduler import Chunk, Limits, Scheduler
+from rustinfer.engine.plan import Plan
+from rustinfer.engine.scheduler import Limits, Scheduler
 from rustinfer.engine.sequence import Request, Sequence, State
 from rustinfer.protocol.sampling import SamplingParams
 
@@ -25,20 +26,23 @@ def scheduler(pages: int = 64, seqs: int = 4, tokens: int = 16, sharing: bool = 
     return Scheduler(KVCache(pages, PAGE, sharing), Limits(seqs, tokens))
 
 
-def run(s: Scheduler, chunks: list[Chunk], token: int = 7) -> None:
-    """What the engine does after a step, with one token for everybody."""
-    for chunk in chunks:
-        s.computed(chunk)
-        if chunk.samples:
-            if not chunk.sequence.published:
-                s.settle(chunk.sequence)
-            chunk.sequence.tokens.append(token)
-            if chunk.sequence.generated >= chunk.sequence.limit:
-                s.finish(chunk.sequence)
+def run(s: Scheduler, plan: Plan, token: int = 7) -> None:
+    """What the engine does when a step has landed, with one token for everybody."""
+    ends = [(q, q.settled + 1, True) for q in plan.decodes]
+    ends += [(c.sequence, c.start + c.count, c.samples) for c in plan.chunks]
+    for sequence, settled, samples in ends:
+        s.landed(sequence, settled)
+        if samples and sequence.state is not State.DONE:
+            if not sequence.published:
+                s.settle(sequence)
+            sequence.tokens.append(token)
+            if sequence.generated >= sequence.limit:
+                s.finish(sequence)
 
 
-def brief(chunks: list[Chunk]) -> list[tuple[str, int, int, bool]]:
-    return [(c.sequence.request.id, c.start, c.count, c.samples) for c in chunks]
+def brief(plan: Plan) -> list[tuple[str, int, int, bool]]:
+    decodes = [(q.request.id, q.computed - 1, 1, True) for q in plan.decodes]
+    return decodes + [(c.sequence.request.id, c.start, c.count, c.samples) for c in plan.chunks]
 
 
 def test_prompts_go_in_chunks_and_decoding_goes_first() -> None:
@@ -48,8 +52,8 @@ def test_prompts_go_in_chunks_and_decoding_goes_first() -> None:
     s.add(sequences("b", list(range(10, 20)), 1))
     plans = []
     for _ in range(3):
-        plans.append(brief(chunks := s.plan()))
-        run(s, chunks)
+        plans.append(brief(plan := s.plan()))
+        run(s, plan)
     assert plans[0] == [("a", 3, 1, True), ("b", 0, 5, False)]
     assert plans[1] == [("a", 4, 1, True), ("b", 5, 5, True)]
     assert plans[2] == [("a", 5, 1, True), ("b", 10, 1, True)]
@@ -74,10 +78,10 @@ def test_the_youngest_is_preempted_and_starts_again_from_what_it_has() -> None:
     run(s, s.plan())
     seen = []
     for _ in range(40):
-        chunks = s.plan()
+        plan = s.plan()
         s.cache.check(list(s.sequences()))
-        seen += brief(chunks)
-        run(s, chunks)
+        seen += brief(plan)
+        run(s, plan)
     assert s.preemptions >= 1
     assert len(s) == 0
     assert s.cache.available == 6
@@ -90,12 +94,15 @@ def test_siblings_share_the_full_pages_of_the_prompt() -> None:
         s = scheduler(sharing=sharing)
         group = sequences("a", list(range(9)), n=3)
         s.add(group)
-        assert brief(s.plan()) == [("a", 0, 9, True)]
-        run(s, [Chunk(group[0], 0, 9, True)])
-        chunks = s.plan()
-        assert [(c.sequence.index, c.start, c.count) for c in chunks] == [(0, 9, 1), (1, 8, 1), (2, 8, 1)]
+        plan = s.plan()
+        assert brief(plan) == [("a", 0, 9, True)]
+        run(s, plan)
+        plan = s.plan()
+        assert [(q.index, q.computed) for q in plan.decodes] == [(0, 10)]
+        assert [(c.sequence.index, c.start, c.count) for c in plan.chunks] == [(1, 8, 1), (2, 8, 1)]
         assert group[1].pages[:2] == group[0].pages[:2]
         assert len({g.pages[2] for g in group}) == 3
+        run(s, plan)
         for g in group:
             s.finish(g)
         s.cache.check([])
@@ -106,17 +113,55 @@ def test_an_exact_repeat_computes_its_last_block_again() -> None:
     s = scheduler()
     for order in range(2):
         s.add(sequences(f"r{order}", list(range(8)), order, limit=1))
-        chunks = s.plan()
-        assert (chunks[0].start, chunks[0].count) == ((0, 8) if order == 0 else (4, 4))
-        run(s, chunks)
+        plan = s.plan()
+        assert (plan.chunks[0].start, plan.chunks[0].count) == ((0, 8) if order == 0 else (4, 4))
+        run(s, plan)
+
+
+def test_steps_are_planned_ahead_up_to_the_last_token() -> None:
+    s = scheduler()
+    a = sequences("a", [1, 2, 3], limit=3)[0]
+    s.add([a])
+    plans = [s.plan() for _ in range(4)]
+    assert [brief(plan) for plan in plans] == [[("a", 0, 3, True)], [("a", 4, 1, True)], [("a", 4, 1, True)], []]
+    for plan in plans:
+        run(s, plan)
+    assert a.output() == [7, 7, 7]
+    assert len(s) == 0
+
+
+def test_the_list_of_those_who_decode_is_the_same_while_nobody_comes_or_goes() -> None:
+    s = scheduler()
+    s.add(sequences("a", [1, 2, 3]))
+    run(s, s.plan())
+    first, second = s.plan(), s.plan()
+    assert first.decodes is second.decodes
+    s.add(sequences("b", [1, 2, 3], 1))
+    s.plan()
+    assert s.plan().decodes is not first.decodes
+
+
+def test_whoever_leaves_in_flight_keeps_its_pages_until_it_lands() -> None:
+    for keep in (True, False):
+        s = scheduler()
+        a = sequences("a", list(range(9)))[0]
+        s.add([a])
+        s.plan()
+        assert s.finish(a, keep) == []
+        assert len(s.cache.pool) == 64 - 3
+        s.cache.check(list(s.sequences()))
+        assert len(s.landed(a, 9)) == (0 if keep else 3)
+        assert s.cache.available == 64
+        assert len(s.cache.tree.pages()) == (2 if keep else 0)
+        s.cache.check(list(s.sequences()))
 
 
 def test_finishing_twice_does_nothing_and_unsound_pages_are_not_shared() -> None:
     s = scheduler()
     a = sequences("a", list(range(9)))[0]
     s.add([a])
-    for chunk in s.plan():
-        s.computed(chunk)
+    s.plan()
+    s.landed(a, 9)
     assert len(s.finish(a, keep=False)) == 3
     assert s.finish(a) == []
     assert len(s.cache.pool) == 64
@@ -132,6 +177,7 @@ class Machine(RuleBasedStateMachine):
         self.pages, self.order, self.clock = pages, 0, 0
         self.idle: dict[int, int] = {}
         self.alive: list[Sequence] = []
+        self.flights: list[Plan] = []
         self.started = True
 
     @rule(
@@ -149,26 +195,34 @@ class Machine(RuleBasedStateMachine):
         self.alive += group
         self.s.add(group)
 
-    @rule(fail=st.integers(0, 9), token=st.integers(0, 2))
-    def step(self, fail: int, token: int) -> None:
+    @rule(fail=st.integers(0, 9), token=st.integers(0, 2), depth=st.integers(0, 2))
+    def step(self, fail: int, token: int, depth: int) -> None:
         self.clock += 1
-        chunks = self.s.plan(now=float(self.clock))
-        assert bool(chunks) == bool(len(self.s))
-        assert sum(c.count for c in chunks) <= self.s.limits.tokens
-        assert len({id(c.sequence) for c in chunks}) == len(chunks) <= self.s.limits.sequences
-        for chunk in chunks:
+        plan = self.s.plan(now=float(self.clock))
+        if plan:
+            self.flights.append(plan)
+        assert self.flights or not len(self.s)
+        assert plan.tokens <= self.s.limits.tokens
+        assert len(set(plan.sequences())) == len(plan) <= self.s.limits.sequences
+        for q in plan.decodes:
+            assert q.state is State.RUNNING
+            assert len(q.pages) * PAGE >= q.computed
+            assert q.computed <= q.last
+        for chunk in plan.chunks:
             q = chunk.sequence
             assert q.state is State.RUNNING
-            assert chunk.start == q.computed
+            assert chunk.start + chunk.count == q.computed <= len(q.tokens)
             assert chunk.count >= 1
-            assert len(q.pages) * PAGE >= chunk.start + chunk.count
+            assert len(q.pages) * PAGE >= q.computed
         rows = [q.row for q in self.s.running]
         assert len(set(rows)) == len(rows)
-        if fail == 0 and chunks:
-            self.s.computed(chunks[0])
-            self.s.finish(chunks[0].sequence, keep=False)
-            chunks = chunks[1:]
-        run(self.s, chunks, token)
+        if fail == 0 and plan:
+            one = next(iter(plan.alone()))
+            one.cancel()
+            self.s.finish(one.sequences()[0], keep=False)
+            plan.decodes, plan.chunks = (plan.decodes[1:], plan.chunks) if plan.decodes else ([], plan.chunks[1:])
+        while len(self.flights) > depth or (self.flights and not plan):
+            run(self.s, self.flights.pop(0), token)
 
     @precondition(lambda self: self.alive)
     @rule(data=st.data())
@@ -179,9 +233,9 @@ class Machine(RuleBasedStateMachine):
     def drain(self) -> None:
         """Nobody starves: everything ends within as many steps as it has tokens, many times over."""
         for _ in range(2000):
-            if not len(self.s):
+            if not len(self.s) and not self.flights:
                 break
-            self.step(fail=1, token=1)
+            self.step(fail=1, token=1, depth=self.clock % 2)
         assert not len(self.s)
         assert self.s.cache.available == self.pages
 
@@ -189,8 +243,10 @@ class Machine(RuleBasedStateMachine):
     def conservation(self) -> None:
         if hasattr(self, "started"):
             self.alive = [q for q in self.alive if q.state is not State.DONE]
-            assert sorted(map(id, self.alive)) == sorted(map(id, self.s.sequences()))
-            self.s.cache.check(self.alive)
+            there = list(self.s.sequences())
+            assert sorted(map(id, self.alive)) == sorted(id(q) for q in there if q.state is not State.DONE)
+            assert len(set(there)) == len(there)
+            self.s.cache.check(there)
 
 
 Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

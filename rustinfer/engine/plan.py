@@ -1,0 +1,67 @@
+"""What one step computes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from .sequence import Sequence
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Compute tokens [start, start + count) of a sequence; `samples` says that its next token follows from them."""
+
+    sequence: Sequence
+    start: int
+    count: int
+    samples: bool
+
+
+@dataclass(slots=True)
+class Plan:
+    """The rows of a step, in this order: the newest token of each of `decodes`, then `chunks`.
+
+    `decodes` is the very list of the step before where nobody came or went. Each of its sequences has computed one
+    token more by this step; the value of that token need not be known on the host. The pages of `touched` have changed.
+    """
+
+    decodes: list[Sequence] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    touched: list[Sequence] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.decodes or self.chunks)
+
+    def __len__(self) -> int:
+        """Sequences in the step."""
+        return len(self.decodes) + len(self.chunks)
+
+    @property
+    def tokens(self) -> int:
+        """Rows of the step."""
+        return len(self.decodes) + sum(chunk.count for chunk in self.chunks)
+
+    def sequences(self) -> list[Sequence]:
+        """Every sequence, in the order of the rows."""
+        return [*self.decodes, *(chunk.sequence for chunk in self.chunks)]
+
+    def sampling(self) -> list[Sequence]:
+        """The sequences that draw a token, in the order of the rows."""
+        if not self.chunks:
+            return self.decodes
+        return [*self.decodes, *(chunk.sequence for chunk in self.chunks if chunk.samples)]
+
+    def cancel(self) -> None:
+        """It will not be run: take back what it was going to compute."""
+        for sequence in self.decodes:
+            sequence.computed -= 1
+        for chunk in self.chunks:
+            chunk.sequence.computed = chunk.start
+
+    def alone(self) -> Iterator[Plan]:
+        """A plan for each sequence."""
+        for sequence in self.decodes:
+            yield Plan([sequence], touched=self.touched)
+        for chunk in self.chunks:
+            yield Plan([], [chunk], self.touched)
