@@ -1,0 +1,104 @@
+"""llguidance as the engine uses it: the vocabulary as bytes, forms of output as grammars, and limits on both.
+
+Free of torch, since grammars are tried out in a process of their own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from random import Random
+
+import numpy as np
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper, grammar_from
+
+from ..protocol.structured import Structured
+from ..text import Tokenizer
+
+LIMITS = LLParserLimits(
+    step_lexer_fuel=50_000,
+    step_max_items=20_000,
+    max_lexer_states=20_000,
+    max_grammar_size=200_000,
+    verbose_errors=False,
+)
+MASK_SECONDS = 0.1
+"""Processor time that one mask may take: more would hold up everybody else's next token."""
+WALK = 32
+WALK_SECONDS = 0.3
+SHOWN = 200
+
+
+class GrammarError(Exception):
+    """This form of output cannot be had; `code` is a word for programs."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Words:
+    """The vocabulary as llguidance asks for it: the bytes that each token adds to the text."""
+
+    bos_token_id = None
+
+    def __init__(self, tokenizer: Tokenizer, size: int, end: int) -> None:
+        self.eos_token_id = end
+        self.tokens = [tokenizer.token_bytes(token) for token in range(size)]
+        self.special_token_ids = sorted(token for token in tokenizer.special_ids if token < size)
+        self._encode = tokenizer.encode
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        words = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+        return self._encode(words, add_special_tokens=False)
+
+
+def vocabulary(tokenizer: Tokenizer, size: int, ends: Iterable[int]) -> LLTokenizer:
+    """The tokenizer's tokens, up to the model's vocabulary of `size`; `ends` end a complete output."""
+    ends = list(ends)
+    return LLTokenizer(TokenizerWrapper(Words(tokenizer, size, ends[0])), n_vocab=size, eos_token=ends)
+
+
+def written(form: Structured) -> str:
+    """The form as llguidance writes grammars. Raises GrammarError; may take long, and hold the interpreter's lock."""
+    try:
+        if form.kind == "json_object":
+            return LLMatcher.grammar_from_json_schema('{"type": "object"}')
+        if form.kind == "regex":
+            return LLMatcher.grammar_from_regex(form.text)
+        return str(grammar_from(form.kind, form.text))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise refused(form, str(error)) from None
+
+
+def matcher(words: LLTokenizer, form: Structured, grammar: str) -> LLMatcher:
+    """The compiled grammar. Raises GrammarError. Lets other threads run meanwhile."""
+    made = LLMatcher(words, grammar, limits=LIMITS, log_level=0)
+    if made.is_error():
+        raise refused(form, made.get_error())
+    return made
+
+
+def walk(made: LLMatcher, form: Structured, vocab: int) -> None:
+    """Take some random tokens. Raises GrammarError where a mask costs too much: many explode only in use."""
+    luck, until = Random(0), time.process_time() + WALK_SECONDS
+    for _ in range(WALK):
+        start = time.process_time()
+        bits = np.frombuffer(made.compute_bitmask(), np.uint8)
+        now = time.process_time()
+        if made.is_error() or now - start > MASK_SECONDS:
+            raise GrammarError("grammar_too_complex", f"the {form.kind} is too complex: {_line(made.get_error())}")
+        tokens = np.flatnonzero(np.unpackbits(bits, bitorder="little")[:vocab])
+        if not len(tokens):
+            raise GrammarError("invalid_grammar", f"the {form.kind} allows nothing that this model can write")
+        if made.is_stopped() or now > until or not made.consume_token(int(luck.choice(tokens))):
+            return
+
+
+def refused(form: Structured, why: str) -> GrammarError:
+    """A grammar that is none, with the parser's first line of complaint."""
+    return GrammarError("invalid_grammar", f"the {form.kind} cannot be used: {_line(why)}")
+
+
+def _line(why: str) -> str:
+    return " ".join(why.split())[:SHOWN] or "one token's mask takes too long"

@@ -1,0 +1,152 @@
+"""Grammars: what they allow, what is refused, and that neither the bad nor the many harm anybody."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from rustinfer.engine import grammar as module
+from rustinfer.engine.errors import RequestRefused
+from rustinfer.engine.grammar import Grammar, Grammars
+from rustinfer.engine.grammar_check import GrammarCheck
+from rustinfer.engine.guidance import GrammarError
+from rustinfer.protocol.structured import Structured
+from rustinfer.text import Tokenizer
+from tests.text.vocabularies import byte_level
+
+from .malformed import forms
+
+TOKENIZER = Tokenizer(byte_level())
+END = TOKENIZER.find("<|im_end|>")
+VOCAB = TOKENIZER.vocab_size + 5  # models pad
+
+
+@pytest.fixture(scope="module")
+def grammars() -> Iterator[Grammars]:
+    assert END is not None
+    made = Grammars.of(TOKENIZER, VOCAB, [END])
+    yield made
+    made.close()
+
+
+def allowed(grammar: Grammar, text: str) -> set[str] | None:
+    """What may follow the text, token by token; "<end>" for the end. None where the text itself does not fit."""
+    place = grammar.start()
+    for token in TOKENIZER.encode(text, add_special_tokens=False):
+        if not place.take(token):
+            return None
+    bits = np.zeros(-(-VOCAB // 32), np.int32)
+    assert place.fill(bits)
+    tokens = np.flatnonzero(np.unpackbits(bits.view(np.uint8), bitorder="little"))
+    return {
+        "<end>" if token == END else TOKENIZER.token_bytes(int(token)).decode("utf-8", "replace") for token in tokens
+    }
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "next_"),
+    [
+        (Structured("choice", '["yes", "no"]'), "", {"y", "n"}),
+        (Structured("choice", '["yes", "no"]'), "n", {"o"}),
+        (Structured("choice", '["yes", "no"]'), "no", {"<end>"}),
+        (Structured("choice", '["yes", "no"]'), "x", None),
+        (Structured("regex", "a{2}b?"), "a", {"a"}),
+        (Structured("regex", "a{2}b?"), "aa", {"b", "<end>"}),
+        (Structured("grammar", 'start: "a" start | "b"'), "aa", {"a", "b"}),
+        (Structured("grammar", 'root ::= "a" root | "b"'), "aab", {"<end>"}),
+        (Structured("json_schema", '{"enum": [7]}'), "", {"7"}),
+        (Structured("json_object"), "[", None),
+    ],
+)
+def test_what_may_follow(grammars: Grammars, form: Structured, text: str, next_: set[str] | None) -> None:
+    found = allowed(grammars.compile(form).result(60), text)
+    assert found == next_ or (found and next_ and next_ <= found and form.kind == "grammar")
+
+
+def test_a_complete_output_ends(grammars: Grammars) -> None:
+    place = grammars.compile(Structured("choice", '["y"]')).result(60).start()
+    assert not place.ended
+    assert place.take(TOKENIZER.encode("y", add_special_tokens=False)[0])
+    assert END is not None
+    assert place.take(END)
+    assert place.ended
+
+
+def test_sequences_do_not_share_their_place(grammars: Grammars) -> None:
+    grammar = grammars.compile(Structured("choice", '["ab", "ac"]')).result(60)
+    one, other = grammar.start(), grammar.start()
+    a, b = (TOKENIZER.encode(letter, add_special_tokens=False)[0] for letter in "ab")
+    assert one.take(a)
+    assert not other.take(b)
+    assert one.take(b)
+
+
+def test_t17_500_malformed_grammars(grammars: Grammars) -> None:
+    errors = [grammars.compile(form).exception(60) for form in forms(500)]
+    refused = [error for error in errors if isinstance(error, RequestRefused)]
+    assert 200 < len(refused) == sum(error is not None for error in errors)
+    assert {error.code for error in refused} == {"invalid_grammar", "grammar_too_complex"}
+    assert all(len(str(error)) < 300 and "\n" not in str(error) for error in refused)
+    assert allowed(grammars.compile(Structured("choice", '["yes"]')).result(60), "ye") == {"s"}
+
+
+def test_t18_a_grammar_that_never_ends_is_killed() -> None:
+    check = GrammarCheck({"tokenizer": TOKENIZER.source, "vocab": VOCAB, "ends": [END]}, seconds=0.0)
+    start = time.monotonic()
+    for _ in range(2):
+        with pytest.raises(GrammarError, match="takes more than 0 s") as caught:
+            check(Structured("regex", "(((a{1000}){1000}){1000})"))
+        assert caught.value.code == "grammar_too_complex"
+    assert time.monotonic() - start < 60
+    check.close()
+
+
+def test_t18_a_grammar_that_takes_too_much_dies_alone() -> None:
+    check = GrammarCheck({"tokenizer": TOKENIZER.source, "vocab": VOCAB, "ends": [END]}, seconds=60, memory=16 << 20)
+    with pytest.raises(GrammarError, match="too much memory"):
+        check(Structured("regex", "(((a{1000}){1000}){1000})"))
+    assert check(Structured("regex", "a"))[1] < 1 << 20
+    check.close()
+
+
+def test_others_go_on_while_one_is_compiled() -> None:
+    gate = threading.Event()
+
+    def slow(form: Structured) -> tuple[str, int]:
+        gate.wait(30)
+        raise GrammarError("invalid_grammar", "no")
+
+    grammars = Grammars(lambda: None, [slow])  # type: ignore[arg-type, return-value]
+    waiting = [grammars.compile(Structured("regex", f"a{i}")) for i in range(module.PENDING)]
+    with pytest.raises(RequestRefused, match="wait to be compiled") as caught:
+        grammars.compile(Structured("regex", "b"))
+    assert caught.value.code == "overloaded"
+    assert not any(future.done() for future in waiting)
+    gate.set()
+    assert all(isinstance(future.exception(30), RequestRefused) for future in waiting)
+    grammars.close()
+
+
+def test_t20_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+
+    def check(form: Structured) -> tuple[str, int]:
+        compiled.append(form.text)
+        raise GrammarError("invalid_grammar", "no")
+
+    grammars = Grammars(lambda: None, [check])  # type: ignore[arg-type, return-value]
+    for i in range(2000):
+        grammars.compile(Structured("json_schema", json.dumps({"const": i}))).exception(30)
+    assert len(grammars) <= module.ENTRIES
+    for i in range(1990, 2000):  # a refusal is known, too
+        grammars.compile(Structured("json_schema", json.dumps({"const": i}))).exception(30)
+    assert len(compiled) == 2000
+    monkeypatch.setattr(module, "BYTES", 20_000)
+    grammars.compile(Structured("regex", "a")).exception(30)
+    assert grammars.size <= 20_000
+    grammars.close()
