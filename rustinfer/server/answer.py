@@ -1,57 +1,67 @@
-"""How an endpoint writes its answers; the two dialects fill in the shape of a choice."""
+"""What a response is made of, streamed or whole; each endpoint writes it down in its own dialect."""
 
 from __future__ import annotations
 
-import time
-import uuid
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from rustinfer.protocol.messages import TokenLogprob
+
 from .choice import Part, TokenText
+from .errors import ApiError, dump
 from .served import Served
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Tokens so far. Each prompt counts once, however many answers it gets."""
+
+    prompt: int
+    completion: int
+    cached: int
+
+
+@dataclass
+class Finished:
+    """A choice with all of its parts put together; `last` has its end."""
+
+    text: str = ""
+    tokens: list[TokenText] = field(default_factory=list)
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+    last: Part = field(default_factory=lambda: Part(""))
+
+    def add(self, part: Part) -> None:
+        self.text += part.text
+        self.tokens += part.tokens
+        self.prompt_logprobs += part.prompt_logprobs
+        self.last = part
 
 
 class Answer(ABC):
-    """One response, streamed or whole: its id, its time, its model."""
+    """One response. Used once: what it has said so far decides what it says next."""
 
-    prefix: str
-    whole_object: str
-    chunk_object: str
-
-    def __init__(self, served: Served, model: str) -> None:
-        self.served = served
-        self.head = {
-            "id": f"{self.prefix}-{uuid.uuid4().hex}",
-            "object": self.whole_object,
-            "created": int(time.time()),
-        }
-        self.head |= {"model": model, "system_fingerprint": f"fp_{served.fingerprint[:12]}"}
-        self.chunk_head = {**self.head, "object": self.chunk_object}
+    served: Served
 
     @abstractmethod
-    def opening(self, number: int) -> list[dict[str, Any]]:
-        """The choices of the chunks sent before any text of choice `number`."""
+    def events(self, parts: Sequence[tuple[int, Part]], counts: Callable[[], Counts]) -> bytes:
+        """What a stream says about the new parts of its choices; empty where that is nothing yet."""
 
     @abstractmethod
-    def pieces(self, number: int, part: Part) -> list[dict[str, Any]]:
-        """The choices of the chunks that carry a part; none where there is nothing to say yet."""
+    def closing(self, counts: Counts) -> bytes:
+        """How a stream ends well."""
+
+    def failure(self, error: ApiError) -> bytes:
+        """How a stream ends that went wrong."""
+        return event(dump(error.body())) + DONE
 
     @abstractmethod
-    def choice(self, number: int, text: str, tokens: list[TokenText], last: Part) -> dict[str, Any]:
-        """A finished choice of a whole answer."""
-
-    def chunk(self, choices: list[dict[str, Any]], usage: dict[str, Any] | None, *, with_usage: bool) -> dict[str, Any]:
-        return {**self.chunk_head, "choices": choices, **({"usage": usage} if with_usage else {})}
-
-    def whole(self, choices: list[dict[str, Any]], usage: dict[str, Any]) -> dict[str, Any]:
-        return {**self.head, "choices": choices, "usage": usage}
+    def whole(self, finished: list[Finished], counts: Counts) -> dict[str, Any]:
+        """The body of an answer that is not streamed, its choices in order."""
 
 
-def usage(prompt: int, completion: int, cached: int) -> dict[str, Any]:
-    """Counts of tokens. Each prompt counts once, however many answers it gets."""
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": prompt + completion,
-        "prompt_tokens_details": {"cached_tokens": cached},
-    }
+def event(content: bytes) -> bytes:
+    return b"data: " + content + b"\n\n"

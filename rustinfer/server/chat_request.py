@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from .fields import COMMON_REFUSED, Generation
+from .errors import bad_request
+from .fields import COMMON_REFUSED, Refused
+from .generation import Generation
+from .message import Message
+from .tools.wanted import MAX_TOOLS, NamedTool, Tool, Wanted, tool_choice
 
 MAX_MESSAGES = 4096
-REFUSED: Mapping[str, tuple[Any, ...]] = {
+REFUSED: Refused = {
     **COMMON_REFUSED,
     "audio": (),
+    "best_of": (1,),
     "chat_template": (),
     "documents": ([],),
     "echo": (False,),
@@ -20,43 +24,13 @@ REFUSED: Mapping[str, tuple[Any, ...]] = {
     "functions": ([],),
     "modalities": (["text"],),
     "prediction": (),
-    "reasoning_effort": (),
+    "suffix": ("",),
     "thinking": (),
-    "tool_choice": ("none", "auto"),
-    "tools": ([],),
-    "verbosity": (),
+    "verbosity": ("medium",),
     "web_search_options": (),
 }
-
-
-def _content(value: Any) -> str | None:
-    """A string, or text parts put together."""
-    if value is None or isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise ValueError("must be a string or a list of text parts")
-    texts = []
-    for part in value:
-        if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
-            raise ValueError('may hold parts of the form {"type": "text", "text": "..."} only')
-        texts.append(part["text"])
-    return "".join(texts)
-
-
-class Message(BaseModel):
-    """One turn. Fields beyond these reach the chat template as they are."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[str | None, BeforeValidator(_content)] = None
-    tool_calls: list[dict[str, Any]] | None = None
-
-    def for_template(self) -> dict[str, Any]:
-        written = self.model_dump(exclude_none=True)
-        written["role"] = "system" if self.role == "developer" else self.role
-        written["content"] = self.content or ""
-        return written
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
+ToolChoice = Annotated[Literal["none", "auto", "required"] | NamedTool | None, BeforeValidator(tool_choice)]
 
 
 class ChatRequest(Generation):
@@ -64,6 +38,28 @@ class ChatRequest(Generation):
     max_completion_tokens: int | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoice = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: Effort | None = None
     add_generation_prompt: bool | None = None
     continue_final_message: bool | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+
+    def wanted(self) -> Wanted:
+        """What is asked of the tools. Raises ApiError 400."""
+        functions = [t.function for t in self.tools or ()]
+        names = [f.name for f in functions]
+        if len(set(names)) < len(names):
+            raise bad_request("tools holds two functions of one name.", "tools")
+        single = self.parallel_tool_calls is False
+        choice = self.tool_choice if self.tool_choice is not None else "auto"
+        if isinstance(choice, NamedTool):
+            if choice.function.name not in names:
+                raise bad_request(f"tool_choice names {choice.function.name!r}, which is not in tools.", "tool_choice")
+            return Wanted("named", functions, choice.function.name, single=True)
+        if choice == "none" or not functions:
+            if choice == "required":
+                raise bad_request('tool_choice "required" needs tools.', "tool_choice")
+            return Wanted()
+        return Wanted(choice, functions, None, single)

@@ -17,11 +17,14 @@ LOWEST = -9999.0
 
 @dataclass(frozen=True)
 class TokenText:
-    """A token with its part of the text: its bytes, and the characters that it completes."""
+    """A token with its part of the text: its bytes, and the characters that it completes.
+
+    `logprob` is None for a prompt's first token only.
+    """
 
     text: str
     raw: bytes
-    logprob: float
+    logprob: float | None
     top: list[tuple[int, float]]
 
 
@@ -34,6 +37,7 @@ class Part:
     finish_reason: FinishReason | None = None
     stop_reason: int | str | None = None
     stopped_early: bool = False
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
 
 
 class Choice:
@@ -65,9 +69,9 @@ class Choice:
         tokens = self._tokens(visible[: delta.tokens], piece.logprobs)
         if stopped is not None:
             self.finished = True
-            return Part(text, tokens, "stop", stopped, piece.finish_reason is None)
+            return Part(text, tokens, "stop", stopped, piece.finish_reason is None, piece.prompt_logprobs)
         self.finished = piece.finish_reason is not None
-        return Part(text, tokens, piece.finish_reason, piece.stop_reason)
+        return Part(text, tokens, piece.finish_reason, piece.stop_reason, False, piece.prompt_logprobs)
 
     def _tokens(self, ids: list[int], logprobs: list[TokenLogprob]) -> list[TokenText]:
         if not self._wants_logprobs:

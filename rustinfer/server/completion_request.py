@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator
 
-from .fields import COMMON_REFUSED, Generation
+from .fields import COMMON_REFUSED, Refused
+from .generation import Generation
 
 MAX_PROMPTS = 256
+MAX_BEST_OF = 20
 DEFAULT_MAX_TOKENS = 16
-REFUSED: Mapping[str, tuple[Any, ...]] = {**COMMON_REFUSED, "echo": (False,), "suffix": ("",)}
+REFUSED: Refused = {**COMMON_REFUSED, "suffix": ("",)}
 Prompt = str | list[int]
 
 
@@ -39,4 +40,6 @@ def _ids(value: Any) -> bool:
 class CompletionRequest(Generation):
     prompt: Annotated[list[Any], BeforeValidator(_prompts)]
     logprobs: int | None = None
+    echo: bool | None = None
+    best_of: int | None = None
     add_special_tokens: bool | None = None

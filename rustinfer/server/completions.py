@@ -1,70 +1,51 @@
-"""POST /v1/completions."""
+"""POST /v1/completions: what is asked."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from . import logprobs
-from .answer import Answer
-from .choice import Part, TokenText
-from .completion_request import DEFAULT_MAX_TOKENS, REFUSED, CompletionRequest
+from .completion_answer import CompletionAnswer
+from .completion_request import DEFAULT_MAX_TOKENS, MAX_BEST_OF, REFUSED, CompletionRequest
 from .errors import bad_request
-from .fields import check_logprobs, ignored, validated
+from .fields import ignored, validated
+from .generation import check_logprobs
 from .prepared import MAX_CHOICES, Prepared
 from .served import Served
-
-
-class CompletionAnswer(Answer):
-    prefix = "cmpl"
-    whole_object = chunk_object = "text_completion"
-
-    def __init__(self, served: Served, model: str, count: int | None) -> None:
-        super().__init__(served, model)
-        self._count = count
-        self._offsets: dict[int, int] = {}
-
-    def opening(self, number: int) -> list[dict[str, Any]]:
-        return []
-
-    def pieces(self, number: int, part: Part) -> list[dict[str, Any]]:
-        if not (part.text or part.tokens or part.finish_reason):
-            return []
-        offset = self._offsets.get(number, 0)
-        self._offsets[number] = offset + sum(len(t.text) for t in part.tokens)
-        choice = {"index": number, "text": part.text, "logprobs": self._logprobs(part.tokens, offset)}
-        choice["finish_reason"] = part.finish_reason
-        if part.finish_reason:
-            choice["stop_reason"] = part.stop_reason
-        return [choice]
-
-    def choice(self, number: int, text: str, tokens: list[TokenText], last: Part) -> dict[str, Any]:
-        return {
-            "index": number,
-            "text": text,
-            "logprobs": self._logprobs(tokens, 0),
-            "finish_reason": last.finish_reason,
-            "stop_reason": last.stop_reason,
-        }
-
-    def _logprobs(self, tokens: list[TokenText], offset: int) -> dict[str, Any] | None:
-        if self._count is None:
-            return None
-        return logprobs.completion(tokens, self.served.tokenizer, self._count, offset)
 
 
 def prepare(body: dict[str, Any], served: Served) -> Prepared:
     """Everything that can be wrong with a completion request is found here. Raises ApiError."""
     request = validated(CompletionRequest, body, REFUSED)
-    check_logprobs("logprobs", request.logprobs)
-    if len(request.prompt) * (request.n or 1) > MAX_CHOICES:
-        raise bad_request(f"The prompts times n may be at most {MAX_CHOICES}.", "n")
+    _check(request)
     prompts = [_ids(p, request, served) for p in request.prompt]
     rooms = [served.room(p, request.max_tokens, DEFAULT_MAX_TOKENS, "max_tokens") for p in prompts]
+    scores = request.logprobs if request.echo and request.prompt_logprobs is None else request.prompt_logprobs
+    ranked = request.best_of is not None and request.best_of > (request.n or 1)
+    params = request.sampling(
+        served,
+        max_tokens=min(rooms),
+        # The best of several are found by their log-probabilities.
+        logprobs=0 if ranked and request.logprobs is None else request.logprobs,
+        prompt_logprobs=scores,
+        best_of=request.best_of,
+    )
+    if len(prompts) * params.sequences > MAX_CHOICES:
+        raise bad_request(f"The prompts times n or best_of may be at most {MAX_CHOICES}.", "n")
+    answer = CompletionAnswer(served, request, prompts, params)
+    return Prepared(request, prompts, params, answer, ignored(request, REFUSED))
+
+
+def _check(request: CompletionRequest) -> None:
+    check_logprobs("logprobs", request.logprobs)
+    check_logprobs("prompt_logprobs", request.prompt_logprobs)
     if request.max_tokens is not None and request.max_tokens < 0:
         raise bad_request("max_tokens must be at least 0.", "max_tokens")
-    params = request.sampling(served.card, max_tokens=min(rooms), logprobs=request.logprobs)
-    answer = CompletionAnswer(served, request.model, request.logprobs)
-    return Prepared(request, prompts, params, answer, ignored(request, REFUSED))
+    if request.best_of is not None and not (request.n or 1) <= request.best_of <= MAX_BEST_OF:
+        raise bad_request(f"best_of must be between n and {MAX_BEST_OF}.", "best_of")
+    if request.stream and request.best_of is not None and request.best_of > (request.n or 1):
+        raise bad_request("best_of cannot be streamed: which is best is known at the end only.", "best_of")
+    if request.stream and request.prompt_logprobs is not None:
+        raise bad_request("prompt_logprobs cannot be streamed; echo with logprobs can.", "prompt_logprobs")
 
 
 def _ids(prompt: str | list[int], request: CompletionRequest, served: Served) -> list[int]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from starlette.types import Receive
 
-from .answer import usage
-from .choice import Choice, Part, TokenText
+from .answer import Counts, Finished
+from .choice import Choice, Part
 from .errors import ApiError
 from .job import ClientGone, Job
 from .link import EngineLink
@@ -42,16 +42,16 @@ class Run:
             found.append((piece.choice, part))
         return found
 
-    def usage(self) -> dict[str, Any]:
+    def counts(self) -> Counts:
         prompt = sum(map(len, self.prepared.prompts))
         completion = sum(c.completion_tokens for c in self.choices)
-        return usage(prompt, completion, sum(self._cached.values()))
+        return Counts(prompt, completion, sum(self._cached.values()))
 
 
 @asynccontextmanager
 async def running(link: EngineLink, prepared: Prepared, receive: Receive) -> AsyncIterator[Run]:
     """Submit, and abort what still runs in the end; at once when the client hangs up, streamed or not."""
-    job = link.submit(prepared.answer.served, prepared.prompts, prepared.sampling)
+    job = link.submit(prepared.answer.served, prepared.prompts, prepared.sampling, prepared.request.priority or 0)
     watcher = asyncio.create_task(_watch(receive, lambda: link.abandon(job)))
     run, outcome = Run(link, prepared, job), "aborted"
     try:
@@ -68,17 +68,11 @@ async def running(link: EngineLink, prepared: Prepared, receive: Receive) -> Asy
 async def collect(link: EngineLink, prepared: Prepared, receive: Receive) -> dict[str, Any]:
     """The whole answer. Raises ApiError and ClientGone."""
     async with running(link, prepared, receive) as run:
-        texts: list[list[str]] = [[] for _ in run.choices]
-        tokens: list[list[TokenText]] = [[] for _ in run.choices]
-        last: dict[int, Part] = {}
+        finished = [Finished() for _ in run.choices]
         while not run.done:
             for number, part in await run.parts():
-                texts[number].append(part.text)
-                tokens[number] += part.tokens
-                last[number] = part
-        answer = prepared.answer
-        choices = [answer.choice(i, "".join(texts[i]), tokens[i], last[i]) for i in range(len(run.choices))]
-        return answer.whole(choices, run.usage())
+                finished[number].add(part)
+        return prepared.answer.whole(finished, run.counts())
 
 
 async def _watch(receive: Receive, on_disconnect: Callable[[], None]) -> None:

@@ -25,10 +25,12 @@ class Piece:
     finish_reason: FinishReason | None = None
     stop_reason: int | None = None
     cached_tokens: int = 0
+    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def add(self, output: Output) -> None:
         self.token_ids += output.token_ids
         self.logprobs += output.logprobs or ()
+        self.prompt_logprobs += output.prompt_logprobs or ()
         self.finish_reason, self.stop_reason = output.finish_reason, output.stop_reason
         self.cached_tokens = output.cached_tokens
 

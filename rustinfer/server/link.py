@@ -58,13 +58,13 @@ class EngineLink:
             raise shutting_down()
         return self.served
 
-    def submit(self, served: Served, prompts: list[list[int]], sampling: SamplingParams) -> Job:
+    def submit(self, served: Served, prompts: list[list[int]], sampling: SamplingParams, priority: int = 0) -> Job:
         """Hand the prompts to the engine. Raises ApiError 503 where it has gone, or is not the same any more."""
         if self.model() is not served:
             raise engine_unavailable()
-        job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.n)
+        job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.sequences)
         for number, (id, prompt) in enumerate(zip(job.ids, prompts, strict=True)):
-            if not self._send(Generate(id, prompt, sampling)):
+            if not self._send(Generate(id, prompt, sampling, priority)):
                 self.close(job)
                 raise engine_unavailable()
             self._jobs[id] = (job, number)

@@ -41,8 +41,10 @@ def completion(tokens: list[TokenText], tokenizer: Tokenizer, count: int, offset
     }
 
 
-def _named(token: TokenText, tokenizer: Tokenizer, count: int) -> dict[str, float]:
+def _named(token: TokenText, tokenizer: Tokenizer, count: int) -> dict[str, float] | None:
     """By name, the sampled token among them. Of two tokens with one name the better stays."""
+    if token.logprob is None:
+        return None
     named = {label(tokenizer.token_bytes(id), id): clamped(p) for id, p in reversed(token.top[:count])}
     if token.raw and token.logprob not in named.values():
         named.setdefault(label(token.raw, 0), token.logprob)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from rustinfer.protocol.sampling import SamplingParams
 
 from .answer import Answer
-from .fields import Generation
+from .generation import Generation
 
 MAX_CHOICES = 512
 """Sequences of one request."""

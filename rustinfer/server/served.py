@@ -6,6 +6,9 @@ from rustinfer.protocol.messages import ModelCard, Welcome
 from rustinfer.text import ChatTemplate, TemplateError, TextError, Tokenizer
 
 from .errors import ApiError, bad_request
+from .reasoning import CLOSING
+from .tools.format import ToolFormat, formats, suited
+from .tools.hermes import HERMES
 
 _NO_TOKENIZER = '{"version": "1.0", "model": {"type": "WordLevel", "vocab": {}, "unk_token": ""}}'
 """Stands in where a model of random weights has none: every id is no text."""
@@ -21,6 +24,10 @@ class Served:
         source = self.card.tokenizer_json or _NO_TOKENIZER
         reuse = previous is not None and previous.tokenizer.source == source
         self.tokenizer: Tokenizer = previous.tokenizer if previous and reuse else Tokenizer(source)
+        templates = self.card.chat_template or ""
+        written = templates if isinstance(templates, str) else "\n".join(templates.values())
+        self.thinks = CLOSING in written
+        self.tool_format: ToolFormat = suited(written, formats().values()) or HERMES
         self._broken: str | None = None
         self._template: ChatTemplate | None = None
         try:
@@ -45,6 +52,10 @@ class Served:
         if not ids:
             raise bad_request("The prompt is empty.", param, "empty_prompt")
         return ids
+
+    def plain_ids(self, text: str) -> list[int]:
+        """The ids of a piece of text, with nothing added."""
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def room(self, prompt: list[int], asked: int | None, default: int | None, param: str) -> int:
         """The most tokens to generate after `prompt`. What was asked for outright must fit; a default is cut to fit."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any
 
-from jinja2 import Template
+from jinja2 import Template, meta
 from jinja2.exceptions import TemplateError as JinjaError
 
 from .budget import SIZE_LIMIT
@@ -47,6 +47,11 @@ class ChatTemplate:
         self._lock = Lock()
         self._sandbox = Sandbox()
         self._templates = {name: self._compile(text) for name, text in named.items()}
+        self._reads = frozenset(name for text in named.values() for name in self._variables(text))
+
+    def reads(self, variable: str) -> bool:
+        """Whether the template uses a variable of this name, such as `tools`, at all."""
+        return variable in self._reads
 
     def render(
         self,
@@ -74,6 +79,9 @@ class ChatTemplate:
             return self._sandbox.from_string(source)
         except (JinjaError, RecursionError) as error:
             raise TemplateError(f"the chat template cannot be compiled: {first_line(error)}") from None
+
+    def _variables(self, source: str) -> set[str]:
+        return meta.find_undeclared_variables(self._sandbox.parse(source))
 
     def _choose(self, tools: bool) -> Template:
         if not self._templates:

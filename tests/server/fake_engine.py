@@ -32,6 +32,14 @@ TEMPLATE = (
     "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant: {% endif %}"
 )
+TOOL_TEMPLATE = (
+    "{% if tools %}tools: {{ tools | tojson }} <tool_call> <think></think>\n{% endif %}"
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}"
+    "{% for c in m.tool_calls or [] %}<{{ c.function.name }} {{ c.function.arguments | tojson }}>{% endfor %}"
+    "{{ '\\n' }}{% endfor %}"
+    "{% if enable_thinking is false %}quiet {% endif %}{% if reasoning_effort %}{{ reasoning_effort }} {% endif %}"
+    "{% if add_generation_prompt %}assistant: {% endif %}"
+)
 CONTEXT = 512
 VOCAB = 260
 
@@ -95,10 +103,10 @@ def tokens_of(request: Generate, index: int, text: str) -> list[int]:
     return list(f"{start} {text}".encode())
 
 
-def logprob(token: int, count: int) -> TokenLogprob:
-    """The sampled token first, then its neighbours, descending; the last is impossible."""
+def logprob(token: int, count: int, index: int = 0) -> TokenLogprob:
+    """The sampled token first, then its neighbours, descending; the last is impossible. Later choices are likelier."""
     others = [((token + i) % 256, -0.5 - i if i < count - 1 else float("-inf")) for i in range(count)]
-    return -0.5, others, 1
+    return -0.5 / (1 + index), others, 1
 
 
 @dataclass
@@ -160,9 +168,18 @@ class FakeEngine:
             channel.send(peer, Failed(message.id, *self.refuse))
         else:
             self.requests.append(message)
-            for index in range(message.sampling.n):
+            for index in range(message.sampling.sequences):
                 self.running.append(Running(peer, message, index, tokens_of(message, index, self.text)))
+            self._score(channel, peer, message)
             self._stats(channel)
+
+    def _score(self, channel: EngineChannel, peer: Peer, request: Generate) -> None:
+        """The prompt's log-probabilities, in two parts, as a prompt computed in two chunks has them."""
+        count = request.sampling.prompt_logprobs
+        if count is not None:
+            found = [logprob(t, count) for t in request.prompt_token_ids[1:]]
+            for part in (found[: len(found) // 2], found[len(found) // 2 :]):
+                channel.send(peer, Delta(self.epoch, [Output(request.id, 0, [], prompt_logprobs=part)]))
 
     def _step(self, channel: EngineChannel) -> None:
         outputs: dict[Peer, list[Output]] = {}
@@ -195,7 +212,7 @@ class FakeEngine:
             request.id,
             sequence.index,
             [token],
-            None if params.logprobs is None else [logprob(token, params.logprobs)],
+            None if params.logprobs is None else [logprob(token, params.logprobs, sequence.index)],
             reason,  # type: ignore[arg-type]
             token if token in params.stop_token_ids else None,
             len(request.prompt_token_ids),

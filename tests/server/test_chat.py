@@ -105,7 +105,9 @@ def test_roles(client: openai.OpenAI, engine: FakeEngine) -> None:
     ]
     ask(client, turns)
     assert (
-        bytes(engine.requests[-1].prompt_token_ids).decode() == "system: a\nuser: b\nassistant: \ntool: d\nassistant: "
+        bytes(engine.requests[-1].prompt_token_ids).decode() == "system: a\nuser: b\n"
+        'assistant: <tool_call>\n{"name": "f", "arguments": {}}\n</tool_call>\n'
+        "user: <tool_response>\nd\n</tool_response>\nassistant: "
     )
 
 
@@ -213,14 +215,11 @@ def test_ch21_seed(http: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "required"),
-        ("response_format", {"type": "json_object"}),
-        ("response_format", {"type": "sound"}),
-        ("reasoning_effort", "bogus"),
+        ("reasoning_effort", "high"),
         ("chat_template", "x"),
-        ("guided_json", {}),
-        ("logit_bias", {"1": 2}),
+        ("store", True),
+        ("audio", {"voice": "a"}),
+        ("functions", [{"name": "f"}]),
         ("modalities", ["text", "audio"]),
         ("cache_salt", "a/b"),
     ],
@@ -231,9 +230,66 @@ def test_known_but_not_honoured_is_refused(http: httpx.Client, name: str, value:
     assert response.json()["error"]["code"] == "unsupported_parameter"
 
 
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"response_format": {"type": "sound"}}, "response_format"),
+        ({"response_format": {}}, "response_format"),
+        ({"response_format": "json_object"}, "response_format"),
+        ({"response_format": {"type": "json_schema"}}, "response_format"),  # CH26
+        ({"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": 123}}}, "response_format"),
+        ({"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": 123}}}}, "response_format"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": {"type": "hiccup"}}}},
+            "response_format",
+        ),
+        ({"guided_json": "{"}, "guided_json"),
+        ({"guided_json": {"properties": {"a": {"items": {"type": "x"}}}}}, "guided_json"),
+        ({"guided_json": {"anyOf": 5}}, "guided_json"),
+        ({"guided_choice": []}, "guided_choice"),
+        ({"guided_regex": 5}, "guided_regex"),
+        ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "structured_outputs"),
+        ({"structured_outputs": {"rhyme": "a"}}, "structured_outputs"),
+        ({"regex": "a", "guided_choice": ["b"]}, "regex"),
+        ({"guided_json": {"not": {"not": True}} | {"items": []}}, "guided_json"),
+    ],
+)
+def test_ch25_ch26_bad_forms(http: httpx.Client, fields: dict[str, Any], param: str) -> None:
+    message = refused(post(http, **fields), param)
+    if fields == {"response_format": {"type": "json_schema"}}:
+        assert "json_schema must be provided" in message
+
+
+@pytest.mark.parametrize(
+    ("fields", "kind", "text"),
+    [
+        ({"response_format": {"type": "json_object"}}, "json_object", ""),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "null"}}}},
+            "json_schema",
+            '{"type": "null"}',
+        ),
+        ({"structured_outputs": {"choice": ["a", "b"]}}, "choice", '["a", "b"]'),
+        ({"guided_json": {"type": "object"}}, "json_schema", '{"type": "object"}'),
+        ({"guided_regex": "a+"}, "regex", "a+"),
+        ({"regex": "a+"}, "regex", "a+"),
+        ({"guided_grammar": "start: /a/"}, "grammar", "start: /a/"),
+    ],
+)
+def test_forms_reach_the_engine(
+    http: httpx.Client, engine: FakeEngine, fields: dict[str, Any], kind: str, text: str
+) -> None:
+    assert post(http, **fields).status_code == 200
+    form = engine.requests[-1].sampling.structured_outputs
+    assert form is not None
+    assert (form.kind, form.text) == (kind, text)
+
+
 def test_tl4_null_is_absent(http: httpx.Client) -> None:
     nothing = dict.fromkeys(
-        ["tools", "tool_choice", "response_format", "seed", "stop", "n", "temperature", "logit_bias"]
+        ["tools", "tool_choice", "response_format", "seed", "stop", "n", "temperature", "logit_bias", "store", "user"]
     )
     assert post(http, **nothing).status_code == 200
     assert post(http, tool_choice="auto", tools=[], modalities=["text"]).status_code == 200

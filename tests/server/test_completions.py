@@ -140,9 +140,48 @@ def test_c13_c14_bad_logprobs(http: httpx.Client, count: Any, stream: bool) -> N
     assert post(http).status_code == 200
 
 
-def test_c15_echo_is_refused_for_now(http: httpx.Client) -> None:
-    assert "echo" in refused(post(http, echo=True), "echo")
-    assert post(http, echo=False).status_code == 200
+@pytest.mark.parametrize("tokens", [0, 1])
+@pytest.mark.parametrize("prompt", ["héllo", list("héllo".encode())])
+def test_c15_echo_scores_the_prompt(client: openai.OpenAI, tokens: int, prompt: Any) -> None:
+    answer = ask(client, prompt, echo=True, logprobs=1, max_tokens=tokens)
+    choice, found = answer.choices[0], answer.choices[0].logprobs
+    assert choice.text == "héllo" + TEXT[:tokens]
+    assert answer.usage.completion_tokens == tokens
+    assert len(found.tokens) == len(found.token_logprobs) == len(found.top_logprobs) == 6 + tokens
+    assert (found.token_logprobs[0], found.top_logprobs[0]) == (None, None)
+    assert found.token_logprobs[1:] == [-0.5] * (5 + tokens)
+    assert "".join(found.tokens) == choice.text
+    assert found.text_offset[-1] == 4 + tokens
+    continuation = found.token_logprobs[3:-1] if tokens else found.token_logprobs[3:]
+    assert len(continuation) == 3
+
+
+def test_c15_echo_streamed_and_several(client: openai.OpenAI) -> None:
+    asked = {"echo": True, "logprobs": 1, "n": 2, "temperature": 1, "seed": 5, "max_tokens": 9}
+    whole = ask(client, ["hello", "you"], **asked)
+    chunks = list(ask(client, ["hello", "you"], stream=True, **asked))
+    assert texts(chunks, 4) == [c.text for c in whole.choices]
+    assert [c.text[:3] for c in whole.choices] == ["hel", "hel", "you", "you"]
+    for index, choice in enumerate(whole.choices):
+        own = [c.choices[0].logprobs for c in chunks if c.choices[0].index == index and c.choices[0].logprobs]
+        assert [t for found in own for t in found.token_logprobs] == choice.logprobs.token_logprobs
+        assert [t for found in own for t in found.text_offset] == choice.logprobs.text_offset
+
+
+def test_echo_without_logprobs(client: openai.OpenAI, engine: FakeEngine) -> None:
+    assert ask(client, echo=True).choices[0].text == "hello" + TEXT[:5]
+    assert texts(list(ask(client, echo=True, stream=True))) == ["hello" + TEXT[:5]]
+    assert engine.requests[-1].sampling.prompt_logprobs is None
+
+
+def test_prompt_logprobs(http: httpx.Client) -> None:
+    first, *others = post(http, prompt_logprobs=1).json()["choices"][0]["prompt_logprobs"]
+    assert first is None
+    assert others[0][str(ord("e"))] == {"logprob": -0.5, "rank": 1, "decoded_token": "e"}
+    assert len(others) == 4
+    for bad in (21, -1, "x"):
+        refused(post(http, prompt_logprobs=bad), "prompt_logprobs")
+    refused(post(http, prompt_logprobs=1, stream=True), "prompt_logprobs")
 
 
 def test_c16_default_max_tokens(http: httpx.Client) -> None:
@@ -184,12 +223,13 @@ def test_c20_l3_context(http: httpx.Client, stream: bool) -> None:
 
 
 def test_c21_stop(client: openai.OpenAI, engine: FakeEngine) -> None:
+    engine.delay = 0.001
     choice = ask(client, max_tokens=200, stop="\n").choices[0]
     assert choice.text == TEXT.partition("\n")[0]
     assert choice.finish_reason == "stop"
     assert choice.stop_reason == "\n"
     assert texts(list(ask(client, max_tokens=200, stop="\n", stream=True))) == [choice.text]
-    assert engine.aborted
+    wait_for(lambda: engine.aborted)
 
 
 def test_stop_never_leaks_and_is_counted(client: openai.OpenAI) -> None:
@@ -243,10 +283,34 @@ def test_c28_numbers(http: httpx.Client, name: str, value: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("best_of", 100), ("suffix", "x"), ("logit_bias", {"5": 1}), ("prompt_logprobs", 1), ("best_of", True)],
+    [("best_of", 100), ("best_of", 0), ("best_of", True), ("suffix", "x"), ("use_beam_search", True), ("store", True)],
 )
 def test_c29_c31_known_but_not_honoured(http: httpx.Client, name: str, value: Any) -> None:
     assert name in refused(post(http, **{name: value}), name)
+
+
+def test_c29_the_best_of_several(client: openai.OpenAI, http: httpx.Client, engine: FakeEngine) -> None:
+    both = ask(client, ["a", "b"], n=4, temperature=1, seed=1).choices
+    best = ask(client, ["a", "b"], n=2, best_of=4, temperature=1, seed=1)
+    assert [c.index for c in best.choices] == [0, 1, 2, 3]
+    assert [c.text for c in best.choices] == [both[i].text for i in (3, 2, 7, 6)]
+    assert best.choices[0].logprobs is None
+    assert best.usage.completion_tokens == 40
+    refused(post(http, n=3, best_of=2), "best_of")
+    refused(post(http, best_of=2, stream=True), "best_of")
+
+
+def test_c26_c27_logit_bias(http: httpx.Client, client: openai.OpenAI, engine: FakeEngine) -> None:
+    ask(client, logit_bias={"65": -100, "66": 1.5})
+    assert engine.requests[-1].sampling.logit_bias == {65: -100.0, 66: 1.5}
+    message = refused(post(http, logit_bias={"900": 1}), "logit_bias")
+    assert "900" in message
+    assert str(VOCAB) in message
+    message = refused(post(http, logit_bias={"bad1": 1, "5": 1, "bad2": 1}), "logit_bias")
+    assert "bad1" in message
+    assert "bad2" in message
+    for bad in ({"5": "x"}, {"5": 101}, {"-1": 1}, {"5": None}, [], "x", {"5": True}):
+        refused(post(http, logit_bias=bad), "logit_bias")
 
 
 def test_values_that_ask_for_nothing_are_fine(http: httpx.Client) -> None:
@@ -273,6 +337,38 @@ def test_t11_t31_integers(http: httpx.Client, name: str, value: Any) -> None:
     refused(post(http, **{name: value}), "prompt" if overflow else name)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("typical_p", 0),
+        ("typical_p", 1.1),
+        ("allowed_token_ids", []),
+        ("allowed_token_ids", [VOCAB]),
+        ("allowed_token_ids", 5),
+        ("bad_words", [""]),
+        ("bad_words", "x" * 3),
+        ("priority", "high"),
+        ("priority", 2**40),
+        ("service_tier", "gold"),
+        ("user", 5),
+        ("user", "x" * 1000),
+        ("metadata", []),
+        ("metadata", {str(i): "" for i in range(17)}),
+        ("min_tokens", 6),
+        ("repetition_penalty", 0),
+        ("ignore_eos", 1),
+        ("skip_special_tokens", "yes"),
+        ("include_stop_str_in_output", 0),
+        ("echo", 1),
+        ("stream", "yes"),
+        ("stream_options", "x"),
+        ("add_special_tokens", 1),
+    ],
+)
+def test_a_bad_value_is_named(http: httpx.Client, name: str, value: Any) -> None:
+    refused(post(http, **{name: value}), name)
+
+
 @pytest.mark.parametrize(("value", "param"), [([1.5], "[0]"), ([-1], ""), ([VOCAB], ""), (5, ""), ([0] * 300, "")])
 def test_stop_token_ids(http: httpx.Client, value: Any, param: str) -> None:
     refused(post(http, stop_token_ids=value), f"stop_token_ids{param}")
@@ -296,13 +392,22 @@ def test_ending_token_is_counted_and_not_shown(client: openai.OpenAI, engine: Fa
 def test_parameters_reach_the_engine(client: openai.OpenAI, engine: FakeEngine) -> None:
     ask(client, temperature=0.7, top_p=0.9, presence_penalty=0.1, frequency_penalty=-0.2, seed=-3, n=2, extra_body={
         "top_k": 40, "min_p": 0.05, "repetition_penalty": 1.1, "ignore_eos": True, "min_tokens": 2,
-        "stop_token_ids": [9], "skip_special_tokens": False,
+        "stop_token_ids": [9], "skip_special_tokens": False, "typical_p": 0.5, "allowed_token_ids": [80, 9],
+        "bad_words": ["Par"], "priority": -3,
     })  # fmt: skip
+    assert engine.requests[-1].priority == -3
     got = engine.requests[-1].sampling
     assert (got.temperature, got.top_p, got.presence_penalty, got.frequency_penalty) == (0.7, 0.9, 0.1, -0.2)
     assert (got.seed, got.n, got.top_k, got.min_p, got.repetition_penalty) == (-3, 2, 40, 0.05, 1.1)
     assert (got.ignore_eos, got.min_tokens, got.stop_token_ids, got.skip_special_tokens) == (True, 2, (9,), False)
+    assert (got.typical_p, got.allowed_token_ids, got.bad_words_token_ids) == (0.5, (80, 9), (tuple(b"Par"),))
     assert got.max_tokens == 5
+
+
+def test_what_a_client_says_of_itself(http: httpx.Client) -> None:
+    response = post(http, user="me", metadata={"a": "b"}, service_tier="flex", store=False)
+    assert response.headers["x-ignored-params"] == "metadata, user"
+    assert response.json()["service_tier"] == "default"
 
 
 def test_max_tokens_zero(client: openai.OpenAI) -> None:

@@ -1,0 +1,79 @@
+"""The form that a request demands of the answer, under the several names that clients have for it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rustinfer.protocol.sampling import ParameterError
+from rustinfer.protocol.structured import Structured, StructuredOutputsParams
+
+from .errors import ApiError, bad_request
+from .json_schema import check_schema
+
+_NAMES = {
+    "guided_json": "json",
+    "guided_regex": "regex",
+    "guided_choice": "choice",
+    "guided_grammar": "grammar",
+    "regex": "regex",
+    "json_schema": "json",
+}
+
+
+def form(request: Any) -> Structured | None:
+    """None where any text will do. Raises ApiError 400 naming the field, also where two fields ask for a form."""
+    asked = {"response_format": _response_format(request.response_format)}
+    if request.structured_outputs is not None:
+        asked["structured_outputs"] = _structured("structured_outputs", request.structured_outputs)
+    for name, kind in _NAMES.items():
+        if (value := getattr(request, name)) is not None:
+            asked[name] = _structured(name, {kind: value})
+    found = {name: form for name, form in asked.items() if form is not None}
+    if len(found) > 1:
+        raise bad_request(f"Only one of {', '.join(found)} may be given.", max(found))
+    return next(iter(found.values()), None)
+
+
+def schema_form(param: str, schema: Any) -> Structured:
+    """JSON that fits `schema`."""
+    return _structured(param, {"json": schema})
+
+
+def _response_format(value: dict[str, Any] | None) -> Structured | None:
+    kind = value.get("type") if value is not None else "text"
+    if value is None or kind == "text":
+        return None
+    if kind == "json_object":
+        return Structured("json_object")
+    if kind != "json_schema":
+        raise _bad("response_format", "the type must be text, json_object or json_schema")
+    described = value.get("json_schema")
+    if not isinstance(described, dict) or described.get("schema") is None:
+        raise _bad("response_format", "json_schema must be provided, with a schema")
+    if not isinstance(described.get("name"), str | None):
+        raise _bad("response_format", "the schema's name must be a string")
+    return _structured("response_format", {"json": described["schema"]})
+
+
+def _structured(param: str, forms: dict[str, Any]) -> Structured:
+    try:
+        found = StructuredOutputsParams(**forms)
+    except TypeError:
+        raise _bad(param, "knows json, regex, choice, grammar and json_object only") from None
+    except ParameterError as e:
+        raise _bad(param, str(e).removeprefix(e.param).strip()) from None
+    if found.kind == "json_schema":
+        check_schema(param, _parsed(param, found.text))
+    return Structured(found.kind, found.text)
+
+
+def _parsed(param: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        raise _bad(param, "must be a JSON schema") from None
+
+
+def _bad(param: str, message: str) -> ApiError:
+    return bad_request(f"{param}: {message}.", param)

@@ -1,0 +1,50 @@
+"""How a chat answer's text is to be read: with thoughts told apart, with tool calls found, or plainly."""
+
+from __future__ import annotations
+
+from .reader import Reader
+from .reasoning import OPENING, ReasoningParser
+from .served import Served
+from .tools.forced import ArgumentsParser, any_of
+from .tools.format import ToolFormat, ToolParser, random_id
+from .tools.wanted import Wanted
+
+
+class Reading:
+    """The same for each choice of an answer. An answer whose form is given has no thoughts."""
+
+    def __init__(self, served: Served, wanted: Wanted, prompt: str, *, formed: bool) -> None:
+        self.wanted = wanted
+        self._format: ToolFormat = served.tool_format
+        self._thinks = served.thinks and not formed and not wanted.forced
+        self._opened = prompt.rstrip().endswith(OPENING)
+
+    @property
+    def shows_special_tokens(self) -> bool:
+        """Whether the marks of calls or thoughts may be tokens that are left out otherwise."""
+        return self._thinks or (self.wanted.mode == "auto" and self._format.special_tokens)
+
+    @property
+    def plain(self) -> bool:
+        return not self._thinks and self.wanted.mode == "none"
+
+    def reader(self) -> Reader:
+        """For one choice."""
+        thoughts = ReasoningParser(self._opened) if self._thinks else None
+        return Reader(thoughts, self._tools(), single=self.wanted.single)
+
+    def new_id(self) -> str:
+        """For one call."""
+        return random_id() if self.wanted.forced else self._format.new_id()
+
+    def finish_reason(self, reason: str | None, calls: int) -> str | None:
+        """As OpenAI has it: `tool_calls`, but where the call was demanded by name; a cut answer stays `length`."""
+        return "tool_calls" if reason == "stop" and calls and self.wanted.mode != "named" else reason
+
+    def _tools(self) -> ToolParser | None:
+        wanted = self.wanted
+        if wanted.mode == "named":
+            return ArgumentsParser(wanted.name or "")
+        if wanted.mode == "required":
+            return any_of(wanted.names)
+        return self._format.parser(wanted.names) if wanted.mode == "auto" else None

@@ -1,0 +1,63 @@
+"""What a model thinks before it answers, between <think> and </think>, told apart from the answer."""
+
+from __future__ import annotations
+
+from .tools.events import Event, Reasoning, Text, merged
+
+OPENING, CLOSING = "<think>", "</think>"
+_SPACE = " \t\r\n"
+
+
+class ReasoningParser:
+    """Reads one answer. `opened` where the prompt ends inside of the thoughts already."""
+
+    def __init__(self, opened: bool = False) -> None:
+        self._state = "inside" if opened else "start"
+        self._held = ""
+        self._begun = False
+
+    def push(self, text: str, *, final: bool = False) -> list[Event]:
+        """What is certain now; with `final`, all that was held back."""
+        self._held += text
+        events: list[Event] = []
+        if self._state == "start":
+            self._start(final)
+        if self._state == "inside":
+            events.append(Reasoning(self._inside(final)))
+        if self._state == "after":
+            self._held = self._held.lstrip(_SPACE)
+            self._state = "answer" if self._held else "after"
+        if self._state == "answer":
+            events.append(Text(self._held))
+            self._held = ""
+        return merged(events)
+
+    def finish(self) -> list[Event]:
+        """What was held back."""
+        return self.push("", final=True)
+
+    def _start(self, final: bool) -> None:
+        rest = self._held.lstrip(_SPACE)
+        if rest.startswith(OPENING):
+            self._held, self._state = rest[len(OPENING) :], "inside"
+        elif final or not OPENING.startswith(rest):
+            self._state = "answer"
+
+    def _inside(self, final: bool) -> str:
+        """White space around the thoughts is not theirs."""
+        if not self._begun:
+            self._held = self._held.lstrip(_SPACE)
+        thought, closed, after = self._held.partition(CLOSING)
+        if closed:
+            self._held, self._state = after, "after"
+            return thought.rstrip(_SPACE)
+        cut = len(self._held) if final else len(self._held) - _overlap(self._held)
+        kept = self._held[:cut].rstrip(_SPACE)
+        self._held = "" if final else self._held[len(kept) :]
+        self._begun = self._begun or bool(kept)
+        return kept
+
+
+def _overlap(text: str) -> int:
+    """How many characters at the end may begin the closing mark."""
+    return next((n for n in range(min(len(text), len(CLOSING) - 1), 0, -1) if CLOSING.startswith(text[-n:])), 0)
