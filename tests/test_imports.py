@@ -69,6 +69,6 @@ def test_a_forbidden_arrow_is_noticed(tmp_path: Path) -> None:
 
 def test_every_entry_point_can_be_imported() -> None:
     points = distribution("rustinfer").entry_points
-    assert {point.group for point in points} == {"console_scripts", "rustinfer", "pytest11"}
+    assert {point.group for point in points} == {"console_scripts", "rustinfer", "rustinfer.tool_formats", "pytest11"}
     for point in points:
         point.load()

@@ -32,7 +32,10 @@ class Run:
         return all(c.finished for c in self.choices)
 
     async def parts(self) -> list[tuple[int, Part]]:
-        """What is new, by choice; empty where the job was poked. Raises ApiError where the engine failed, ClientGone where nobody listens."""
+        """What is new, by choice; empty where the job was poked.
+
+        Raises ApiError where the engine failed, ClientGone where nobody listens.
+        """
         found = []
         for piece in await self.job.pieces():
             part = self.choices[piece.choice].take(piece)
