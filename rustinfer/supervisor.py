@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import logging
+import math
 import os
 import shutil
 import signal
@@ -14,50 +15,62 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from types import FrameType
 
-from .engine.options import as_flags
+from . import logs
+from .flags import COMMON, ENGINE, SERVER, as_flags, destination
 from .protocol.address import private_address, socket_path
-from .server.options import FLAGS as SERVER_FLAGS
+from .settings import variable
 
 log = logging.getLogger("rustinfer.supervisor")
-GRACE_SECONDS = 35
-"""How long children may take to finish what they have, before they are killed."""
+GRACE_SECONDS = 10
+"""How long children may take to end beyond the time that requests have for it, before they are killed."""
 SETTLED_SECONDS = 5.0
 """A child that tells us nothing counts as ready after so long."""
 STARTS = 3
 """How often a child may die before it was ready, one start after the other."""
-FORMAT = "%(asctime)s supervisor[%(process)d] %(levelname)s %(message)s"
-KEYS_FLAG, KEYS_VARIABLE = "--api-key", "RUSTINFER_API_KEY"
+KEYS_FLAG, KEYS_VARIABLE = "--api-key", variable("api_key")
+CHILDS = tuple(flag for flag in COMMON if flag[0] != "--config")
+"""What both children take from us: the file of flags has been read already."""
 
 
 def serve(args: argparse.Namespace) -> int:
-    """Run engine and server for `args` (a model, the engine's flags, the server's) until SIGTERM or SIGINT.
+    """Run engine and server for `args` (a model and the settled flags of both) until SIGTERM or SIGINT.
 
     Returns 0 when asked to stop, or the exit code of a child that cannot start; that child has said why.
     """
-    logging.basicConfig(level=logging.INFO, format=FORMAT, datefmt="%H:%M:%S", stream=sys.stderr)
+    logs.configure("supervisor", args.log_level, args.log_format)
     address = private_address()
     try:
-        engine = [sys.executable, "-m", "rustinfer.engine.main", args.model, "--endpoint", address, *as_flags(args)]
+        engine = [sys.executable, "-m", "rustinfer.engine.main", args.model, "--endpoint", address, *engine_flags(args)]
         server = [sys.executable, "-m", "rustinfer.server.main", "--engine", address, *server_flags(args)]
         socket = socket_path(address)
-        children = [
-            Child("engine", engine, socket.exists, lambda: socket.unlink(missing_ok=True)),
-            Child("server", server, environment=server_environment(args)),
-        ]
-        return Supervisor(*children).run()
+        first = Child(
+            "engine",
+            engine,
+            environment(args, keys=False),
+            ready=socket.exists,
+            reset=lambda: socket.unlink(missing_ok=True),
+        )
+        second = Child("server", server, environment(args, keys=True))
+        return Supervisor(first, second, math.ceil(args.shutdown_timeout) + GRACE_SECONDS).run()
     finally:
         shutil.rmtree(socket_path(address).parent, ignore_errors=True)
 
 
+def engine_flags(args: argparse.Namespace) -> list[str]:
+    """The engine's part of the flags."""
+    return as_flags(args, (*ENGINE, *CHILDS))
+
+
 def server_flags(args: argparse.Namespace) -> list[str]:
     """The server's part of the flags, without its keys: other users can read a command line."""
-    return as_flags(args, tuple(pair for pair in SERVER_FLAGS if pair[0] != KEYS_FLAG))
+    return as_flags(args, (*(pair for pair in SERVER if pair[0] != KEYS_FLAG), *CHILDS))
 
 
-def server_environment(args: argparse.Namespace) -> dict[str, str]:
-    """The environment of the server, which has its keys."""
-    keys = [*(getattr(args, "api_key", None) or ()), *filter(None, [os.environ.get(KEYS_VARIABLE)])]
-    return {**os.environ, KEYS_VARIABLE: ",".join(keys)} if keys else dict(os.environ)
+def environment(args: argparse.Namespace, *, keys: bool) -> dict[str, str]:
+    """A child's environment: the server's has the keys, the engine's none, and neither reads settings again."""
+    names = {variable(destination(flag)) for flag, _ in (*ENGINE, *SERVER, *COMMON)}
+    kept = {name: value for name, value in os.environ.items() if name not in names}
+    return {**kept, KEYS_VARIABLE: ",".join(args.api_key)} if keys and args.api_key else kept
 
 
 class Child:
@@ -67,9 +80,9 @@ class Child:
         self,
         name: str,
         command: Sequence[str],
+        environment: Mapping[str, str] | None = None,
         ready: Callable[[], bool] | None = None,
         reset: Callable[[], object] = lambda: None,
-        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.name, self.command, self.reset, self.environment = name, list(command), reset, environment
         self.process: subprocess.Popen[bytes] | None = None
@@ -106,8 +119,10 @@ class Child:
 class Supervisor:
     """Keeps both running. A child that ends with a UserError's code before it was ever ready ends everything."""
 
-    def __init__(self, engine: Child, server: Child) -> None:
-        self.engine, self.server = engine, server
+    def __init__(self, engine: Child, server: Child, grace_seconds: int = GRACE_SECONDS) -> None:
+        self.engine, self.server, self._grace_seconds = engine, server, grace_seconds
+        # Where somebody watches, SIGHUP says that the terminal is gone.
+        self._attended = sys.stderr.isatty()
         self.children = (engine, server)
         self.stopping = 0
 
@@ -174,12 +189,15 @@ class Supervisor:
                 child.start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
-        """The first signal lets the server finish, and then the engine; the second does not wait."""
+        """The first signal lets the server finish, then the engine; the second does not wait; SIGHUP is for keys."""
+        if number == signal.SIGHUP and not self._attended:
+            self.server.signal(number)
+            return
         self.stopping += 1
         if self.stopping > 1:
             self._on_alarm(number, frame)
             return
-        signal.alarm(GRACE_SECONDS)
+        signal.alarm(self._grace_seconds)
         (self.server if self.server.running else self.engine).signal(signal.SIGTERM)
 
     def _on_alarm(self, number: int, frame: FrameType | None) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from rustinfer.supervisor import Child, Supervisor, server_environment, server_flags
+from rustinfer.supervisor import Child, Supervisor, environment, server_flags
 
 from .engine.tiny import save
 
@@ -27,12 +27,11 @@ from pathlib import Path
 from rustinfer import supervisor
 from rustinfer.supervisor import Child, Supervisor
 supervisor.logging.basicConfig(level="INFO", format="%(message)s")
-supervisor.GRACE_SECONDS = 2
 folder, scripts = Path(sys.argv[1]), sys.argv[2:]
 ready = folder / "ready"
 engine, server = ([sys.executable, "-c", script, str(folder)] for script in scripts)
-first = Child("engine", engine, ready.exists, lambda: ready.unlink(missing_ok=True))
-sys.exit(Supervisor(first, Child("server", server)).run())
+first = Child("engine", engine, ready=ready.exists, reset=lambda: ready.unlink(missing_ok=True))
+sys.exit(Supervisor(first, Child("server", server), grace_seconds=2).run())
 """
 HEAD = """
 import os, pathlib, signal, sys, time
@@ -152,12 +151,13 @@ def test_no_orphan_when_the_supervisor_is_killed(runs: Any) -> None:
 
 def test_keys_go_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RUSTINFER_API_KEY", raising=False)
+    monkeypatch.setenv("RUSTINFER_PORT", "7")
     args = Namespace(host="127.0.0.1", port=9, api_key=["one", "two"], any_model=True)
     assert server_flags(args) == ["--host=127.0.0.1", "--port=9", "--any-model"]
-    assert server_environment(args)["RUSTINFER_API_KEY"] == "one,two"
-    monkeypatch.setenv("RUSTINFER_API_KEY", "three")
-    assert server_environment(args)["RUSTINFER_API_KEY"] == "one,two,three"
-    assert server_environment(Namespace())["RUSTINFER_API_KEY"] == "three"
+    assert environment(args, keys=True)["RUSTINFER_API_KEY"] == "one,two"
+    for shown in (environment(args, keys=False), environment(Namespace(api_key=[]), keys=True)):
+        assert "RUSTINFER_API_KEY" not in shown
+        assert "RUSTINFER_PORT" not in shown
 
 
 def test_children_are_named_by_role() -> None:

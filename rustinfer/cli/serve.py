@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from ..engine.options import Options, add_arguments
+from ..engine.options import Options
 from ..errors import UserError
-from ..server.options import add_arguments as add_server_arguments
+from ..flags import COMMON, ENGINE, SERVER, add_arguments
+from ..settings import settle
 from .parser import examples
 from .speaker import DEFAULT_MODEL
 
@@ -17,17 +18,21 @@ def configure(parser: ArgumentParser) -> None:
         "model", nargs="?", metavar="MODEL", help="directory, .gguf, hub id or alias (default: smollm2)"
     )
     parser.add_argument("--model", dest="named", metavar="MODEL", help="the same, as a flag")
-    add_server_arguments(parser)
-    add_arguments(parser)
+    add_arguments(parser, "server", SERVER)
+    add_arguments(parser, "engine", ENGINE)
+    add_arguments(parser, "both", COMMON)
     parser.epilog = examples(
         "rustinfer serve smollm2",
         "rustinfer serve model.gguf --port 9000 --api-key secret",
+        "rustinfer serve --config serve.toml",
         "rustinfer serve org/name --max-model-len 4096 --dtype float32 --pin rms_norm=reference",
     )
 
 
 def run(args: Namespace) -> int:
     """Serve until a signal. A value that cannot be right is told before any process is started."""
+    args.model, args.named = args.model or args.named, args.named or args.model
+    settle(args, (*SERVER, *ENGINE, *COMMON))
     args.model = model_of(args)
     Options.of(args)
     from ..supervisor import serve

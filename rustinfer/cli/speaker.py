@@ -6,8 +6,9 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Generator
 from typing import Any, Protocol
 
-from ..engine.options import Options, add_arguments, as_flags
+from ..engine.options import Options, add_arguments
 from ..errors import UserError
+from ..flags import ENGINE, as_flags
 
 Message = dict[str, str]
 Pieces = Generator[str, None, None]
@@ -63,7 +64,7 @@ def speaker(args: Namespace, *, max_tokens: int) -> Speaker:
 
 def _engine_flags(args: Namespace) -> set[str]:
     """The engine's flags that were given."""
-    return {text.partition("=")[0] for text in as_flags(args)}
+    return {text.partition("=")[0] for text in as_flags(args, ENGINE)}
 
 
 class Remote:

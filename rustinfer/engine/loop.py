@@ -108,7 +108,9 @@ class EngineLoop:
             self._send(peer, Failed(message.id, "draining", "the engine is shutting down"))
             return
         try:
-            request = Request(message.id, message.prompt_token_ids, message.sampling, message.priority, peer)
+            request = Request(
+                message.id, message.prompt_token_ids, message.sampling, message.priority, peer, message.salt
+            )
             self.engine.add(request)
         except RequestRefused as refusal:
             self._send(peer, Failed(message.id, refusal.code, str(refusal)))

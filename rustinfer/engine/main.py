@@ -14,15 +14,17 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 
+from .. import flags, logs
 from ..errors import UserError
+from ..flags import COMMON
 from ..protocol.address import private_address, socket_path
+from ..settings import settle
 from ..version import __version__
 from .options import Options, add_arguments
 
 log = logging.getLogger("rustinfer.engine")
 QUEUE = 1024
 """Sequences that may wait where nothing else is asked for: what comes later is better refused at once."""
-FORMAT = "%(asctime)s engine[%(process)d] %(levelname)s %(message)s"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,14 +39,16 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--endpoint", metavar="ipc://PATH", help="where to listen (default: a new private directory)")
     made.add_argument("--version", action="version", version=f"rustinfer {__version__}")
     add_arguments(made)
+    flags.add_arguments(made, "both", COMMON)
     return made
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Returns 0 when asked to stop, 2 or 3 for a UserError, 1 when the engine is lost."""
     args = parser().parse_args(argv)
-    logging.basicConfig(level=logging.INFO, format=FORMAT, datefmt="%H:%M:%S", stream=sys.stderr)
     try:
+        settle(args, COMMON)
+        logs.configure("engine", args.log_level, args.log_format)
         with ExitStack() as stack:
             options = Options.of(args)
             options = replace(options, max_num_queued_reqs=options.max_num_queued_reqs or QUEUE)

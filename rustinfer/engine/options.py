@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from .. import flags
 from ..errors import UserError
+from ..flags import DTYPES, ENGINE
+from ..settings import settle
 
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-LOAD_FORMATS = ("auto", "safetensors", "gguf", "dummy")
 _COUNTS = (
     "max_model_len",
     "max_num_seqs",
@@ -65,7 +66,8 @@ class Options:
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Options:
-        """The options that `add_arguments`' flags ask for."""
+        """The options that `add_arguments`' flags ask for, or else the environment or a file."""
+        settle(args, ENGINE)
         values: dict[str, Any] = {n: v for n in cls.__dataclass_fields__ if (v := getattr(args, n, None)) is not None}
         values["prefer"] = tuple(name for group in args.prefer or () for name in group.split(",") if name)
         values["pins"] = pins(args.pin or ())
@@ -84,49 +86,6 @@ def pins(texts: Sequence[str]) -> dict[str, str]:
     return found
 
 
-Flags = Sequence[tuple[str, dict[str, Any]]]
-FLAGS: Flags = (
-    ("--dtype", {"choices": DTYPES, "help": "what to compute in (default: what suits model and machine)"}),
-    ("--max-model-len", {"type": int, "metavar": "N", "help": "longest prompt and answer together, in tokens"}),
-    ("--max-num-seqs", {"type": int, "metavar": "N", "help": "most sequences in one step (default: 64)"}),
-    ("--max-num-batched-tokens", {"type": int, "metavar": "N", "help": "most tokens in one step (default: 512)"}),
-    (
-        "--max-num-queued-reqs",
-        {"type": int, "metavar": "N", "help": "refuse requests while so many wait (default: 1024)"},
-    ),
-    ("--kv-cache-tokens", {"type": int, "metavar": "N", "help": "tokens the cache holds, of all sequences together"}),
-    ("--block-size", {"type": int, "metavar": "N", "help": "tokens in one page of the cache (default: 16)"}),
-    ("--no-enable-prefix-caching", {"action": "store_false", "help": "let requests share no prefixes"}),
-    ("--prefer", {"action": "append", "metavar": "NAME", "help": "a back end to ask before the others"}),
-    ("--pin", {"action": "append", "metavar": "OP=BACKEND", "help": "run this op by this back end, or refuse"}),
-    ("--strict", {"action": "store_true", "help": "refuse to run a reference kernel on a GPU"}),
-    ("--load-format", {"choices": LOAD_FORMATS, "help": "dummy: random weights of the model's shape"}),
-    ("--seed", {"type": int, "metavar": "N", "help": "seed for requests that bring none (default: 0)"}),
-    ("--threads", {"type": int, "metavar": "N", "help": "threads to compute with (default: physical cores)"}),
-    ("--served-model-name", {"metavar": "NAME", "help": "the model's name towards clients"}),
-)
-_NAMES = {"--no-enable-prefix-caching": "enable_prefix_caching"}
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of every command that runs a model. One that is not given leaves `Options`' own default."""
-    group = parser.add_argument_group("engine")
-    for flag, details in FLAGS:
-        group.add_argument(flag, dest=_dest(flag), **details)
-
-
-def as_flags(args: argparse.Namespace, flags: Flags = FLAGS) -> list[str]:
-    """The command line that makes a parser with these flags find the same values again."""
-    found: list[str] = []
-    for flag, details in flags:
-        value = getattr(args, _dest(flag), None)
-        if details.get("action", "").startswith("store_"):
-            found += [flag] if value is (details["action"] == "store_true") else []
-        else:
-            values = value if isinstance(value, list) else [value]
-            found += [f"{flag}={each}" for each in values if each is not None]
-    return found
-
-
-def _dest(flag: str) -> str:
-    return _NAMES.get(flag, flag.removeprefix("--").replace("-", "_"))
+    flags.add_arguments(parser, "engine", ENGINE)

@@ -76,12 +76,16 @@ class Welcome:
 
 @dataclass(frozen=True)
 class Generate:
-    """Continue one prompt `sampling.sequences` times. `id` is unique among the sender's; lower priority runs first."""
+    """Continue one prompt `sampling.sequences` times. `id` is unique among the sender's; lower priority runs first.
+
+    Only requests of the same `salt` share cached prefixes: what is cached can be told from how long an answer takes.
+    """
 
     id: str
     prompt_token_ids: list[int]
     sampling: SamplingParams
     priority: int = 0
+    salt: str = ""
 
 
 @dataclass(frozen=True)

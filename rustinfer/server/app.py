@@ -15,6 +15,9 @@ from starlette.routing import Route
 from . import info, openai, page
 from .auth import Auth
 from .errors import ApiError, on_api_error, on_http_error
+from .hosts import Hosts, allowed
+from .keys import Keys
+from .limits import Limited, Limits
 from .link import EngineLink
 from .metrics import Metrics
 from .options import Options
@@ -35,17 +38,21 @@ ROUTES = [
 
 def create(options: Options) -> Starlette:
     """The ASGI application; `state.link` is its hold on the engine, kept while the application's lifespan runs."""
-    metrics = Metrics()
+    metrics, keys = Metrics(), Keys(options.api_keys, options.api_key_file)
+    limits = Limits(options.requests_per_minute, options.tokens_per_minute)
     middleware = [Middleware(Trace, metrics=metrics)]
+    middleware.append(Middleware(Hosts, names=allowed(options.host, options.allow_hosts)))
     if options.allow_origins:
         origins = list(options.allow_origins)
         middleware.append(Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]))
-    middleware.append(Middleware(Auth, keys=options.api_keys))
+    middleware.append(Middleware(Auth, keys=keys))
+    middleware.append(Middleware(Limited, limits=limits))
     # Anything else that is raised is answered by Trace.
     handlers = {ApiError: on_api_error, HTTPException: on_http_error}
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=handlers, lifespan=_lifespan)
     app.router.redirect_slashes = False
-    app.state.options, app.state.link = options, EngineLink(options.engine, metrics)
+    app.state.options, app.state.keys = options, keys
+    app.state.link = EngineLink(options.engine, metrics, limits, salted=bool(keys) and not options.share_prefixes)
     return app
 
 

@@ -38,8 +38,8 @@ class Piece:
 class Job:
     """`len(prompts) * n` choices, numbered prompt by prompt. Holds at most what its token limits allow."""
 
-    def __init__(self, ids: list[str], n: int) -> None:
-        self.ids, self.n = ids, n
+    def __init__(self, ids: list[str], n: int, caller: str = "") -> None:
+        self.ids, self.n, self.caller = ids, n, caller
         self.open = set(range(len(ids) * n))
         """Choices of which the engine may still send something that is wanted."""
         self.started = time.monotonic()

@@ -14,8 +14,10 @@ from rustinfer.protocol.messages import Abort, Delta, Drain, Failed, Generate, M
 from rustinfer.protocol.sampling import SamplingParams
 from rustinfer.version import __version__
 
+from .caller import CALLER
 from .errors import ApiError, bad_request, engine_unavailable, from_engine, internal_error, shutting_down
 from .job import ClientGone, Job
+from .limits import Limits
 from .metrics import Metrics
 from .served import Served
 
@@ -26,10 +28,13 @@ STALLED_SECONDS = 20.0
 
 
 class EngineLink:
-    """Used from one event loop. `served` stays known when the engine is gone; `up` says whether it is there."""
+    """Used from one event loop. `served` stays known when the engine is gone; `up` says whether it is there.
 
-    def __init__(self, address: str, metrics: Metrics) -> None:
-        self.metrics = metrics
+    Where `salted`, callers share no cached prefix.
+    """
+
+    def __init__(self, address: str, metrics: Metrics, limits: Limits, *, salted: bool) -> None:
+        self.metrics, self._limits, self._salted = metrics, limits, salted
         self.served: Served | None = None
         self.ready = asyncio.Event()
         self._channel = ServerChannel(address, self, build=__version__, server=f"server-{os.getpid()}")
@@ -62,14 +67,18 @@ class EngineLink:
         """Hand the prompts to the engine. Raises ApiError 503 where it has gone, or is not the same any more."""
         if self.model() is not served:
             raise engine_unavailable()
-        job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.sequences)
+        caller = CALLER.get()
+        salt = caller if self._salted else ""
+        job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.sequences, caller)
         for number, (id, prompt) in enumerate(zip(job.ids, prompts, strict=True)):
-            if not self._send(Generate(id, prompt, sampling, priority)):
+            if not self._send(Generate(id, prompt, sampling, priority, salt)):
                 self.close(job)
                 raise engine_unavailable()
             self._jobs[id] = (job, number)
         self.metrics.active.inc()
-        self.metrics.prompt_tokens.inc(sum(map(len, prompts)))
+        used = sum(map(len, prompts))
+        self.metrics.prompt_tokens.inc(used)
+        self._limits.charge(caller, used)
         return job
 
     def close(self, job: Job, choice: int | None = None) -> None:
@@ -165,6 +174,7 @@ class EngineLink:
             if count := len(output.token_ids):
                 tokens += count
                 self._observe(job, now, count)
+                self._limits.charge(job.caller, count)
             job.take(prompt, output)
         self.metrics.generation_tokens.inc(tokens)
 

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import logging
-import os
+import math
 import signal
 import socket
 import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
+from rustinfer import flags, logs
 from rustinfer.errors import UserError
+from rustinfer.flags import COMMON, SERVER
+from rustinfer.settings import settle
 from rustinfer.version import __version__
 
 from .app import create
@@ -35,7 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """0 after a requested end; 2 with one line on stderr for a user's mistake."""
     try:
         arguments = _parser().parse_args(argv)
-        logging.basicConfig(level=arguments.log_level.upper(), format="%(levelname)s %(asctime)s %(name)s: %(message)s")
+        settle(arguments, (*SERVER, *COMMON))
+        logs.configure("server", arguments.log_level, arguments.log_format)
         options = _options(arguments)
         listener = listen(options.host, options.port)
         return uvloop.run(serve(options, listener))
@@ -71,11 +75,12 @@ def _watch_peers(listener: socket.socket) -> None:
 
 async def serve(options: Options, listener: socket.socket) -> int:
     app = create(options)
-    server = _Server(configuration(app, int(options.drain_seconds) + 2))
+    server = _Server(configuration(app, options))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, server, app, options.drain_seconds)
-    announcing = asyncio.create_task(_announce(server, app, options.host, listener.getsockname()[1]))
+        loop.add_signal_handler(number, _stop, server, app, options.shutdown_timeout)
+    loop.add_signal_handler(signal.SIGHUP, app.state.keys.reload)
+    announcing = asyncio.create_task(_announce(server, app, options, listener.getsockname()[1]))
     try:
         await server.serve(sockets=[listener])
     finally:
@@ -83,9 +88,12 @@ async def serve(options: Options, listener: socket.socket) -> int:
     return 0 if server.stopped else 1
 
 
-def configuration(app: Starlette, grace_seconds: int) -> uvicorn.Config:
-    """How uvicorn is to serve: our connections, our log, and nothing that a client's headers could change."""
-    return uvicorn.Config(
+def configuration(app: Starlette, options: Options) -> uvicorn.Config:
+    """How uvicorn is to serve: our connections, our log, and nothing that a client's headers could change.
+
+    Raises UserError for a certificate that cannot be used.
+    """
+    config = uvicorn.Config(
         app,
         http=Connection,
         ws="none",
@@ -95,8 +103,15 @@ def configuration(app: Starlette, grace_seconds: int) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=grace_seconds,
+        timeout_graceful_shutdown=math.ceil(options.shutdown_timeout) + 2,
+        ssl_certfile=options.certificate,
+        ssl_keyfile=options.private_key,
     )
+    try:
+        config.load()
+    except OSError as e:  # ssl.SSLError is one
+        raise UserError(f"the certificate {options.certificate} cannot be used: {e.strerror or e}") from None
+    return config
 
 
 class _Server(uvicorn.Server):
@@ -128,27 +143,37 @@ def _stop(server: _Server, app: Starlette, drain_seconds: float) -> None:
     asyncio.get_running_loop().call_later(drain_seconds, link.fail_all, shutting_down())
 
 
-async def _announce(server: _Server, app: Starlette, host: str, port: int) -> None:
+async def _announce(server: _Server, app: Starlette, options: Options, port: int) -> None:
     await app.state.link.ready.wait()
     await server.listening.wait()
-    shown = f"[{host}]" if ":" in host else host
-    sys.stdout.write(f"Ready: http://{shown}:{port}\n")
+    shown = f"[{options.host}]" if ":" in options.host else options.host
+    sys.stdout.write(f"Ready: http{'s' if options.certificate else ''}://{shown}:{port}\n")
     sys.stdout.flush()
 
 
 def _options(arguments: argparse.Namespace) -> Options:
-    keys = [*arguments.api_key, *os.environ.get("RUSTINFER_API_KEY", "").split(",")]
     return Options(
         engine=arguments.engine,
         host=arguments.host,
         port=arguments.port,
-        api_keys=tuple(k.strip() for k in keys if k.strip()),
+        api_keys=tuple(key for key in arguments.api_key if key),
+        api_key_file=_path(arguments.api_key_file),
+        requests_per_minute=arguments.requests_per_minute,
+        tokens_per_minute=arguments.tokens_per_minute,
+        share_prefixes=bool(arguments.share_prefixes),
         served_names=tuple(arguments.served_model_name),
-        any_model=arguments.any_model,
+        any_model=bool(arguments.any_model),
         allow_origins=tuple(arguments.allow_origin),
+        allow_hosts=tuple(arguments.allow_host),
+        certificate=_path(arguments.ssl_certfile),
+        private_key=_path(arguments.ssl_keyfile),
         max_body=arguments.max_body_mib << 20,
-        drain_seconds=arguments.drain_seconds,
+        shutdown_timeout=arguments.shutdown_timeout,
     )
+
+
+def _path(text: str | None) -> Path | None:
+    return Path(text) if text else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -158,6 +183,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--served-model-name", action="append", default=[], metavar="NAME", help="serve the model under this name")
     add("--version", action="version", version=f"rustinfer {__version__}")
     add_arguments(parser)
+    flags.add_arguments(parser, "both", COMMON)
     return parser
 
 

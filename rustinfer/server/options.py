@@ -3,46 +3,43 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
+from rustinfer import flags
+from rustinfer.errors import UserError
+from rustinfer.flags import SERVER
 from rustinfer.protocol.messages import ModelCard
-
-FLAGS: Sequence[tuple[str, dict[str, Any]]] = (
-    ("--host", {"default": "127.0.0.1", "help": "address to listen on (default: %(default)s)"}),
-    ("--port", {"type": int, "default": 8000, "help": "port to listen on, 0 for any free one (default: %(default)s)"}),
-    (
-        "--api-key",
-        {"action": "append", "default": [], "metavar": "KEY", "help": "demand it; also $RUSTINFER_API_KEY=K,K"},
-    ),
-    ("--any-model", {"action": "store_true", "help": "answer whatever model name a request has"}),
-    (
-        "--allow-origin",
-        {"action": "append", "default": [], "metavar": "ORIGIN", "help": "let pages of this origin call"},
-    ),
-    ("--max-body-mib", {"type": int, "default": 32, "help": "largest request body (default: %(default)s)"}),
-    ("--drain-seconds", {"type": float, "default": 10.0, "help": "time for running requests at the end (default: 10)"}),
-    (
-        "--log-level",
-        {"default": "info", "choices": ("debug", "info", "warning", "error"), "help": "of the server's log"},
-    ),
-)
 
 
 @dataclass(frozen=True)
 class Options:
-    """`max_body` in bytes. With `any_model` every model name is taken for the served one."""
+    """`max_body` in bytes, `shutdown_timeout` in seconds. With `any_model` every name is taken for the served model."""
 
     engine: str
     host: str = "127.0.0.1"
     port: int = 8000
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    api_key_file: Path | None = None
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    share_prefixes: bool = False
     served_names: tuple[str, ...] = ()
     any_model: bool = False
     allow_origins: tuple[str, ...] = ()
+    allow_hosts: tuple[str, ...] = ()
+    certificate: Path | None = None
+    private_key: Path | None = None
     max_body: int = 32 << 20
-    drain_seconds: float = 10.0
+    shutdown_timeout: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("requests_per_minute", "tokens_per_minute", "max_body"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError(f"{name.replace('_', ' ')} must be at least 1, not {value}")
+        if self.private_key and not self.certificate:
+            raise UserError("--ssl-keyfile goes with --ssl-certfile: name the certificate too")
 
     def names(self, card: ModelCard) -> tuple[str, ...]:
         return self.served_names or (card.id,)
@@ -50,6 +47,4 @@ class Options:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of every command that starts a server."""
-    group = parser.add_argument_group("server")
-    for flag, details in FLAGS:
-        group.add_argument(flag, **details)
+    flags.add_arguments(parser, "server", SERVER)

@@ -38,9 +38,19 @@ def test_flags_reach_both_processes(served: list[Namespace], monkeypatch: pytest
     flags = supervisor.server_flags(served[0])
     assert "--port=9" in flags
     assert not [flag for flag in flags if "k1" in flag or "--max-model-len" in flag]
-    assert supervisor.server_environment(served[0])["RUSTINFER_API_KEY"] == "k1,k2"
-    assert supervisor.server_environment(served[0])["PATH"] == "/somewhere"
-    assert set(supervisor.as_flags(served[0])) == {"--max-model-len=64", "--pin=a=b"}
+    environment = supervisor.environment(served[0], keys=True)
+    assert (environment["RUSTINFER_API_KEY"], environment["PATH"]) == ("k1,k2", "/somewhere")
+    common = {"--log-level=info", "--log-format=text"}
+    assert set(supervisor.engine_flags(served[0])) == {"--max-model-len=64", "--pin=a=b"} | common
+
+
+def test_flags_come_from_a_file_too(served: list[Namespace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "serve.toml"
+    file.write_text('model = "m"\nport = 9\nmax-model-len = 64\napi-key = ["k1", "k2"]\n')
+    monkeypatch.setenv("RUSTINFER_PORT", "8")
+    assert cli.main(["serve", "--config", str(file), "--max-model-len=32"]) == 0
+    args = served[0]
+    assert (args.model, args.port, args.max_model_len, args.api_key) == ("m", 8, 32, ["k1", "k2"])
 
 
 @pytest.mark.parametrize(

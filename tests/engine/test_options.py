@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from rustinfer.engine.machine import free_memory, physical_cores
-from rustinfer.engine.options import FLAGS, Options, add_arguments, as_flags, pins
+from rustinfer.engine.options import Options, add_arguments, pins
 from rustinfer.engine.sizing import Size, choose_size
 from rustinfer.errors import UserError
+from rustinfer.flags import ENGINE, as_flags
 
 
 def parse(*flags: str) -> argparse.Namespace:
@@ -28,13 +29,13 @@ GIVEN = [
 
 
 def test_every_flag_becomes_an_option_and_travels() -> None:
-    assert {flag.partition("=")[0] for flag in GIVEN} == {flag for flag, _ in FLAGS}
+    assert {flag.partition("=")[0] for flag in GIVEN} == {flag for flag, _ in ENGINE}
     options = Options.of(parse(*GIVEN))
     assert options == Options(
         "float32", 100, 4, 32, 9, 640, 8, False, ("a", "b", "c"), {"x": "y"}, True, "dummy", 3, 2, "cpu", "m"
     )
-    assert Options.of(parse(*as_flags(parse(*GIVEN)))) == options
-    assert as_flags(parse()) == []
+    assert Options.of(parse(*as_flags(parse(*GIVEN), ENGINE))) == options
+    assert as_flags(parse(), ENGINE) == []
     assert Options.of(parse()) == Options()
 
 

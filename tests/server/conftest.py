@@ -39,7 +39,7 @@ class LiveServer:
         self.link = self.app.state.link
         listener = listen("127.0.0.1", 0)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self._server = uvicorn.Server(configuration(self.app, 1))
+        self._server = uvicorn.Server(configuration(self.app, options))
         run = self._server.serve(sockets=[listener])
         self._thread = threading.Thread(target=lambda: uvloop.run(run), daemon=True)
 
@@ -57,7 +57,7 @@ class LiveServer:
 
 @contextmanager
 def live(address: str, **options: Any) -> Iterator[LiveServer]:
-    server = LiveServer(Options(engine=address, **options))
+    server = LiveServer(Options(**{"engine": address, "shutdown_timeout": 0, **options}))
     server.start()
     try:
         yield server

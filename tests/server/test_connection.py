@@ -110,7 +110,7 @@ def test_f11_a_client_that_does_not_read_is_given_up(
     monkeypatch.setattr(pulse, "STALL_SECONDS", 0.4)
     monkeypatch.setattr(pulse, "TICK_SECONDS", 0.1)
     body = json.dumps({"model": MODEL, "prompt": "a", "max_tokens": 500, "n": 100, "stream": True, "logprobs": 20})
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     engine.delay = 0.001
     with closing(connect(server)) as link:
         link.sendall((head + body).encode())

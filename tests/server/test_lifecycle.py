@@ -265,7 +265,7 @@ def test_ready_and_sigterm_drains(own_address: str) -> None:
 
 
 def test_l6_sigterm_without_drain(own_address: str) -> None:
-    server = Process(own_address, "--drain-seconds", "0")
+    server = Process(own_address, "--shutdown-timeout", "0")
     with FakeEngine(own_address, delay=0.05) as engine:
         url = server.ready()
         with httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "stream": True}) as response:

@@ -1,0 +1,109 @@
+"""The one table of flags, of engine and server: command lines, the environment and files all follow from it."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+Flag = tuple[str, dict[str, Any]]
+"""A flag as written, and what argparse is told about it. A default stands in `default` and in the help's words."""
+Flags = Sequence[Flag]
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+LOAD_FORMATS = ("auto", "safetensors", "gguf", "dummy")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+LOG_FORMATS = ("text", "json")
+
+ENGINE: Flags = (
+    ("--dtype", {"choices": DTYPES, "help": "what to compute in (default: what suits model and machine)"}),
+    ("--max-model-len", {"type": int, "metavar": "N", "help": "longest prompt and answer together, in tokens"}),
+    ("--max-num-seqs", {"type": int, "metavar": "N", "help": "most sequences in one step (default: 64)"}),
+    ("--max-num-batched-tokens", {"type": int, "metavar": "N", "help": "most tokens in one step (default: 512)"}),
+    (
+        "--max-num-queued-reqs",
+        {"type": int, "metavar": "N", "help": "refuse requests while so many wait (default: 1024)"},
+    ),
+    ("--kv-cache-tokens", {"type": int, "metavar": "N", "help": "tokens the cache holds, of all sequences together"}),
+    ("--block-size", {"type": int, "metavar": "N", "help": "tokens in one page of the cache (default: 16)"}),
+    ("--no-enable-prefix-caching", {"action": "store_false", "help": "let requests share no prefixes"}),
+    ("--prefer", {"action": "append", "metavar": "NAME", "help": "a back end to ask before the others"}),
+    ("--pin", {"action": "append", "metavar": "OP=BACKEND", "help": "run this op by this back end, or refuse"}),
+    ("--strict", {"action": "store_true", "help": "refuse to run a reference kernel on a GPU"}),
+    ("--load-format", {"choices": LOAD_FORMATS, "help": "dummy: random weights of the model's shape"}),
+    ("--seed", {"type": int, "metavar": "N", "help": "seed for requests that bring none (default: 0)"}),
+    ("--threads", {"type": int, "metavar": "N", "help": "threads to compute with (default: physical cores)"}),
+    ("--served-model-name", {"metavar": "NAME", "help": "the model's name towards clients"}),
+)
+
+SERVER: Flags = (
+    ("--host", {"default": "127.0.0.1", "help": "address to listen on (default: 127.0.0.1)"}),
+    ("--port", {"type": int, "default": 8000, "help": "port to listen on, 0 for any free one (default: 8000)"}),
+    ("--api-key", {"action": "append", "default": (), "metavar": "KEY", "help": "demand one of these keys"}),
+    ("--api-key-file", {"metavar": "FILE", "help": "more keys, one a line; read again at SIGHUP"}),
+    (
+        "--requests-per-minute",
+        {"type": int, "metavar": "N", "help": "generating requests that one key may send (default: any number)"},
+    ),
+    (
+        "--tokens-per-minute",
+        {"type": int, "metavar": "N", "help": "tokens that one key may use, prompts and answers (default: any number)"},
+    ),
+    (
+        "--share-prefixes",
+        {"action": "store_true", "help": "let keys share cached prefixes, which its timing gives away"},
+    ),
+    ("--any-model", {"action": "store_true", "help": "answer whatever model name a request has"}),
+    (
+        "--allow-origin",
+        {"action": "append", "default": (), "metavar": "ORIGIN", "help": "let pages of this origin call"},
+    ),
+    (
+        "--allow-host",
+        {"action": "append", "default": (), "metavar": "NAME", "help": "a name that requests may ask for, * for any"},
+    ),
+    ("--ssl-certfile", {"metavar": "FILE", "help": "serve HTTPS with this certificate chain"}),
+    ("--ssl-keyfile", {"metavar": "FILE", "help": "its private key, where the chain's file has none"}),
+    ("--max-body-mib", {"type": int, "default": 32, "metavar": "N", "help": "largest request body (default: 32)"}),
+    (
+        "--shutdown-timeout",
+        {
+            "type": float,
+            "default": 10.0,
+            "metavar": "S",
+            "help": "seconds for running requests at the end (default: 10)",
+        },
+    ),
+)
+
+COMMON: Flags = (
+    ("--config", {"metavar": "FILE", "help": "flags from a .toml or .yaml file; the command line goes first"}),
+    ("--log-level", {"default": "info", "choices": LOG_LEVELS, "help": "how much to log (default: info)"}),
+    ("--log-format", {"default": "text", "choices": LOG_FORMATS, "help": "json: one object a line (default: text)"}),
+)
+"""What both processes take."""
+
+
+def destination(flag: str) -> str:
+    """The flag's name in a namespace, in a file, and (in capitals, after RUSTINFER_) in the environment."""
+    return flag.removeprefix("--").removeprefix("no-").replace("-", "_")
+
+
+def add_arguments(parser: argparse.ArgumentParser, title: str, flags: Flags) -> None:
+    """The flags, in a group of their own. One that is not given is None: `settings.settle` fills it in."""
+    group = parser.add_argument_group(title)
+    for flag, details in flags:
+        group.add_argument(flag, dest=destination(flag), **{**details, "default": None})
+
+
+def as_flags(args: argparse.Namespace, flags: Flags) -> list[str]:
+    """The command line that makes a parser with these flags find the same values again."""
+    found: list[str] = []
+    for flag, details in flags:
+        value = getattr(args, destination(flag), None)
+        if details.get("action", "").startswith("store_"):
+            found += [flag] if value is (details["action"] == "store_true") else []
+        else:
+            values = value if isinstance(value, (list, tuple)) else [value]
+            found += [f"{flag}={each}" for each in values if each is not None]
+    return found

@@ -1,0 +1,97 @@
+"""Flags, their twins in the environment, and files of flags."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rustinfer.cli.serve import configure
+from rustinfer.errors import UserError
+from rustinfer.flags import COMMON, ENGINE, SERVER, destination
+from rustinfer.settings import KNOWN, check, settle, variable
+
+ALL = (*SERVER, *ENGINE, *COMMON)
+EXAMPLES: dict[Any, tuple[str, Any]] = {int: ("7", 7), float: ("2.5", 2.5), str: ("word", "word")}
+
+
+def settled(*argv: str, **environ: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    configure(parser)
+    args = parser.parse_args(argv)
+    settle(args, ALL, environ)
+    return args
+
+
+def test_every_flag_has_one_name_and_a_help() -> None:
+    assert len(KNOWN) == len(ALL)
+    assert all(details["help"] for _, details in ALL)
+
+
+@pytest.mark.parametrize("flag", [flag for flag in ALL if flag[0] != "--config"], ids=lambda flag: flag[0])
+def test_every_flag_has_a_twin_that_loses_to_the_command_line(flag: tuple[str, dict[str, Any]]) -> None:
+    spelling, details = flag
+    name, action = destination(spelling), details.get("action", "")
+    if action.startswith("store_"):
+        given, wanted = ("true", True) if action == "store_true" else ("0", False)
+        assert getattr(settled(**{variable(name): given}), name) is wanted
+        return
+    text, value = EXAMPLES[details.get("type", str)]
+    text, value = (details["choices"][-1],) * 2 if "choices" in details else (text, value)
+    wanted = [value] if action == "append" else value
+    assert getattr(settled(**{variable(name): text}), name) == wanted
+    other = details["choices"][0] if "choices" in details else "3"
+    kept = getattr(settled(f"{spelling}={other}", **{variable(name): text}), name)
+    assert kept != wanted
+
+
+@pytest.mark.parametrize("suffix", ["toml", "yaml"])
+def test_a_file_loses_to_the_environment(tmp_path: Path, suffix: str) -> None:
+    file = tmp_path / f"serve.{suffix}"
+    lines = ["port = 9", 'host = "::1"', 'pin = ["a=b"]', "strict = true", "enable-prefix-caching = false"]
+    text = "\n".join(lines) if suffix == "toml" else "\n".join(line.replace(" = ", ": ") for line in lines)
+    file.write_text(text)
+    args = settled("--config", str(file), RUSTINFER_HOST="::2")
+    assert (args.port, args.host, args.pin, args.strict, args.enable_prefix_caching) == (9, "::2", ["a=b"], True, False)
+    assert settled(RUSTINFER_CONFIG=str(file)).port == 9
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        ({"RUSTINFER_PROT": "1"}, "RUSTINFER_PROT means nothing here: did you mean RUSTINFER_PORT?"),
+        ({"RUSTINFER_PORT": "x"}, "RUSTINFER_PORT must be a whole number, not 'x'"),
+        ({"RUSTINFER_SHUTDOWN_TIMEOUT": "soon"}, "must be a number"),
+        ({"RUSTINFER_STRICT": "maybe"}, "must be true or false"),
+        ({"RUSTINFER_LOG_LEVEL": "loud"}, "must be one of debug, info"),
+    ],
+)
+def test_the_environment_is_checked(environ: dict[str, str], message: str) -> None:
+    with pytest.raises(UserError, match=message.replace("?", r"\?")):
+        settled(**environ)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.yaml", "prot: 1", "sets prot, which is no flag: did you mean port"),
+        ("a.yaml", "- 1", "must hold flags by name"),
+        ("a.yaml", "a: [", "cannot be understood"),
+        ("a.yaml", "!!python/object/apply:os.getcwd []", "cannot be understood"),
+        ("a.toml", "port = ", "cannot be understood"),
+        ("a.toml", "port = [1]", "cannot be"),
+        ("a.toml", 'port = "x"', "port in the file .* must be a whole number"),
+    ],
+)
+def test_files_are_checked(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(UserError, match=message):
+        settled("--config", str(tmp_path / name))
+    with pytest.raises(UserError, match="cannot be read"):
+        settled("--config", str(tmp_path / "none"))
+
+
+def test_other_variables_are_nobodys_business() -> None:
+    check({"PATH": "x", "RUSTINFERX": "y", "RUSTINFER_CACHE": "z"})
