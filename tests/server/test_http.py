@@ -160,6 +160,7 @@ def test_m14_metrics(http: httpx.Client, engine: FakeEngine) -> None:
 
 
 PUBLISHED = """engine_up requests_active requests_running requests_waiting cache_pages cache_pages_used preemptions
+engine_cached_tokens engine_prompt_tokens engine_memory_bytes device_memory_bytes device_memory_used_bytes
 protocol_errors_total engine_losses_total prompt_tokens_total generation_tokens_total requests_total
 http_responses_total time_to_first_token_seconds_bucket
 inter_token_latency_seconds_bucket request_duration_seconds_bucket"""
