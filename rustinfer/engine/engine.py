@@ -137,22 +137,13 @@ class Engine:
             return [(alone, flight) for alone in plan.alone() if (flight := self._launch_alone(alone))]
 
     def _launch_alone(self, plan: Plan) -> Flight | None:
-        (sequence,) = plan.sequences()
-        if sequence.state is State.DONE:  # a sibling has failed a moment ago, and the whole request with it
-            self._drop(plan)
-            return None
         try:
             return self.runner.launch(plan)
         except Exception as error:
             _check_alive(error)
-            self._drop(plan)
+            plan.cancel()
             self._fail_all(plan, error)
             return None
-
-    def _drop(self, plan: Plan) -> None:
-        plan.cancel()
-        for sequence in plan.sequences():
-            self._landed(sequence, sequence.settled, sound=True)
 
     def _land(self, plan: Plan, flight: Flight) -> None:
         try:
@@ -164,8 +155,6 @@ class Engine:
             self._fail_all(plan, error)
         for row, (sequence, token) in enumerate(zip(plan.decodes, result.tokens, strict=False)):
             self._landed(sequence, sequence.settled + 1, row not in result.unsound)
-            if not sequence.published:  # the last token of a prompt, left over by a chunk
-                self.totals.computed_tokens += 1
             if sequence.state is not State.DONE:
                 self._commit(sequence, token, row, result)
         row = len(plan.decodes)
