@@ -30,11 +30,14 @@ class Collector:
         self, name: str, prompt: str | None, tokens: list[int], params: SamplingParams, tokenizer: Tokenizer | None
     ) -> None:
         self.params, self.tokenizer = params, tokenizer
-        kept = None if params.logprobs is None else 0.0
+        scored = params.logprobs is not None or params.sequences > params.n
         outputs = [
-            CompletionOutput(i, cumulative_logprob=kept, logprobs=None if kept is None else []) for i in range(params.n)
+            CompletionOutput(i, cumulative_logprob=0.0 if scored else None, logprobs=[] if scored else None)
+            for i in range(params.sequences)
         ]
         self.result = RequestOutput(name, prompt, tokens, outputs)
+        if params.prompt_logprobs is not None:
+            self.result.prompt_logprobs = [None]
         self.deltas: deque[CompletionDelta] = deque()
         self._streams = [
             TextStream(tokenizer, params.stop, params.skip_special_tokens, params.include_stop_str_in_output)
@@ -50,6 +53,8 @@ class Collector:
                 if output.finish_reason is None:
                     self._end(output, CompletionDelta(output.index, "", [], "error", news.message))
             return None
+        if news.prompt_logprobs is not None:
+            self._scan(news.prompt_logprobs)
         output, stream = self.result.outputs[news.index], self._streams[news.index]
         self.result.num_cached_tokens = news.cached_tokens
         # The token that ended it belongs to the tokens, not to the text.
@@ -76,6 +81,22 @@ class Collector:
         self._add(output, delta)
         output.finish_reason, output.stop_reason = delta.finish_reason, delta.stop_reason
         self.result.finished = all(o.finish_reason for o in self.result.outputs)
+        if self.result.finished and self.params.sequences > self.params.n:
+            self._pick()
+
+    def _pick(self) -> None:
+        """Keep the n likeliest of best_of continuations, the likeliest first."""
+        ranked = sorted(self.result.outputs, key=lambda o: -(o.cumulative_logprob or 0.0))
+        self.result.outputs = ranked[: self.params.n]
+        for index, output in enumerate(self.result.outputs):
+            output.index = index
+            if self.params.logprobs is None:
+                output.logprobs = None
+
+    def _scan(self, scores: list[TokenLogprob]) -> None:
+        known = self.result.prompt_logprobs
+        assert known is not None
+        known += [self._row(self.result.prompt_token_ids[at], row) for at, row in enumerate(scores, len(known))]
 
     def _score(self, output: CompletionOutput, tokens: list[int], logprobs: list[TokenLogprob] | None) -> None:
         if logprobs is None or output.logprobs is None or output.cumulative_logprob is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from .engine.sequence import Request
 from .errors import UserError
 from .outputs import CompletionDelta, RequestOutput
 from .progress import progress
+from .protocol.bad_words import tokenized
 from .protocol.sampling import SamplingParams
 from .text import ChatTemplate, Tokenizer
 
@@ -181,6 +183,9 @@ class LLM:
 
     def _add(self, prompt: tuple[str | None, list[int]], params: SamplingParams) -> Collector:
         text, ids = prompt
+        if params.bad_words:
+            encode = partial(self.get_tokenizer().encode, add_special_tokens=False)
+            params = tokenized(params, encode)
         name = str(next(self._ids))
         collector = Collector(name, text, ids, params, self._parts.tokenizer)
         with self._lock:
@@ -214,6 +219,8 @@ class LLM:
         return list(params)
 
     def _follow(self, prompt: tuple[str | None, list[int]], params: SamplingParams) -> Iterator[CompletionDelta]:
+        if params.sequences > params.n:
+            raise UserError("best_of cannot be streamed: which continuations are the best is known at their end")
         # Added here, not before: an iterator that nobody starts then leaves nothing behind.
         collector = self._add(prompt, params)
         try:

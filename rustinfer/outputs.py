@@ -35,7 +35,11 @@ class CompletionOutput:
 
 @dataclass
 class RequestOutput:
-    """A prompt and its continuations, by index. `num_cached_tokens` of the prompt were found in the prefix cache."""
+    """A prompt and its continuations, by index. `num_cached_tokens` of the prompt were found in the prefix cache.
+
+    `prompt_logprobs`, where asked for, has a dictionary for each prompt token: that token first, then the best ones;
+    None for the first, which follows nothing.
+    """
 
     request_id: str
     prompt: str | None
@@ -43,6 +47,7 @@ class RequestOutput:
     outputs: list[CompletionOutput]
     finished: bool = False
     num_cached_tokens: int = 0
+    prompt_logprobs: list[dict[int, Logprob] | None] | None = None
 
 
 @dataclass(frozen=True)

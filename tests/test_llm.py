@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from rustinfer import LLM, SamplingParams
+from rustinfer import LLM, SamplingParams, StructuredOutputsParams
 from rustinfer.errors import UserError
 from rustinfer.progress import progress
 
@@ -216,3 +216,50 @@ def test_progress_is_drawn_on_a_terminal_only(
     with progress(3, show=False) as advance:
         advance(3)
     assert capsys.readouterr() == ("", "")
+
+
+def test_structured_outputs_as_vllm_spells_them(llm: LLM) -> None:
+    params = SamplingParams(temperature=1.0, seed=3, structured_outputs=StructuredOutputsParams(choice=["one", "two"]))
+    results = llm.generate(["a", "b", "c"], params)
+    assert {r.outputs[0].text for r in results} <= {"one", "two"}
+    assert all(r.outputs[0].finish_reason == "stop" for r in results)
+    bad = SamplingParams(structured_outputs=StructuredOutputsParams(regex="("))
+    refused, fine = (r.outputs[0] for r in llm.generate(["a", "b"], [bad, GREEDY]))
+    assert refused.finish_reason == "error"
+    assert "the regex cannot be used" in str(refused.stop_reason)
+    assert fine.finish_reason == "length"
+
+
+def test_bad_words_are_text(llm: LLM) -> None:
+    plain = llm.generate("abc", GREEDY)[0].outputs[0]
+    words = [c for c in plain.text if c.isascii()][:1]
+    assert words
+    found = llm.generate("abc", SamplingParams(temperature=0, max_tokens=16, ignore_eos=True, bad_words=words))
+    assert words[0] not in found[0].outputs[0].text
+
+
+def test_the_best_of_several(llm: LLM) -> None:
+    shape = {"temperature": 5.0, "seed": 4, "max_tokens": 4, "ignore_eos": True}
+    every = llm.generate("abc", SamplingParams(**shape, n=8, logprobs=0))[0].outputs
+    best = llm.generate("abc", SamplingParams(**shape, n=3, best_of=8))[0].outputs
+    ranked = sorted(every, key=lambda o: -(o.cumulative_logprob or 0))
+    assert [o.token_ids for o in best] == [o.token_ids for o in ranked[:3]]
+    assert [o.index for o in best] == [0, 1, 2]
+    assert best[0].logprobs is None
+    with pytest.raises(UserError, match="best_of cannot be streamed"):
+        next(llm.stream("abc", SamplingParams(best_of=2)))
+
+
+def test_a_prompt_is_scored(llm: LLM) -> None:
+    params = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=2)
+    first, second = llm.generate(["hello", "hello there"], params)
+    assert first.prompt_logprobs is not None
+    assert second.prompt_logprobs is not None
+    assert [row and next(iter(row)) for row in second.prompt_logprobs] == [None, *second.prompt_token_ids[1:]]
+    for one, other in zip(first.prompt_logprobs[1:], second.prompt_logprobs[1:], strict=False):
+        assert one is not None
+        assert other is not None
+        assert 2 <= len(one) <= 3
+        assert {t: v.logprob for t, v in one.items()} == pytest.approx(
+            {t: v.logprob for t, v in other.items()}, abs=1e-4
+        )

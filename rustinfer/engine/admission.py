@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 
 from ..protocol.messages import FinishReason
 from ..protocol.sampling import SamplingParams
@@ -23,7 +24,7 @@ class Admission:
     def check(self, request: Request, waiting: int = 0) -> int:
         """The most tokens that each of the request's sequences may produce. Raises RequestRefused."""
         length, asked = len(request.prompt), request.sampling.max_tokens
-        if self.queue is not None and waiting + request.sampling.n > self.queue:
+        if self.queue is not None and waiting + request.sampling.sequences > self.queue:
             raise RequestRefused(
                 "overloaded", f"{waiting} requests are waiting and at most {self.queue} may: try again later"
             )
@@ -32,6 +33,7 @@ class Admission:
         if min(request.prompt) < 0 or max(request.prompt) >= self.vocab:
             bad = next(t for t in request.prompt if not 0 <= t < self.vocab)
             raise RequestRefused("out_of_vocabulary", f"token id {bad} is out of vocabulary (0 to {self.vocab - 1})")
+        self._check_tokens(request.sampling)
         if length >= self.context and asked != 0:
             raise RequestRefused(
                 "context_length_exceeded",
@@ -47,15 +49,27 @@ class Admission:
             )
         return max(min(limit, room), 0)
 
+    def _check_tokens(self, params: SamplingParams) -> None:
+        lists = {
+            "logit_bias": params.logit_bias or (),
+            "allowed_token_ids": params.allowed_token_ids or (),
+            "bad_words_token_ids": chain.from_iterable(params.bad_words_token_ids),
+        }
+        for name, ids in lists.items():
+            if (bad := max(ids, default=0)) >= self.vocab:
+                raise RequestRefused(
+                    "out_of_vocabulary", f"{name} holds {bad}, which is out of vocabulary (0 to {self.vocab - 1})"
+                )
+
     def ends(self, params: SamplingParams) -> frozenset[int]:
-        """The tokens that end a sequence with these parameters."""
-        return frozenset(params.stop_token_ids).union(() if params.ignore_eos else self.eos_ids)
+        """The tokens that end a sequence with these parameters. What a grammar ends, its end token ends."""
+        goes_on = params.ignore_eos and params.structured_outputs is None
+        return frozenset(params.stop_token_ids).union(() if goes_on else self.eos_ids)
 
     def end(self, sequence: Sequence, token: int) -> tuple[FinishReason | None, int | None]:
         """Why the sequence ends with this newest token (None: it does not), and the stop token's id if that is why."""
         params = sequence.request.sampling
-        if token in self.eos_ids and not params.ignore_eos:
-            return "stop", None
-        if token in params.stop_token_ids:
-            return "stop", token
+        if token in sequence.ends:
+            own = token in self.eos_ids and not (params.ignore_eos and token in params.stop_token_ids)
+            return "stop", None if own else token
         return ("length" if sequence.generated >= sequence.limit else None), None

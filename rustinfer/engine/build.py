@@ -21,6 +21,7 @@ from .batch import Batcher
 from .card import model_card, text_side
 from .engine import Engine
 from .errors import UnknownArchitecture
+from .grammar import Grammars
 from .kvcache import KVCache
 from .machine import free_memory, physical_cores
 from .options import Options
@@ -79,7 +80,7 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
             bind,
         )
         scores = Target.of(options.device, torch.float32).decoding(options.max_num_seqs)
-        sampler = Sampler(bind(scores), checkpoint.eos_ids)
+        sampler = Sampler(bind(scores), checkpoint.config.vocab)
     with phases.phase("warm-up"):
         warm_up(wirings, target.device, options.max_num_batched_tokens)
     table = -(-size.context // options.block_size)
@@ -87,7 +88,10 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     depth = 0 if target.device.type == "cpu" else 1
     engine = assemble(Runner(wirings, cache, batcher, sampler, depth), checkpoint, options, size)
     card = model_card(checkpoint, options, size, bind.bindings)
-    return Loaded(engine, card, *text_side(checkpoint), bind.bindings, plugins.registry.fingerprint(), phases)
+    tokenizer, template = text_side(checkpoint)
+    if tokenizer and checkpoint.eos_ids:
+        engine.grammars = Grammars.of(tokenizer, checkpoint.config.vocab, checkpoint.eos_ids)
+    return Loaded(engine, card, tokenizer, template, bind.bindings, plugins.registry.fingerprint(), phases)
 
 
 def builder_of(architecture: str, plugins: Plugins) -> ModelBuilder:

@@ -7,14 +7,17 @@ import time
 from collections import deque
 from collections.abc import Callable
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, replace
 from itertools import count
 from random import Random
 from typing import Protocol
 
 from ..protocol.messages import Failed, FinishReason, Output, TokenLogprob
+from ..protocol.structured import Structured
 from .admission import Admission
 from .errors import EngineDead, RequestRefused
+from .grammar import Grammar
 from .kvcache import KVCache
 from .plan import Plan
 from .sampled import Flight, Sampled
@@ -22,6 +25,7 @@ from .scheduler import Limits, Scheduler
 from .sequence import Key, Request, Sequence, State
 
 log = logging.getLogger(__name__)
+GRAMMAR_SECONDS = 0.005
 News = tuple[bytes, Output | Failed]
 """An output or a failure, and the owner of the request that it is about."""
 
@@ -37,6 +41,12 @@ class Runs(Protocol):
     def launch(self, plan: Plan) -> Flight: ...
 
     def clear(self, pages: Items[int]) -> None: ...
+
+
+class Compiles(Protocol):
+    """What makes grammars: `grammar.Grammars`. A form that is refused is a RequestRefused, now or as the future's."""
+
+    def compile(self, form: Structured) -> Future[Grammar]: ...
 
 
 @dataclass
@@ -72,12 +82,14 @@ class Engine:
         self._clock, self._random, self._order = clock, Random(seed), count()
         self._requests: dict[Key, list[Sequence]] = {}
         self._news: list[News] = []
+        self.grammars: Compiles | None = None
+        self._compiling: dict[Key, tuple[Future[Grammar], list[Sequence]]] = {}
         self._flights: deque[list[tuple[Plan, Flight]]] = deque()
 
     @property
     def has_work(self) -> bool:
         """Whether `step` has anything to do or to tell."""
-        return bool(self._news or self._flights) or len(self.scheduler) > 0
+        return bool(self._news or self._flights or self._compiling) or len(self.scheduler) > 0
 
     @property
     def capacity(self) -> int:
@@ -93,13 +105,51 @@ class Engine:
         seed = params.seed if params.seed is not None else self._random.getrandbits(63)
         order, now = next(self._order), self._clock()
         ends = self.admission.ends(params)
-        sequences = [Sequence(request, i, order, limit, _wrap(seed + i), now, ends) for i in range(params.n)]
+        grammar = self._compile(params.structured_outputs)
+        sequences = [Sequence(request, i, order, limit, _wrap(seed + i), now, ends) for i in range(params.sequences)]
         self.totals.prompt_tokens += len(request.prompt)
         if limit == 0:
-            self._news += [(request.owner, self._output(s, [], "length")) for s in sequences]
+            # Nothing is to be computed but, perhaps, what the prompt's log-probabilities need.
+            kept = 1 if params.prompt_logprobs is not None and len(request.prompt) > 1 else 0
+            self._news += [(request.owner, self._output(s, [], "length")) for s in sequences[kept:]]
+            sequences = sequences[:kept]
+        if sequences:
+            self._requests[request.key] = list(sequences)
+            self._enter(request.key, sequences, grammar)
+
+    def _compile(self, form: Structured | None) -> Future[Grammar] | None:
+        if form is None:
+            return None
+        if self.grammars is None:
+            raise RequestRefused(
+                "no_tokenizer", "structured output needs a tokenizer and an end token: this model lacks one"
+            )
+        return self.grammars.compile(form)
+
+    def _enter(self, key: Key, sequences: list[Sequence], grammar: Future[Grammar] | None) -> None:
+        """Hand the sequences to the scheduler, now or once their grammar is compiled."""
+        if grammar is None:
+            self.scheduler.add(sequences)
             return
-        self._requests[request.key] = sequences
-        self.scheduler.add(sequences)
+        for sequence in sequences:
+            sequence.state = State.COMPILING
+        self._compiling[key] = grammar, sequences
+
+    def _compiled(self) -> None:
+        """Let in those whose grammar is ready. Where there is nothing else to do, wait a moment for one."""
+        if not (self._news or self._flights or len(self.scheduler)):
+            wait([future for future, _ in self._compiling.values()], GRAMMAR_SECONDS, FIRST_COMPLETED)
+        for key in [key for key, (future, _) in self._compiling.items() if future.done()]:
+            future, sequences = self._compiling.pop(key)
+            sequences = [sequence for sequence in sequences if sequence.state is State.COMPILING]
+            if not sequences:
+                continue
+            if error := future.exception():
+                self._refuse(sequences[0].request, error)
+                continue
+            for sequence in sequences:
+                sequence.state, sequence.matcher = State.WAITING, future.result().start()
+            self.scheduler.add(sequences)
 
     def abort(self, key: Key, index: int | None = None) -> None:
         """Forget a request, or one of its sequences. Unknown and finished ones are fine; nothing more comes of it."""
@@ -118,6 +168,8 @@ class Engine:
 
         Returns what that brought, each finished sequence with its reason exactly once.
         """
+        if self._compiling:
+            self._compiled()
         plan = self.scheduler.plan(self._clock())
         if plan:
             self.totals.steps += 1
@@ -137,13 +189,22 @@ class Engine:
             return [(alone, flight) for alone in plan.alone() if (flight := self._launch_alone(alone))]
 
     def _launch_alone(self, plan: Plan) -> Flight | None:
+        (sequence,) = plan.sequences()
+        if sequence.state is State.DONE:  # a sibling has failed a moment ago, and the whole request with it
+            self._drop(plan)
+            return None
         try:
             return self.runner.launch(plan)
         except Exception as error:
             _check_alive(error)
-            plan.cancel()
+            self._drop(plan)
             self._fail_all(plan, error)
             return None
+
+    def _drop(self, plan: Plan) -> None:
+        plan.cancel()
+        for sequence in plan.sequences():
+            self._landed(sequence, sequence.settled, sound=True)
 
     def _land(self, plan: Plan, flight: Flight) -> None:
         try:
@@ -155,11 +216,15 @@ class Engine:
             self._fail_all(plan, error)
         for row, (sequence, token) in enumerate(zip(plan.decodes, result.tokens, strict=False)):
             self._landed(sequence, sequence.settled + 1, row not in result.unsound)
+            if not sequence.published:  # the last token of a prompt, left over by a chunk
+                self.totals.computed_tokens += 1
             if sequence.state is not State.DONE:
                 self._commit(sequence, token, row, result)
         row = len(plan.decodes)
-        for chunk in plan.chunks:
+        for number, chunk in enumerate(plan.chunks):
             sequence = chunk.sequence
+            if number in result.prompts and sequence.state is not State.DONE:
+                self._scanned(sequence, chunk.start, result.prompts[number])
             self._landed(sequence, chunk.start + chunk.count, not chunk.samples or row not in result.unsound)
             if not sequence.published:
                 self.totals.computed_tokens += chunk.count
@@ -176,10 +241,20 @@ class Engine:
         if row in result.unsound:
             self._fail(sequence, "numerical_error", "the model's numbers for this request are not finite")
             return
+        if row in result.stuck:
+            self._fail(sequence, "no_token_allowed", result.stuck[row])
+            return
         if not sequence.published:
             self.scheduler.settle(sequence)
             self.totals.cached_tokens += sequence.cached if sequence.index == 0 else 0
+        if sequence.limit == 0:
+            self._news.append((sequence.request.owner, self._output(sequence, [], "length")))
+            self._finish(sequence)
+            return
         sequence.tokens.append(token)
+        if sequence.matcher is not None and not sequence.matcher.take(token):
+            self._fail(sequence, "no_token_allowed", "the grammar led to where nothing can follow")
+            return
         self.totals.generated_tokens += 1
         reason, stop = None, None
         if token in sequence.ends or len(sequence.tokens) > sequence.last:
@@ -188,6 +263,14 @@ class Engine:
         self._news.append((sequence.request.owner, self._output(sequence, [token], reason, stop, logprobs)))
         if reason:
             self._finish(sequence)
+
+    def _scanned(self, sequence: Sequence, start: int, scores: list[TokenLogprob]) -> None:
+        """Tell what is new of the prompt's log-probabilities: after a preemption they come again."""
+        known = sequence.scanned or 0
+        if new := scores[max(known - start, 0) :]:
+            sequence.scanned = start + len(scores)
+            output = self._output(sequence, [], None)
+            self._news.append((sequence.request.owner, replace(output, prompt_logprobs=new)))
 
     def _output(
         self,
@@ -207,7 +290,19 @@ class Engine:
             siblings.remove(sequence)
             if not siblings:
                 del self._requests[key]
+        if sequence.state is State.COMPILING:
+            sequence.state = State.DONE
+            return []
         return self.scheduler.finish(sequence, keep)
+
+    def _refuse(self, request: Request, error: BaseException) -> None:
+        """Its grammar cannot be had: the user's mistake, mostly, so that the log is silent."""
+        self.abort(request.key)
+        if isinstance(error, RequestRefused):
+            self._news.append((request.owner, Failed(request.id, error.code, str(error))))
+            return
+        log.error("the grammar of request %s could not be compiled", request.id, exc_info=error)
+        self._news.append((request.owner, Failed(request.id, "internal_error", "the grammar could not be compiled")))
 
     def _fail_all(self, plan: Plan, error: Exception) -> None:
         message = f"the engine could not run this request ({type(error).__name__})"

@@ -91,7 +91,9 @@ def walk(made: LLMatcher, form: Structured, vocab: int) -> None:
         tokens = np.flatnonzero(np.unpackbits(bits, bitorder="little")[:vocab])
         if not len(tokens):
             raise GrammarError("invalid_grammar", f"the {form.kind} allows nothing that this model can write")
-        if made.is_stopped() or now > until or not made.consume_token(int(luck.choice(tokens))):
+        if not made.consume_token(int(luck.choice(tokens))):
+            raise GrammarError("invalid_grammar", f"the {form.kind} comes to no end: {_line(made.get_error())}")
+        if made.is_stopped() or now > until:
             return
 
 
@@ -101,4 +103,4 @@ def refused(form: Structured, why: str) -> GrammarError:
 
 
 def _line(why: str) -> str:
-    return " ".join(why.split())[:SHOWN] or "one token's mask takes too long"
+    return " ".join(why.split())[:SHOWN] or "a token takes too long"

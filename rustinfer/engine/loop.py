@@ -6,6 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from types import FrameType
 from typing import Protocol
 
@@ -14,6 +15,7 @@ from ..protocol.messages import Abort, Aborted, Delta, Drain, Failed, Generate, 
 from ..protocol.router import Gone, Peer, Received
 from .engine import Engine
 from .errors import RequestRefused
+from .memory import Memory, measure
 from .report import Report
 from .sequence import Request
 
@@ -48,8 +50,14 @@ class EngineLoop:
     The first SIGTERM or SIGINT drains, the second ends at once. A server that vanishes takes its requests along.
     """
 
-    def __init__(self, engine: Engine, channel: Channel, clock: Callable[[], float] = time.monotonic) -> None:
-        self.engine, self.channel, self._clock = engine, channel, clock
+    def __init__(
+        self,
+        engine: Engine,
+        channel: Channel,
+        clock: Callable[[], float] = time.monotonic,
+        memory: Callable[[], Memory] = measure,
+    ) -> None:
+        self.engine, self.channel, self._clock, self._memory = engine, channel, clock, memory
         self.report = Report(clock)
         self._told: tuple[Stats, frozenset[Peer]] | None = None
         self._next_stats = 0.0
@@ -140,7 +148,17 @@ class EngineLoop:
         if now >= self._next_stats and not self._up_to_date():
             self._told = self._state()
             self._next_stats = now + STATS_SECONDS
-            self.channel.broadcast(self._told[0])
+            self.channel.broadcast(self._with_memory(self._told[0]))
+
+    def _with_memory(self, stats: Stats) -> Stats:
+        """Memory goes with the rest, and never alone because it changed: an engine that does nothing says nothing."""
+        held = self._memory()
+        return replace(
+            stats,
+            memory_bytes=held.resident,
+            device_memory_bytes=held.device,
+            device_memory_used_bytes=held.device_used,
+        )
 
     def _up_to_date(self) -> bool:
         state = self._state()

@@ -78,6 +78,7 @@ def run(model: str, options: Options, address: str) -> int:
     from ..protocol.router import EngineChannel
     from .build import load
     from .loop import EngineLoop
+    from .memory import measure
 
     imported = time.perf_counter() - started
     loaded = load(model, options)
@@ -89,7 +90,7 @@ def run(model: str, options: Options, address: str) -> int:
         build=__version__,
         fingerprint=loaded.fingerprint,
     )
-    loop = EngineLoop(loaded.engine, channel)
+    loop = EngineLoop(loaded.engine, channel, memory=lambda: measure(options.device))
     # What was made while loading stays: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()

@@ -11,10 +11,11 @@ from torch import Tensor
 from ..models import Model
 from ..models.model import Cache
 from .batch import Batcher
-from .flight import Done, Drawing
+from .flight import Drawing
 from .plan import Plan
 from .sampled import Flight, Sampled
-from .sampler import Sampler
+from .sampler import Drawn, Sampler
+from .scan import scanned
 
 
 @dataclass(frozen=True)
@@ -48,13 +49,13 @@ class Runner:
         model = next(wiring.model for wiring in self.wirings if wiring.takes(plan))
         step = self.batcher.step(plan)
         hidden = model.forward(step)
-        sequences = plan.sampling()
-        if not sequences:
-            self.batcher.drew(plan, hidden.new_zeros(0, dtype=torch.int64))
-            return Done(Sampled([]))
-        drawn = self.sampler(model.logits(hidden, last_rows(plan, step.query_starts)), sequences)
+        if sequences := plan.sampling():
+            drawn = self.sampler(model.logits(hidden, last_rows(plan, step.query_starts)), sequences)
+        else:
+            nothing = hidden.new_zeros(0, dtype=torch.int64)
+            drawn = Drawn(nothing, [], lambda tensors: Sampled([]))
         self.batcher.drew(plan, drawn.tokens)
-        return Drawing(drawn)
+        return Drawing(scanned(drawn, plan, model, hidden))
 
     @torch.inference_mode()
     def clear(self, pages: Items[int]) -> None:

@@ -13,12 +13,15 @@ from ..protocol.messages import TokenLogprob
 class Sampled:
     """The next token of each row that was sampled, in the plan's order; what is rare is told by the row's number.
 
-    `unsound` rows had logits that are not finite: their tokens mean nothing.
+    `unsound` rows had logits that are not finite, `stuck` ones had no token to take, with the reason why: their tokens
+    mean nothing. `prompts` has the log-probabilities of the tokens that follow each row of a chunk, by chunk.
     """
 
     tokens: list[int]
     unsound: Collection[int] = ()
+    stuck: Mapping[int, str] = field(default_factory=dict)
     logprobs: Mapping[int, TokenLogprob] = field(default_factory=dict)
+    prompts: Mapping[int, list[TokenLogprob]] = field(default_factory=dict)
 
 
 class Flight(Protocol):

@@ -6,9 +6,13 @@ from array import array
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from ..protocol.sampling import SamplingParams
 from .radix import Node
+
+if TYPE_CHECKING:
+    from .grammar import Matcher
 
 Key = tuple[bytes, str]
 """A request's owner and id."""
@@ -34,8 +38,11 @@ class Request:
 
 
 class State(Enum):
-    """HELD until its first sibling has computed the prompt, then WAITING for pages, RUNNING, DONE."""
+    """COMPILING while its grammar is compiled, HELD until its first sibling has computed the prompt, then WAITING for
+    pages, RUNNING, DONE.
+    """
 
+    COMPILING = "compiling"
     HELD = "held"
     WAITING = "waiting"
     RUNNING = "running"
@@ -44,6 +51,11 @@ class State(Enum):
 
 def needs_values(params: SamplingParams) -> bool:
     """Whether the host must know a sequence's tokens so far to make the logits of its next step right."""
+    return is_penalized(params) or bool(params.bad_words_token_ids) or params.structured_outputs is not None
+
+
+def is_penalized(params: SamplingParams) -> bool:
+    """Whether any penalty is in force."""
     return params.presence_penalty != 0 or params.frequency_penalty != 0 or params.repetition_penalty != 1
 
 
@@ -53,7 +65,8 @@ class Sequence:
     `computed` tokens are in the cache once the steps that were launched are done, `settled` of them for sure: the
     difference is in flight. A step that computes all there is draws the next token, so that `computed` may run ahead of
     `tokens`, up to `last`. `needs_values` says that it must not: the host has to know each token before the next step.
-    A token of `ends` ends it.
+    A token of `ends` ends it. `matcher` is its place in the grammar that its output must fit, `scanned` how many of the
+    prompt's tokens have got the log-probabilities that were asked for (None where none were).
 
     The first `shared` of `pages` belong to the prefix tree (`node` is the end of that prefix, locked while we use it),
     the rest to this sequence. `row` is its line in the runner's page table while it runs, and `tabled` how many of its
@@ -68,6 +81,7 @@ class Sequence:
         "index",
         "last",
         "limit",
+        "matcher",
         "needs_values",
         "node",
         "order",
@@ -77,6 +91,7 @@ class Sequence:
         "rank",
         "request",
         "row",
+        "scanned",
         "seed",
         "settled",
         "shared",
@@ -100,8 +115,10 @@ class Sequence:
         self.rank: tuple[float, int, int] = (request.priority, order, index)
         self.tokens = array("q", request.prompt)
         self.prompt = len(request.prompt)
-        self.last = self.prompt + limit - 1
+        self.last = self.prompt + max(limit, 1) - 1  # one that may produce nothing draws a token, too
         self.needs_values = needs_values(request.sampling)
+        self.matcher: Matcher | None = None
+        self.scanned = 0 if request.sampling.prompt_logprobs is not None and index == 0 else None
         self.state = State.WAITING
         self.computed = self.settled = self.cached = 0
         self.pages: list[int] = []

@@ -10,7 +10,7 @@ from typing import Literal
 
 from .sampling import SamplingParams
 
-VERSION = 2
+VERSION = 3
 """The protocol's version: raised whenever a message changes, since both ends must agree on every field."""
 
 FinishReason = Literal["stop", "length", "abort", "error"]
@@ -145,7 +145,10 @@ class Failed:
 
 @dataclass(frozen=True)
 class Stats:
-    """The engine's state and its totals since start. Sent about once a second while they change."""
+    """The engine's state and its totals since start. Sent about once a second while they change.
+
+    `memory_bytes` are resident; where there is no device with memory of its own the other two are 0.
+    """
 
     epoch: int
     running: int = 0
@@ -157,6 +160,9 @@ class Stats:
     generated_tokens: int = 0
     preemptions: int = 0
     protocol_errors: int = 0
+    memory_bytes: int = 0
+    device_memory_bytes: int = 0
+    device_memory_used_bytes: int = 0
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,10 @@ class Metrics:
         self.pages_used = gauge("cache_pages_used", "Pages of the KV cache in use")
         self.preemptions = gauge("preemptions", "Sequences set back since the engine started")
         self.cached_tokens = gauge("engine_cached_tokens", "Prompt tokens found in the cache since the engine started")
+        self.engine_prompt_tokens = gauge("engine_prompt_tokens", "Prompt tokens since the engine started")
+        self.memory = gauge("engine_memory_bytes", "Main memory that the engine holds")
+        self.device_memory = gauge("device_memory_bytes", "Memory of the engine's GPU; 0 where there is none")
+        self.device_memory_used = gauge("device_memory_used_bytes", "Memory of the engine's GPU that is in use")
         self.engine_protocol_errors = gauge("engine_protocol_errors", "Undecodable frames that the engine dropped")
         self.protocol_errors = counter("protocol_errors", "Undecodable frames that this server dropped")
         self.engine_losses = counter("engine_losses", "Times that the engine was lost")
@@ -54,6 +58,10 @@ class Metrics:
         self.pages_used.set(stats.pages_used)
         self.preemptions.set(stats.preemptions)
         self.cached_tokens.set(stats.cached_tokens)
+        self.engine_prompt_tokens.set(stats.prompt_tokens)
+        self.memory.set(stats.memory_bytes)
+        self.device_memory.set(stats.device_memory_bytes)
+        self.device_memory_used.set(stats.device_memory_used_bytes)
         self.engine_protocol_errors.set(stats.protocol_errors)
 
     def text(self) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,36 +17,30 @@ from .prepared import Prepared
 from .served import Served
 from .sse import EventStream
 
-Made = TypeVar("Made")
+Prepare = Callable[[dict[str, Any], Served], Prepared]
 INLINE_BYTES = 4096
 """Longer bodies are parsed, templated and tokenised in a thread, so that open streams go on."""
 
 
 async def chat_completions(request: Request) -> Response:
-    return await generate(request, await understood(request, chat.prepare))
+    return await _generate(request, chat.prepare)
 
 
 async def text_completions(request: Request) -> Response:
-    return await generate(request, await understood(request, completions.prepare))
+    return await _generate(request, completions.prepare)
 
 
-async def understood(request: Request, prepare: Callable[[dict[str, Any], Served], Made]) -> Made:
-    """What `prepare` makes of the body and the model. Raises ApiError."""
+async def _generate(request: Request, prepare: Prepare) -> Response:
     options, link = request.app.state.options, request.app.state.link
     raw = await body.read(request, options.max_body)
     served = link.model()
 
-    def understand() -> Made:
+    def understand() -> Prepared:
         content = body.parse(raw)
         check_model(content.get("model"), served, options)
         return prepare(content, served)
 
-    return understand() if len(raw) <= INLINE_BYTES else await asyncio.to_thread(understand)
-
-
-async def generate(request: Request, prepared: Prepared) -> Response:
-    """Run it, streamed or whole."""
-    link = request.app.state.link
+    prepared = understand() if len(raw) <= INLINE_BYTES else await asyncio.to_thread(understand)
     if prepared.request.stream:
         return EventStream(link, prepared)
     try:

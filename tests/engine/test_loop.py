@@ -11,6 +11,7 @@ import pytest
 
 from rustinfer.engine.engine import Engine
 from rustinfer.engine.loop import DRAIN_SECONDS, EngineLoop
+from rustinfer.engine.memory import Memory
 from rustinfer.protocol.codec import ProtocolError
 from rustinfer.protocol.messages import Abort, Aborted, Delta, Drain, Failed, Generate, Message, Output, Stats
 from rustinfer.protocol.router import Gone, Peer, Received
@@ -162,6 +163,18 @@ def test_idle_it_waits_for_ever_once_everybody_knows_how_things_stand(channel: F
     last = channel.of(b"y", Stats)[-1]
     assert (last.running, last.waiting, last.generated_tokens, last.pages_used) == (0, 0, 3, 0)
     assert (last.pages_total, last.prompt_tokens, last.epoch) == (64, 1, 7)
+
+
+def test_memory_is_told_with_the_rest(channel: FakeChannel) -> None:
+    now, held = 100.0, Memory(resident=5, device=9, device_used=7)
+    loop = EngineLoop(engine(), channel, clock=lambda: now, memory=lambda: held)
+    loop.turn(wait=False)
+    told = channel.of(b"x", Stats)
+    assert [(s.memory_bytes, s.device_memory_bytes, s.device_memory_used_bytes) for s in told] == [(5, 9, 7)]
+    held = Memory(resident=6)
+    now += 2
+    loop.turn(wait=False)
+    assert len(channel.of(b"x", Stats)) == 1, "memory alone is no news"
 
 
 def test_a_new_server_is_told_how_things_stand(channel: FakeChannel) -> None:

@@ -140,11 +140,6 @@ def test_t35_tiny_chunks(http: httpx.Client) -> None:
     assert http.post("/v1/completions", content=content, headers=headers).status_code == 200
 
 
-def test_livez_and_readyz(http: httpx.Client, engine: FakeEngine) -> None:
-    assert http.get("/livez").json() == {"status": "ok"}
-    wait_for(lambda: http.get("/readyz").json()["heartbeat_age_seconds"] < 2)
-
-
 def values(http: httpx.Client) -> dict[str, float]:
     lines = [line.rsplit(" ", 1) for line in http.get("/metrics").text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in lines}
@@ -165,6 +160,7 @@ def test_m14_metrics(http: httpx.Client, engine: FakeEngine) -> None:
 
 
 PUBLISHED = """engine_up requests_active requests_running requests_waiting cache_pages cache_pages_used preemptions
+engine_cached_tokens engine_prompt_tokens engine_memory_bytes device_memory_bytes device_memory_used_bytes
 protocol_errors_total engine_losses_total prompt_tokens_total generation_tokens_total requests_total
 http_responses_total time_to_first_token_seconds_bucket
 inter_token_latency_seconds_bucket request_duration_seconds_bucket"""

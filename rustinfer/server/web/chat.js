@@ -1,57 +1,17 @@
-// The conversation: turns on the page, the request, and what it took.
-const turns = [];
+// Asking and answering: the request, the stream, and what it took.
 let running = null;
 let model = "";
 
 function request() {
-  const number = (id) => (byId(id).value === "" ? undefined : Number(byId(id).value));
-  const system = byId("system").value.trim();
-  const said = turns.filter((t) => t.text || t.role === "user").map(({ role, text }) => ({ role, content: text }));
-  const body = {
+  const system = conversation.system.trim();
+  const said = conversation.turns.filter((turn) => turn.text).map(({ role, text }) => ({ role, content: text }));
+  return {
     model,
     messages: system ? [{ role: "system", content: system }, ...said] : said,
     stream: true,
     stream_options: { include_usage: true, continuous_usage_stats: true },
+    ...sampling(),
   };
-  for (const name of ["temperature", "top_p", "top_k", "max_tokens", "seed"]) body[name] = number(name);
-  return body;
-}
-
-function add(role, text) {
-  byId("hello").hidden = true;
-  const node = element("article", undefined, `turn ${role}`);
-  node.setAttribute("aria-label", role);
-  const content = element("div", role === "user" ? text : undefined, "text");
-  node.append(content);
-  byId("log").append(node);
-  const turn = { role, text, node, content };
-  turns.push(turn);
-  return turn;
-}
-
-function atEnd() {
-  const log = byId("log");
-  return log.scrollHeight - log.scrollTop - log.clientHeight < 60;
-}
-
-function update(turn) {
-  const follow = atEnd();
-  turn.content.replaceChildren(...markdown(turn.text));
-  if (follow) byId("log").scrollTop = byId("log").scrollHeight;
-}
-
-function button(text, action) {
-  const made = element("button", text);
-  made.addEventListener("click", action);
-  return made;
-}
-
-function finish(turn, summary) {
-  document.querySelectorAll(".actions button").forEach((old) => old.remove());
-  const actions = element("div", summary, "actions");
-  actions.prepend(button("Regenerate", regenerate), button("Copy", () => navigator.clipboard?.writeText(turn.text)));
-  turn.node.append(actions);
-  byId("log").scrollTop = byId("log").scrollHeight;
 }
 
 // First token's delay and the rate after it, in words.
@@ -59,64 +19,136 @@ function measured(clock) {
   if (!clock.first) return "";
   const seconds = (clock.last - clock.first) / 1000;
   const rate = clock.tokens > 1 && seconds > 0 ? ((clock.tokens - 1) / seconds).toFixed(1) : "–";
-  return `${rate} tokens/s · first token ${milliseconds((clock.first - clock.start) / 1000)} · ${clock.tokens} tokens`;
+  return `${rate} tokens/s · first token ${duration((clock.first - clock.start) / 1000)} · ${clock.tokens} tokens`;
+}
+
+// One frame draws what arrived since the last.
+function drawer(turn) {
+  let waiting = false;
+  return () => {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      const follow = atEnd();
+      showTurn(turn);
+      if (follow) toEnd();
+    });
+  };
+}
+
+async function receive(turn, body, clock, signal) {
+  const draw = drawer(turn);
+  let reason = "";
+  for await (const event of events("/v1/chat/completions", body, signal)) {
+    const [choice] = event.choices;
+    if (event.usage) clock.tokens = event.usage.completion_tokens;
+    if (!choice) continue;
+    clock.last = performance.now();
+    clock.first ||= clock.last;
+    turn.text += choice.delta.content || "";
+    turn.thought += choice.delta.reasoning ?? choice.delta.reasoning_content ?? "";
+    reason = choice.finish_reason || reason;
+    byId("live").textContent = measured(clock);
+    draw();
+  }
+  return reason;
+}
+
+// A server that is not ready says when to ask again; nothing has been generated, so asking again is safe.
+async function persist(turn, body, clock, signal) {
+  for (;;) {
+    try {
+      return await receive(turn, body, clock, signal);
+    } catch (error) {
+      if (error.status !== 503) throw error;
+      byId("live").textContent = "The engine is not ready yet. Your message is sent as soon as it is; Esc gives up.";
+      await pause(error.after, signal);
+    }
+  }
 }
 
 async function answer() {
+  conversation.system = byId("system").value;
   const body = request();
-  const turn = add("assistant", "");
+  const asked = conversation;
+  const turn = { role: "assistant", text: "", thought: "", note: "" };
   const clock = { start: performance.now(), first: 0, last: 0, tokens: 0 };
+  const control = running = new AbortController();
+  conversation.turns.push(turn);
+  drawTurn(turn);
+  busy(turn, true);
+  toEnd();
   let reason = "";
-  let drawn = false;
-  running = new AbortController();
-  turn.node.classList.add("busy");
-  byId("send").textContent = "Stop";
-  byId("log").scrollTop = byId("log").scrollHeight;
   try {
-    for await (const event of events("/v1/chat/completions", body, running.signal)) {
-      const [choice] = event.choices;
-      if (event.usage) clock.tokens = event.usage.completion_tokens;
-      if (!choice) continue;
-      clock.last = performance.now();
-      clock.first ||= clock.last;
-      turn.text += choice.delta.content || "";
-      reason = choice.finish_reason || reason;
-      byId("live").textContent = measured(clock);
-      if (!drawn) {
-        drawn = true;
-        requestAnimationFrame(() => {
-          drawn = false;
-          update(turn);
-        });
-      }
-    }
+    reason = await persist(turn, body, clock, control.signal);
   } catch (error) {
     reason = error.name === "AbortError" ? "stopped" : "error";
-    if (reason === "error") turn.node.append(element("div", error.message, "error"));
+    if (reason === "error") failTurn(turn, error.name === "TypeError" ? "The server cannot be reached. Is it running?" : error.message);
   }
-  running = null;
-  update(turn);
-  turn.node.classList.remove("busy");
-  byId("send").textContent = "Send";
+  const ends = { length: "cut at the token limit", stopped: "stopped", error: "broke off" };
+  turn.note = [measured(clock), ends[reason]].filter(Boolean).join(" · ");
+  showTurn(turn);
+  turn.node.querySelector(".actions .note").textContent = turn.note;
+  busy(turn, false);
+  if (running === control) running = null;
   byId("live").textContent = "";
-  finish(turn, [measured(clock), reason === "length" ? "cut at the token limit" : reason === "stopped" ? "stopped" : ""].filter(Boolean).join(" · "));
+  if (reason !== "error") announce(turn.text ? `Assistant: ${turn.text}` : "Stopped");
+  // Another conversation may be open by now: this one is written down all the same.
+  if (asked === conversation) keep();
+  else store.save(asked);
+  showSend();
+}
+
+function busy(turn, is) {
+  turn.node.classList.toggle("busy", is);
+  turn.node.setAttribute("aria-busy", is);
+  if (is) announce("The assistant answers");
+  showSend();
+}
+
+function showSend() {
+  byId("send").textContent = running ? "Stop" : "Send";
+  byId("send").classList.toggle("stop", Boolean(running));
+  byId("log").classList.toggle("answering", Boolean(running));
+}
+
+function stop() {
+  running?.abort();
+  running = null;
+  showSend();
 }
 
 function send(text) {
   if (!text.trim() || running) return;
-  add("user", text.trim());
+  conversation.turns.push({ role: "user", text: text.trim(), thought: "", note: "" });
+  drawTurn(conversation.turns.at(-1));
+  keep();
   answer();
 }
 
-function regenerate() {
-  if (running || turns.at(-1)?.role !== "assistant") return;
-  turns.pop().node.remove();
+// Takes back this turn and all after it, and asks again.
+function regenerate(turn) {
+  if (running) return;
+  cut(conversation.turns.indexOf(turn));
   answer();
 }
 
-function clear() {
-  running?.abort();
-  turns.splice(0).forEach((turn) => turn.node.remove());
-  byId("hello").hidden = false;
-  byId("input").focus();
+function resend(turn, text) {
+  cut(conversation.turns.indexOf(turn));
+  send(text);
+}
+
+function cut(at) {
+  conversation.turns.splice(at).forEach((turn) => turn.node.remove());
+}
+
+function pause(seconds, signal) {
+  return new Promise((done, fail) => {
+    const timer = setTimeout(done, seconds * 1000);
+    signal.addEventListener("abort", () => {
+      clearTimeout(timer);
+      fail(new DOMException("", "AbortError"));
+    }, { once: true });
+  });
 }

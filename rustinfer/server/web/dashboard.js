@@ -1,45 +1,72 @@
-// The strip at the top, from /metrics once a second while the page is seen.
-const past = { tokens: null, time: 0, rates: [], first: null };
+// The dashboard, from /metrics once a second while the page is seen.
+const readings = [];
 
-function parsed(text) {
-  const values = {};
-  for (const line of text.split("\n")) {
-    const found = line.match(/^(\w+)(\{[^}]*\})? (\S+)$/);
-    if (found) values[found[1]] = (values[found[1]] || 0) + Number(found[3]);
-  }
-  return (name) => values[`rustinfer_${name}`] ?? 0;
+// What a reading says, given the one before it and the one half a minute ago.
+const since = (name) => (now, before) => Math.max(now.get(name) - before.get(name), 0);
+const rate = (name) => (now, before) => (since(name)(now, before) * 1000) / (now.at - before.at);
+const share = (part, whole) => (now) => (now.get(whole) ? now.get(part) / now.get(whole) : NaN);
+const spread = (name, q) => (now, _, past) => quantile(past.buckets(name), now.buckets(name), q);
+
+// One tile each: `lines` are drawn, the first is the large figure, `more` says what else is known. A tile whose metric
+// this server does not have is left out.
+const TILES = [
+  { title: "Tokens per second", metric: "generation_tokens_total", lines: [rate("generation_tokens_total"), rate("prompt_tokens_total")], show: count, least: 10, more: (now, [, prompt]) => `generated; ${count(prompt)} of prompts` },
+  { title: "Time to first token", metric: "time_to_first_token_seconds_count", lines: [spread("time_to_first_token_seconds", 0.5), spread("time_to_first_token_seconds", 0.95)], show: duration, least: 0.05, more: (now, [, p95]) => `median of 30 s; p95 ${duration(p95)}` },
+  { title: "Time per token", metric: "inter_token_latency_seconds_count", lines: [spread("inter_token_latency_seconds", 0.5), spread("inter_token_latency_seconds", 0.95)], show: duration, least: 0.01, more: (now, [, p95]) => `median of 30 s; p95 ${duration(p95)}` },
+  { title: "Running", metric: "requests_running", lines: [(now) => now.get("requests_running"), (now) => now.get("requests_waiting")], show: count, least: 4, more: (now, [, waiting]) => `${count(waiting)} waiting` },
+  { title: "Requests per second", metric: "requests_total", lines: [rate("requests_total")], show: count, least: 2, more: (now) => `${count(now.get("requests_total"))} since the server started` },
+  { title: "Cache in use", metric: "cache_pages", lines: [share("cache_pages_used", "cache_pages")], show: percent, least: 1, more: (now) => `${count(now.get("cache_pages_used"))} of ${count(now.get("cache_pages"))} pages; ${count(now.get("preemptions"))} preempted` },
+  { title: "Prompt tokens from cache", metric: "engine_cached_tokens", lines: [share("engine_cached_tokens", "engine_prompt_tokens")], show: percent, least: 1, more: (now) => `${count(now.get("engine_cached_tokens"))} of ${count(now.get("engine_prompt_tokens"))} since the engine started` },
+  { title: "Engine memory", metric: "engine_memory_bytes", lines: [(now) => now.get("engine_memory_bytes")], show: bytes, least: 1e8, more: () => "resident in main memory" },
+  { title: "GPU memory", metric: "device_memory_bytes", lines: [(now) => now.get("device_memory_used_bytes")], show: bytes, least: 1e9, more: (now) => `of ${bytes(now.get("device_memory_bytes"))}` },
+];
+
+function buildTile(tile) {
+  const node = element("section", undefined, "tile");
+  const [figure, more, scale] = [element("b", "–"), element("span", "", "muted"), element("span", "", "scale")];
+  const drawn = plot(tile.title);
+  node.append(element("h3", tile.title), figure, more, drawn.node, scale);
+  byId("tiles").append(node);
+  return Object.assign(tile, { node, figure, more_: more, scale, drawn, history: tile.lines.map(() => []) });
 }
 
-const milliseconds = (seconds) => (seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(2)} s`);
+TILES.forEach(buildTile);
 
-function show(value) {
-  const up = value("engine_up") === 1;
-  const now = performance.now();
-  const tokens = value("generation_tokens_total");
-  const rate = past.tokens === null ? 0 : ((tokens - past.tokens) * 1000) / (now - past.time);
-  Object.assign(past, { tokens, time: now, rates: [...past.rates, Math.max(rate, 0)].slice(-60) });
-  const count = value("time_to_first_token_seconds_count");
-  const sum = value("time_to_first_token_seconds_sum");
-  if (past.first && count > past.first.count) past.mean = (sum - past.first.sum) / (count - past.first.count);
-  else if (!past.first && count) past.mean = sum / count;
-  past.first = { count, sum };
-  byId("m-engine").textContent = up ? "ready" : "away";
-  byId("m-engine").className = up ? "up" : "down";
-  byId("m-rate").textContent = rate.toFixed(rate < 10 ? 1 : 0);
-  byId("m-first").textContent = past.mean === undefined ? "–" : milliseconds(past.mean);
-  byId("m-running").textContent = value("requests_running");
-  byId("m-waiting").textContent = value("requests_waiting");
-  const pages = value("cache_pages");
-  byId("m-cache").textContent = pages ? `${((100 * value("cache_pages_used")) / pages).toFixed(0)} %` : "–";
-  byId("m-requests").textContent = value("requests_total");
-  spark(past.rates);
+function drawTile(tile, now, before, past) {
+  tile.node.hidden = !now.has(tile.metric) || (tile.metric.endsWith("_bytes") && !now.get(tile.metric));
+  const values = tile.lines.map((line) => line(now, before, past));
+  values.forEach((value, i) => {
+    tile.history[i].push(value);
+    if (tile.history[i].length > SPAN) tile.history[i].shift();
+  });
+  tile.figure.textContent = tile.show(values[0]);
+  tile.more_.textContent = tile.more(now, values);
+  tile.scale.textContent = tile.show(tile.drawn.draw(tile.history, tile.least, tile.show));
 }
 
-function spark(rates) {
-  const top = Math.max(...rates, 1);
-  const points = rates.map((r, i) => `${(120 * (i + 60 - rates.length)) / 59} ${27 - (25 * r) / top}`);
-  byId("spark-line").setAttribute("d", `M${points.join("L")}`);
-  byId("spark-area").setAttribute("d", `M${points.join("L")}V28H${(120 * (60 - rates.length)) / 59}Z`);
+function show(now) {
+  readings.push(Object.assign(now, { at: performance.now() }));
+  if (readings.length > 31) readings.shift();
+  const before = readings.at(-2) || now;
+  if (before !== now) TILES.forEach((tile) => drawTile(tile, now, before, readings[0]));
+  const up = now.get("engine_up") === 1;
+  state(up ? "ready" : "engine away");
+  byId("now").textContent = up && before !== now ? `${count(rate("generation_tokens_total")(now, before))} tokens/s` : "";
+}
+
+const AWAY = {
+  "engine away": "The engine is away: it is starting, or being started again. Messages wait for it.",
+  "no server": "The server cannot be reached. The page goes on by itself when it is back.",
+  "no key": "This server wants an API key. Settings has a button to give it.",
+};
+
+function state(text) {
+  if (byId("state").textContent === text) return;
+  byId("state").textContent = text;
+  byId("state").className = text in AWAY ? "down" : "up";
+  byId("away").hidden = !(text in AWAY);
+  byId("away").textContent = AWAY[text] ?? "";
+  if (text === "ready") describe().catch(() => {});
 }
 
 async function watch() {
@@ -48,9 +75,10 @@ async function watch() {
       try {
         const response = await call("/metrics");
         if (response.ok) show(parsed(await response.text()));
-      } catch {
-        byId("m-engine").textContent = "no server";
-        byId("m-engine").className = "down";
+      } catch (error) {
+        byId("now").textContent = "";
+        state(error.status === 401 ? "no key" : "no server");
+        if (error.status === 401) await new Promise((done) => addEventListener("key", done, { once: true }));
       }
     }
     await new Promise((done) => setTimeout(done, 1000));

@@ -11,11 +11,11 @@ function grouped(rows) {
     groups.set(id, group);
   }
   // Where something was refused comes first: that is what one looks for.
-  const refused = (group) => Object.keys(group.refusals).length > 0;
-  return [...groups.values()].sort((a, b) => refused(b) - refused(a));
+  const refusing = (group) => Object.keys(group.refusals).length > 0;
+  return [...groups.values()].sort((a, b) => refusing(b) - refusing(a));
 }
 
-function row(group) {
+function opRow(group) {
   const line = element("tr");
   const site = element("td", group.count > 1 ? group.pattern : group.site || "–");
   if (group.count > 1) site.append(element("span", `×${group.count}`, "times"));
@@ -30,30 +30,31 @@ function row(group) {
   return line;
 }
 
-function draw() {
+function drawOps() {
   const wanted = byId("filter").value.trim().toLowerCase();
-  const seen = grouped(bindings).filter((g) => `${g.site} ${g.pattern} ${g.op} ${g.kernel}`.toLowerCase().includes(wanted));
-  byId("rows").replaceChildren(...seen.map(row));
+  const text = (g) => `${g.site} ${g.pattern} ${g.op} ${g.kernel} ${Object.entries(g.refusals).flat().join(" ")}`.toLowerCase();
+  const seen = grouped(bindings).filter((g) => text(g).includes(wanted) && (!byId("refused").checked || Object.keys(g.refusals).length));
+  byId("rows").replaceChildren(...seen.map(opRow));
+  const sites = seen.reduce((sum, g) => sum + g.count, 0);
+  byId("ops-count").textContent = `${count(sites)} of ${count(bindings.length)} bindings`;
+  byId("kernels").querySelectorAll("button").forEach((chip) => chip.setAttribute("aria-pressed", chip.dataset.kernel === wanted));
 }
 
-async function loadOps() {
-  const response = await call("/v1/ops");
-  if (!response.ok) {
-    byId("ops-about").textContent = (await failure(response)).message;
-    return;
-  }
-  const answer = await response.json();
-  bindings = answer.data;
-  const counts = Object.entries(Object.groupBy(bindings, (b) => b.kernel)).sort((a, b) => b[1].length - a[1].length);
-  byId("ops-about").textContent = `${answer.model} in ${answer.dtype}: ${bindings.length} bindings, chosen when the model was built.`;
-  byId("kernels").replaceChildren(...counts.map(([kernel, rows]) => {
-    const chip = element("button", `${kernel} `, "chip");
-    chip.append(element("b", rows.length));
-    chip.addEventListener("click", () => {
+function opsTable(table) {
+  bindings = table.data;
+  byId("ops-about").textContent = `${table.model} in ${table.dtype}. Kernels were chosen when the model was built; rustinfer ops why says the same.`;
+  const kernels = Object.entries(Object.groupBy(bindings, (b) => b.kernel)).sort((a, b) => b[1].length - a[1].length);
+  byId("kernels").replaceChildren(...kernels.map(([kernel, rows]) => {
+    const chip = button(`${kernel} `, () => {
       byId("filter").value = byId("filter").value === kernel ? "" : kernel;
-      draw();
-    });
+      drawOps();
+    }, "chip");
+    chip.dataset.kernel = kernel;
+    chip.append(element("b", rows.length));
     return chip;
   }));
-  draw();
+  drawOps();
 }
+
+byId("filter").addEventListener("input", drawOps);
+byId("refused").addEventListener("change", drawOps);
