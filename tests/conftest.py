@@ -8,14 +8,40 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from .told import Row, Told
+
 ROOT = Path(__file__).parent.parent
 START_SECONDS = 150.0  # with the model still to be fetched, on a busy machine
+
+
+Saw = Callable[..., None]
+"""`saw(text, seconds)`: a line of the table of faults, about what the running test's docstring says was done."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--fault-report", metavar="FILE", type=Path, help="write the table of faults and attacks there")
+
+
+@pytest.fixture(scope="session")
+def told(pytestconfig: pytest.Config) -> Iterator[Told]:
+    made = Told()
+    yield made
+    if file := pytestconfig.getoption("--fault-report"):
+        made.write(file)
+
+
+@pytest.fixture
+def saw(told: Told, request: pytest.FixtureRequest) -> Saw:
+    done = (request.function.__doc__ or "").strip().splitlines()[0].rstrip(".")
+    case = getattr(getattr(request.node, "callspec", None), "id", "")
+    shown = f"{done} ({case})" if case else done
+    return lambda seen, seconds=None: told.rows.append(Row(request.function.__name__, shown, seen, seconds))
 
 
 @dataclass(frozen=True)

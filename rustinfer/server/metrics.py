@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from rustinfer.protocol.messages import Stats
@@ -27,6 +29,7 @@ class Metrics:
             return Histogram(f"rustinfer_{name}_seconds", text, buckets=buckets, registry=registry)
 
         self.engine_up = gauge("engine_up", "1 while the engine is connected and its model ready")
+        gauge("server_tasks", "Tasks on the server's event loop").set_function(lambda: len(asyncio.all_tasks()))
         self.active = gauge("requests_active", "Generating requests that this server holds")
         self.running = gauge("requests_running", "Sequences that the engine computes")
         self.waiting = gauge("requests_waiting", "Sequences that wait in the engine")

@@ -1,0 +1,1 @@
+"""The fault matrix, with real processes on a tiny model."""

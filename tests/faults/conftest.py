@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from .model import save
+from .world import Engine, Server, Usage, wait_for
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("tiny") / "tiny")
+
+
+@dataclass
+class World:
+    """One engine and one server that all cases share which harm neither for good."""
+
+    engine: Engine
+    server: Server
+    golden: str
+    folder: Path
+
+
+@pytest.fixture(scope="session")
+def shared(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("world")
+    engine = Engine(folder, model)
+    server = Server(folder, engine.address)
+    try:
+        engine.wait_ready()
+        server.wait_ready()
+        golden = server.golden()
+        for _ in range(3):  # whatever grows at the first requests has grown
+            assert server.golden() == golden
+        yield World(engine, server, golden, folder)
+    finally:
+        server.kill()
+        engine.kill()
+
+
+@pytest.fixture
+def world(shared: World) -> Iterator[World]:
+    """The shared processes, which must be as they were when the case is over."""
+    wait_for(shared.server.quiet, 10, "a quiet start")
+    pid, before = shared.engine.pid, (shared.engine.usage(), shared.server.usage())
+    tasks = shared.server.metrics()["server_tasks"]
+    yield shared
+    assert shared.engine.alive
+    assert shared.engine.pid == pid
+    wait_for(shared.server.quiet, 2.5, "all pages free")
+    assert shared.server.golden() == shared.golden
+    wait_for(
+        lambda: no_growth(before, (shared.engine.usage(), shared.server.usage())), 5, "descriptors and threads back"
+    )
+    wait_for(lambda: shared.server.metrics()["server_tasks"] <= tasks + 1, 5, "tasks back")
+
+
+def no_growth(before: tuple[Usage, Usage], after: tuple[Usage, Usage]) -> bool:
+    # A connection that is being closed may count for a moment; a pool of threads grows to its size once.
+    return all(a.files <= b.files + 2 and a.threads <= b.threads + 16 for b, a in zip(before, after, strict=True))

@@ -1,0 +1,88 @@
+"""Engines that die, come back, stop and go on: F1, F2, F16, F25."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.conftest import Saw
+
+from .streams import streams
+from .world import GOLDEN, LONG, Engine, Server, wait_for
+
+
+@pytest.fixture(scope="module")
+def pair(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Server]]:
+    folder = tmp_path_factory.mktemp("pair")
+    engine = Engine(folder, model)
+    server = Server(folder, engine.address)
+    engine.wait_ready()
+    server.wait_ready()
+    yield engine, server
+    server.kill()
+    engine.kill()
+
+
+def test_f1_f2_killed_engine(pair: tuple[Engine, Server], model: Path, saw: Saw) -> None:
+    """kill -9 of the engine while 32 streams run; then a new engine at the same address."""
+    engine, server = pair
+    golden = server.golden()
+    ended, killed = streams(server.url, [LONG] * 32, lambda: engine.signal(signal.SIGKILL))
+    engine.kill()
+    told = max(each.at for each in ended) - killed
+    assert all(each.done for each in ended)
+    assert {each.error for each in ended} == {"engine_unavailable"}
+    assert told < 0.25
+    saw("all 32 streams: an error event `engine_unavailable`, then [DONE]", told)
+    for answer in (server.get("/health"), server.post(GOLDEN), server.post({**GOLDEN, "stream": True})):
+        assert answer.status_code == 503
+        assert answer.json()["error"]["code"] == "engine_unavailable"
+        assert int(answer.headers["retry-after"]) >= 1
+    assert server.metrics()["requests_active"] == 0
+
+    folder = engine.log.parent
+    second = Engine(folder, model)
+    try:
+        second.wait_ready()
+        ready = time.monotonic()
+        wait_for(lambda: server.post(GOLDEN).status_code == 200, 5)
+        back = time.monotonic() - ready
+        assert server.golden() == golden
+        assert back < 1.5
+        saw("503 with Retry-After until then; the known answer after the new engine was ready", back)
+    finally:
+        second.kill()
+
+
+def test_f1_f2_supervised(model: Path, tmp_path: Path, saw: Saw) -> None:
+    """kill -9 of the engine below `rustinfer serve`; nobody does anything."""
+    from tests.test_supervisor import Service
+
+    service = Service(model, tmp_path)
+    try:
+        before = service.children()
+        body = {**GOLDEN, "model": model.name}
+        golden = httpx.post(f"{service.url}/v1/completions", json=body, timeout=60).json()["choices"][0]["text"]
+        import os
+
+        os.kill(before["rustinfer.engine.main"], signal.SIGKILL)
+        started = time.monotonic()
+        codes = set()
+
+        def again() -> bool:
+            answer = httpx.post(f"{service.url}/v1/completions", json=body, timeout=60)
+            codes.add(answer.status_code)
+            return answer.status_code == 200 and answer.json()["choices"][0]["text"] == golden
+
+        wait_for(again, 60, "the known answer")
+        assert codes <= {200, 503}
+        assert service.children()["rustinfer.server.main"] == before["rustinfer.server.main"]
+        saw("503 with Retry-After, then the known answer; start of a new engine included", time.monotonic() - started)
+    finally:
+        service.process.terminate()
+        service.process.wait(20)

@@ -1,0 +1,110 @@
+"""Servers that come, go and share an engine: F3, F4, F15, F16."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import httpx
+import pytest
+
+from tests.conftest import Saw
+
+from .conftest import World
+from .streams import streams
+from .world import GOLDEN, LONG, Server, wait_for
+
+
+def test_f3_server_restart(world: World, saw: Saw) -> None:
+    """kill -9 of a server with 8 streams open, and a new one before the same engine."""
+    first = Server(world.folder, world.engine.address).wait_ready()
+    loads = world.engine.log.read_text().count("ready in")
+    with suppress(httpx.HTTPError):
+        streams(first.url, [LONG] * 8, first.kill)
+    started = time.monotonic()
+    second = Server(world.folder, world.engine.address)
+    try:
+        gone = wait_for(world.server.quiet, 3, "the orphans' end")
+        second.wait_ready()
+        back = time.monotonic() - started
+        assert second.golden() == world.golden
+        assert world.engine.log.read_text().count("ready in") == loads
+        assert second.said("engine connected")
+        saw("its requests were aborted and their pages free", gone)
+        saw("a new process gave the known answer; the engine loaded nothing again", back)
+        assert back < 5  # Python's own start included, on a busy machine
+    finally:
+        second.kill()
+
+
+def test_f4_two_servers(world: World, saw: Saw) -> None:
+    """Two servers before one engine, 8 streams each with the same ids; one server is killed."""
+    other = Server(world.folder, world.engine.address).wait_ready()
+    wanted, _ = streams(world.server.url, [{**GOLDEN, "max_tokens": 300}])
+    result: list[object] = []
+
+    def background() -> None:
+        result.extend(streams(world.server.url, [{**GOLDEN, "max_tokens": 300}] * 8)[0])
+
+    thread = threading.Thread(target=background)
+    thread.start()
+    killed = []
+
+    def kill() -> None:
+        other.kill()
+        killed.append(True)
+
+    with suppress(httpx.HTTPError):
+        streams(other.url, [LONG] * 8, kill)
+    thread.join(60)
+    assert killed
+    assert [each.said for each in result] == [wanted[0].said] * 8  # type: ignore[attr-defined]
+    saw("the other's 8 streams were complete and right", None)
+
+
+def test_f16_sigterm_drains(world: World, saw: Saw) -> None:
+    """SIGTERM to a server with 4 streams open."""
+    server = Server(world.folder, world.engine.address).wait_ready()
+    body = {**GOLDEN, "max_tokens": 400}
+    ended, told = streams(server.url, [body] * 4, lambda: server.signal(signal.SIGTERM))
+    assert all(each.done and each.error is None for each in ended)
+    assert server.popen.wait(10) == 0
+    saw("all 4 streams came to their end, new connections were refused, exit code 0", time.monotonic() - told)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["twice SIGTERM", "SIGINT, no timeout"])
+def test_f16_without_drain(world: World, saw: Saw, number: int) -> None:
+    """A server is told to end at once."""
+    flags = ["--shutdown-timeout=0"] if number == signal.SIGINT else []
+    server = Server(world.folder, world.engine.address, *flags).wait_ready()
+
+    def stop() -> None:
+        server.signal(number)
+        if not flags:
+            time.sleep(0.1)
+            server.signal(number)
+
+    ended, told = streams(server.url, [LONG] * 4, stop)
+    assert {each.error for each in ended} == {"shutting_down"}
+    assert all(each.done for each in ended)
+    assert server.popen.wait(4.1) == 0
+    saw("each stream: an error event `shutting_down`, then [DONE]; exit code 0", time.monotonic() - told)
+
+
+def test_f16_stopped_engine(world: World, saw: Saw) -> None:
+    """SIGSTOP to the engine for some seconds, then SIGCONT."""
+    world.engine.signal(signal.SIGSTOP)
+    try:
+        noticed = wait_for(lambda: world.server.get("/health").status_code == 503, 4, "a 503")
+        assert world.server.post(GOLDEN).status_code == 503
+        assert noticed < 3.1
+        saw("/health and requests: 503 by heartbeat", noticed)
+        losses = world.server.metrics()["engine_losses_total"]
+        time.sleep(1.5)
+    finally:
+        world.engine.signal(signal.SIGCONT)
+    back = wait_for(lambda: world.server.post(GOLDEN).status_code == 200, 5, "the return")
+    assert world.server.metrics()["engine_losses_total"] - losses <= 1
+    saw("the known answer again after SIGCONT", back)

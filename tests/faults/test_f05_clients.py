@@ -1,0 +1,229 @@
+"""Clients that hang up, storm, crowd, dawdle or do not read: F5 to F13, F27."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import struct
+import time
+from contextlib import closing
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.conftest import Saw
+
+from .conftest import World
+from .streams import streams
+from .world import GOLDEN, LONG, Server, wait_for
+
+HEAD = (
+    "POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n"
+)
+
+
+def connect(server: Server) -> socket.socket:
+    link = socket.create_connection(("127.0.0.1", server.port))
+    link.settimeout(20)
+    return link
+
+
+def send(link: socket.socket, body: dict[str, Any]) -> None:
+    content = json.dumps(body).encode()
+    link.sendall(HEAD.format(len(content)).encode() + content)
+
+
+def reset(link: socket.socket) -> None:
+    """Close with RST instead of FIN."""
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    link.close()
+
+
+def idle(server: Server) -> bool:
+    now = server.metrics()
+    return not now["requests_active"]
+
+
+@pytest.mark.parametrize("tokens", [0, 1, 5])
+def test_f5_reset_in_a_stream(world: World, saw: Saw, tokens: int) -> None:
+    """RST by the client of a stream after some tokens."""
+    before = world.server.metrics()['requests_total{outcome="aborted"}']
+    link = connect(world.server)
+    send(link, {**LONG, "stream": True})
+    got = b""
+    while got.count(b"data: ") < tokens:
+        got += link.recv(4096)
+    wait_for(lambda: not idle(world.server))
+    reset(link)
+    gone = wait_for(lambda: idle(world.server), 2)
+    wait_for(world.server.quiet, 2.5)
+    assert world.server.metrics()['requests_total{outcome="aborted"}'] == before + 1
+    saw("the request was aborted", gone)
+
+
+def test_f6_hang_up_of_a_whole_answer(world: World, saw: Saw) -> None:
+    """FIN by the client that waits for an answer that is not streamed."""
+    with closing(connect(world.server)) as link:
+        send(link, LONG)
+        wait_for(lambda: not idle(world.server))
+    gone = wait_for(lambda: idle(world.server), 2)
+    saw("the request was aborted", gone)
+
+
+def test_f7_f27_time_outs(world: World, saw: Saw) -> None:
+    """200 clients with time-outs of 0.5 s, each asking for 1500 tokens."""
+
+    async def storm() -> list[Any]:
+        limits = httpx.Limits(max_connections=None)
+        async with httpx.AsyncClient(base_url=world.server.url, timeout=0.5, limits=limits) as http:
+            return await asyncio.gather(
+                *(http.post("/v1/completions", json=LONG) for _ in range(200)), return_exceptions=True
+            )
+
+    results = asyncio.run(storm())
+    assert sum(isinstance(each, httpx.TimeoutException) for each in results) > 100
+    wait_for(lambda: idle(world.server), 5)
+    started = time.monotonic()
+    assert world.server.golden() == world.golden
+    saw("the next request got the known answer", time.monotonic() - started)
+
+
+def test_f8_more_than_the_cache_holds(world: World, saw: Saw) -> None:
+    """56 streams of 600 tokens over a cache of 8192: four times as much as there is."""
+    body = {**GOLDEN, "max_tokens": 600}
+    wanted, _ = streams(world.server.url, [body])
+    started = time.monotonic()
+    bodies = [{**body, "prompt": "abc"}] * 28 + [{**body, "prompt": f"{n} abc"} for n in range(28)]
+    ended, _ = streams(world.server.url, bodies)
+    assert all(each.done and each.error is None for each in ended)
+    assert {each.said for each in ended[:28]} == {wanted[0].said}
+    assert world.server.metrics()["preemptions"] > 0
+    saw("every stream complete, none failed; the known answer where it is known", time.monotonic() - started)
+
+
+def test_f9_one_request_larger_than_the_cache(world: World, saw: Saw, model: Any, tmp_path: Any) -> None:
+    """A prompt longer than the context, and more tokens than it leaves."""
+    started = time.monotonic()
+    for body in ({**GOLDEN, "prompt": "x" * 5000}, {**GOLDEN, "max_tokens": 5000}):
+        for stream in (False, True):
+            answer = world.server.post({**body, "stream": stream})
+            assert answer.status_code == 400
+            assert "2048" in answer.json()["error"]["message"]
+    saw("400 with the numbers, streamed or not", (time.monotonic() - started) / 4)
+
+
+async def answer(server: Server, content: bytes) -> tuple[bytes, float]:
+    """A connection's whole answer and its time: httpx would be the bottleneck itself."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    started = time.monotonic()
+    writer.write(HEAD.format(len(content)).replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").encode() + content)
+    got = await reader.read()
+    writer.close()
+    return got, time.monotonic() - started
+
+
+def test_f10_flood(world: World, saw: Saw) -> None:
+    """300 requests of 16 choices at once, where 1024 sequences may wait."""
+    content = json.dumps({**GOLDEN, "max_tokens": 60, "n": 16, "temperature": 1}).encode()
+
+    async def flood() -> list[tuple[bytes, float]]:
+        return await asyncio.gather(*(answer(world.server, content) for _ in range(300)))
+
+    before = world.server.usage().kilobytes
+    results = asyncio.run(flood())
+    refused = [(got, seconds) for got, seconds in results if got.startswith(b"HTTP/1.1 503")]
+    assert all(b'"overloaded"' in got and b"etry-after: 1" in got.lower() for got, _ in refused)
+    done = sum(got.startswith(b"HTTP/1.1 200") for got, _ in results)
+    assert done + len(refused) == 300
+    assert done >= 1024 // 16
+    assert refused
+    assert (world.server.usage().kilobytes - before) / 1024 < 150
+    seconds = sorted(seconds for _, seconds in refused)[len(refused) // 2]
+    saw(f"{done} complete, {len(refused)} refused with 503 and Retry-After", seconds)
+
+
+def test_f11_slow_reader(world: World, saw: Saw) -> None:
+    """A stream whose client reads one byte a second, beside one that reads."""
+    with closing(connect(world.server)) as link:
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        send(link, {**LONG, "stream": True, "n": 4, "logprobs": 5})
+        started = time.monotonic()
+        ended, _ = streams(world.server.url, [{**GOLDEN, "max_tokens": 300}])
+        assert ended[0].done
+        assert ended[0].error is None
+        saw("the stream beside it was complete", time.monotonic() - started)
+        link.recv(1)
+    wait_for(world.server.quiet, 10)
+
+
+def test_f12_slow_header_and_body(world: World, saw: Saw) -> None:
+    """Header and body that stop half-way, 100 each, beside a normal request."""
+    links = [connect(world.server) for _ in range(200)]
+    for number, link in enumerate(links):
+        head = HEAD.format(100).encode()
+        link.sendall(head + b'{"model' if number % 2 else head[:40])
+    started = time.monotonic()
+    assert world.server.golden() == world.golden
+    saw("the normal request was answered; the others are cut off after 10 and 30 s", time.monotonic() - started)
+    for link in links:
+        link.close()
+
+
+@pytest.mark.slow
+def test_f12_the_slow_are_cut_off(world: World, saw: Saw) -> None:
+    """Header, body and nothing at all, a byte a second."""
+    seen = {}
+    for name, start, more in (("nothing", b"", b""), ("header", b"GET / HTTP/1.1\r\nA: ", b"x"), ("body", b"", b" ")):
+        with closing(connect(world.server)) as link:
+            link.sendall(HEAD.format(10_000).encode() if name == "body" else start)
+            link.setblocking(False)
+            began = time.monotonic()
+            while True:
+                time.sleep(1)
+                try:
+                    link.send(more) if more else None
+                    if (got := link.recv(4096)) == b"" or b" 408 " in got:
+                        break
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    break
+                assert time.monotonic() - began < 40
+            seen[name] = time.monotonic() - began
+    assert seen["nothing"] < 12
+    assert seen["header"] < 12
+    assert seen["body"] < 33
+    saw(", ".join(f"{name}: cut off after {seconds:.0f} s" for name, seconds in seen.items()), None)
+
+
+BODIES = {
+    "33 MiB": b" " * (33 << 20),
+    "deep lists": b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+    "a million members": b"{" + b",".join(b'"k%d":0' % n for n in range(1_000_000)) + b"}",
+    "1e400": b'{"model":"tiny","prompt":"a","temperature":1e400}',
+    "100,000 digits": b'{"model":"tiny","prompt":"a","max_tokens":' + b"9" * 100_000 + b"}",
+    "half a surrogate": b'{"model":"tiny","prompt":"\\ud800"}',
+    "invalid UTF-8": b'{"model":"tiny","prompt":"\xff"}',
+    "byte order mark": b'\xef\xbb\xbf{"model":"tiny","prompt":"a"}',
+    "NaN": b'{"model":"tiny","prompt":"a","top_p":NaN}',
+    "no object": b"[]",
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_f13_bodies(world: World, saw: Saw, name: str) -> None:
+    """A body that is none."""
+    started = time.monotonic()
+    headers = {"content-type": "application/json"}
+    try:
+        answer = httpx.post(f"{world.server.url}/v1/completions", content=BODIES[name], headers=headers, timeout=20)
+    except httpx.WriteError:
+        assert name == "33 MiB"  # refused before all of it was sent
+        return
+    assert answer.status_code == (413 if name == "33 MiB" else 400)
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert len(answer.content) < 1000
+    saw(f"{answer.status_code}", time.monotonic() - started)

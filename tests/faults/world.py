@@ -1,0 +1,133 @@
+"""An engine and the servers before it, each a process, and what one can tell of them from the outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from .model import NAME
+
+GOLDEN = {"model": NAME, "prompt": "abc", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
+LONG = {**GOLDEN, "max_tokens": 1500}
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10.0, what: str = "it") -> float:
+    """Seconds until the condition held; fails where it does not within `seconds`."""
+    started = time.monotonic()
+    while not condition():
+        assert time.monotonic() - started < seconds, f"{what} did not happen within {seconds} s"
+        time.sleep(0.005)
+    return time.monotonic() - started
+
+
+class Process:
+    """One of ours, with its log in a file."""
+
+    def __init__(self, log: Path, *command: str, env: Mapping[str, str] | None = None) -> None:
+        self.log = log
+        with log.open("w") as output:
+            self.popen = subprocess.Popen(
+                [sys.executable, *command], stdout=output, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}
+            )
+
+    @property
+    def pid(self) -> int:
+        return self.popen.pid
+
+    @property
+    def alive(self) -> bool:
+        return self.popen.poll() is None
+
+    def said(self, text: str) -> bool:
+        assert self.alive or text in self.log.read_text(), f"it ended:\n{self.log.read_text()}"
+        return text in self.log.read_text()
+
+    def signal(self, number: int) -> None:
+        self.popen.send_signal(number)
+
+    def kill(self) -> None:
+        if self.alive:
+            self.popen.kill()
+        self.popen.wait()
+
+    def usage(self) -> Usage:
+        return usage(self.pid)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process holds: open descriptors, threads, and kilobytes of memory."""
+
+    files: int
+    threads: int
+    kilobytes: int
+
+
+def usage(pid: int) -> Usage:
+    status = Path(f"/proc/{pid}/status").read_text()
+    threads, kilobytes = (int(re.search(rf"{name}:\s+(\d+)", status)[1]) for name in ("Threads", "VmRSS"))  # type: ignore[index]
+    return Usage(len(list(Path(f"/proc/{pid}/fd").iterdir())), threads, kilobytes)
+
+
+class Engine(Process):
+    """`rustinfer-engine` of the tiny model, at an address of its own."""
+
+    def __init__(self, folder: Path, model: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+        self.address = f"ipc://{folder}/sock/engine"
+        sizes = ("--threads=1", "--kv-cache-tokens=8192", "--max-num-seqs=64", f"--served-model-name={NAME}")
+        command = ("-m", "rustinfer.engine.main", str(model), "--endpoint", self.address, *sizes, *flags)
+        super().__init__(folder / "engine.log", *command, env=env)
+
+    def wait_ready(self, seconds: float = 60) -> Engine:
+        wait_for(lambda: self.said("ready in"), seconds, "a ready engine")
+        return self
+
+
+class Server(Process):
+    """`rustinfer-server` before an engine."""
+
+    def __init__(self, folder: Path, address: str, *flags: str, env: Mapping[str, str] | None = None) -> None:
+        count = len(list(folder.glob("server*.log")))
+        command = ("-m", "rustinfer.server.main", "--engine", address, "--port", "0", *flags)
+        super().__init__(folder / f"server{count}.log", *command, env=env)
+        self.url = ""
+
+    def wait_ready(self, seconds: float = 20) -> Server:
+        wait_for(lambda: self.said("Ready: "), seconds, "a ready server")
+        self.url = re.search(r"Ready: (\S+)", self.log.read_text())[1]  # type: ignore[index]
+        return self
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
+
+    def post(self, body: Any, path: str = "/v1/completions", **more: Any) -> httpx.Response:
+        return httpx.post(f"{self.url}{path}", json=body, **{"timeout": 30, **more})
+
+    def get(self, path: str) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=10)
+
+    def golden(self) -> str:
+        """The text that the model gives to `GOLDEN`."""
+        answer = self.post(GOLDEN)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["choices"][0]["text"])
+
+    def metrics(self) -> dict[str, float]:
+        lines = [line.rsplit(" ", 1) for line in self.get("/metrics").text.splitlines() if not line.startswith("#")]
+        return {name.removeprefix("rustinfer_"): float(value) for name, value in lines}
+
+    def quiet(self) -> bool:
+        """Nothing runs, nothing waits, every page is free."""
+        now = self.metrics()
+        names = ("requests_active", "requests_running", "requests_waiting", "cache_pages_used")
+        return not any(now[name] for name in names)
