@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from . import info, openai, page
+from . import info, openai, page, tokens
 from .auth import Auth
 from .errors import ApiError, on_api_error, on_http_error
 from .hosts import Hosts, allowed
@@ -21,15 +21,30 @@ from .limits import Limited, Limits
 from .link import EngineLink
 from .metrics import Metrics
 from .options import Options
+from .responses import endpoints as responses
+from .responses.store import ResponseStore
 from .trace import Trace
 
 ROUTES = [
     Route("/v1/chat/completions", openai.chat_completions, methods=["POST"]),
     Route("/v1/completions", openai.text_completions, methods=["POST"]),
+    Route("/v1/responses", responses.create, methods=["POST"]),
+    Route("/v1/responses/input_tokens", tokens.of_response, methods=["POST"]),
+    Route("/v1/responses/{id}", responses.retrieve, methods=["GET"]),
+    Route("/v1/responses/{id}", responses.delete, methods=["DELETE"]),
+    Route("/v1/responses/{id}/cancel", responses.cancel, methods=["POST"]),
+    Route("/v1/responses/{id}/input_items", responses.input_items, methods=["GET"]),
+    Route("/v1/chat/completions/input_tokens", tokens.of_chat, methods=["POST"]),
+    Route("/tokenize", tokens.tokenize, methods=["POST"]),
+    Route("/v1/tokenize", tokens.tokenize, methods=["POST"]),
+    Route("/detokenize", tokens.detokenize, methods=["POST"]),
+    Route("/v1/detokenize", tokens.detokenize, methods=["POST"]),
     Route("/v1/models", info.models, methods=["GET"]),
     Route("/v1/models/{id:path}", info.model, methods=["GET"]),
     Route("/v1/ops", info.ops, methods=["GET"]),
     Route("/health", info.health, methods=["GET"]),
+    Route("/livez", info.livez, methods=["GET"]),
+    Route("/readyz", info.readyz, methods=["GET"]),
     Route("/metrics", info.metrics, methods=["GET"]),
     Route("/version", info.version, methods=["GET"]),
     Route("/", page.index, methods=["GET"]),
@@ -51,7 +66,7 @@ def create(options: Options) -> Starlette:
     handlers = {ApiError: on_api_error, HTTPException: on_http_error}
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=handlers, lifespan=_lifespan)
     app.router.redirect_slashes = False
-    app.state.options, app.state.keys = options, keys
+    app.state.options, app.state.keys, app.state.responses = options, keys, ResponseStore()
     app.state.link = EngineLink(options.engine, metrics, limits, salted=bool(keys) and not options.share_prefixes)
     return app
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+
+from rustinfer.protocol.sampling import SamplingParams
 
 from .chat_answer import ChatAnswer
 from .chat_prompt import prompt_text
@@ -16,28 +19,41 @@ from .reading import Reading
 from .served import Served
 
 
+@dataclass(frozen=True)
+class Chat:
+    """A chat request understood; `top_logprobs` is None where none are wanted."""
+
+    prompt: list[int]
+    sampling: SamplingParams
+    reading: Reading
+    top_logprobs: int | None
+
+
 def prepare(body: dict[str, Any], served: Served) -> Prepared:
     """Everything that can be wrong with a chat request is found here. Raises ApiError."""
     request = validated(ChatRequest, body, REFUSED)
-    return prepared(request, served, ignored(request, REFUSED))
+    found = understand(request, served)
+    answer = ChatAnswer(served, request, found.prompt, found.reading, found.top_logprobs)
+    return Prepared(request, [found.prompt], found.sampling, answer, ignored(request, REFUSED))
 
 
-def prepared(request: ChatRequest, served: Served, unused: list[str]) -> Prepared:
-    """A chat request's prompt and parameters. Raises ApiError."""
+def understand(request: ChatRequest, served: Served) -> Chat:
+    """Its prompt and parameters. Raises ApiError."""
     count = _top_logprobs(request)
     wanted = request.wanted()
     text = prompt_text(request, wanted, served)
     prompt = served.encode(text, "messages", add_special_tokens=False)
-    reading = Reading(served, wanted, text, formed=form(request) is not None)
+    formed = form(request) is not None
+    reading = Reading(served, wanted, text, formed=formed)
     own: dict[str, Any] = {"max_tokens": _room(request, prompt, served), "logprobs": count}
     if wanted.forced:
-        if form(request) is not None:
+        if formed:
             raise bad_request("response_format excludes a tool_choice that demands a call.", "tool_choice")
         own["structured_outputs"] = schema_form("tools", wanted.schema())
     if reading.shows_special_tokens:
         own["skip_special_tokens"] = False
     params = request.sampling(served, prompt_logprobs=request.prompt_logprobs, **own)
-    return Prepared(request, [prompt], params, ChatAnswer(served, request, prompt, reading, count), unused)
+    return Chat(prompt, params, reading, count)
 
 
 def _room(request: ChatRequest, prompt: list[int], served: Served) -> int:

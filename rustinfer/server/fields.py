@@ -16,7 +16,6 @@ Refused = Mapping[str, tuple[Any, ...]]
 """Fields of the dialect that are not honoured here, with the values that ask for nothing."""
 
 COMMON_REFUSED: Refused = {
-    "cache_salt": (),
     "ebnf": (),
     "grammar": (),
     "kv_transfer_params": (),

@@ -88,6 +88,7 @@ class Generation(BaseModel):
     guided_grammar: Any = None
     regex: Any = None
     json_schema: Any = None
+    cache_salt: Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z0-9_.~+=:-]+$")] | None = None
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None
     user: Label | None = None

@@ -42,6 +42,19 @@ async def health(request: Request) -> Response:
     return JSON({"status": "ok"})
 
 
+async def livez(_: Request) -> Response:
+    """This process answers, whatever the engine does."""
+    return JSON({"status": "ok"})
+
+
+async def readyz(request: Request) -> Response:
+    """Whether a request would be run now, and how long ago the engine was heard."""
+    link = request.app.state.link
+    if not link.ready_now:
+        raise engine_unavailable()
+    return JSON({"status": "ok", "heartbeat_age_seconds": round(link.heartbeat_age, 3)})
+
+
 async def metrics(request: Request) -> Response:
     text = request.app.state.link.metrics.text()
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")

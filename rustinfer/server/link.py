@@ -49,8 +49,18 @@ class EngineLink:
         return self.ready.is_set() and self._channel.connected
 
     @property
+    def heartbeat_age(self) -> float:
+        """Seconds since the last word of the engine's loop."""
+        return time.monotonic() - self._channel.heard
+
+    @property
     def healthy(self) -> bool:
-        return self.up and time.monotonic() - self._channel.heard < STALLED_SECONDS
+        return self.up and self.heartbeat_age < STALLED_SECONDS
+
+    @property
+    def ready_now(self) -> bool:
+        """Healthy, and neither end is about to stop."""
+        return self.healthy and not self._draining and not self._stopping
 
     async def run(self) -> None:
         await self._channel.run()
@@ -63,12 +73,14 @@ class EngineLink:
             raise shutting_down()
         return self.served
 
-    def submit(self, served: Served, prompts: list[list[int]], sampling: SamplingParams, priority: int = 0) -> Job:
+    def submit(
+        self, served: Served, prompts: list[list[int]], sampling: SamplingParams, priority: int = 0, salt: str = ""
+    ) -> Job:
         """Hand the prompts to the engine. Raises ApiError 503 where it has gone, or is not the same any more."""
         if self.model() is not served:
             raise engine_unavailable()
         caller = CALLER.get()
-        salt = caller if self._salted else ""
+        salt = "/".join(filter(None, (caller if self._salted else "", salt)))
         job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.sequences, caller)
         for number, (id, prompt) in enumerate(zip(job.ids, prompts, strict=True)):
             if not self._send(Generate(id, prompt, sampling, priority, salt)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,30 +17,36 @@ from .prepared import Prepared
 from .served import Served
 from .sse import EventStream
 
-Prepare = Callable[[dict[str, Any], Served], Prepared]
+Made = TypeVar("Made")
 INLINE_BYTES = 4096
 """Longer bodies are parsed, templated and tokenised in a thread, so that open streams go on."""
 
 
 async def chat_completions(request: Request) -> Response:
-    return await _generate(request, chat.prepare)
+    return await generate(request, await understood(request, chat.prepare))
 
 
 async def text_completions(request: Request) -> Response:
-    return await _generate(request, completions.prepare)
+    return await generate(request, await understood(request, completions.prepare))
 
 
-async def _generate(request: Request, prepare: Prepare) -> Response:
+async def understood(request: Request, prepare: Callable[[dict[str, Any], Served], Made]) -> Made:
+    """What `prepare` makes of the body and the model. Raises ApiError."""
     options, link = request.app.state.options, request.app.state.link
     raw = await body.read(request, options.max_body)
     served = link.model()
 
-    def understand() -> Prepared:
+    def understand() -> Made:
         content = body.parse(raw)
         check_model(content.get("model"), served, options)
         return prepare(content, served)
 
-    prepared = understand() if len(raw) <= INLINE_BYTES else await asyncio.to_thread(understand)
+    return understand() if len(raw) <= INLINE_BYTES else await asyncio.to_thread(understand)
+
+
+async def generate(request: Request, prepared: Prepared) -> Response:
+    """Run it, streamed or whole."""
+    link = request.app.state.link
     if prepared.request.stream:
         return EventStream(link, prepared)
     try:

@@ -68,12 +68,12 @@ class Served:
             raise self._overflow(f"your prompt has {len(prompt)} and {param} asks for {asked} more")
         return asked
 
-    def check_ids(self, prompt: list[int]) -> None:
+    def check_ids(self, prompt: list[int], param: str = "prompt") -> None:
         low, high = min(prompt), max(prompt)
         if low < 0 or high >= self.card.vocab_size:
             bad = low if low < 0 else high
             message = f"Token id {bad} is out of vocabulary (0 to {self.card.vocab_size - 1})."
-            raise bad_request(message, "prompt", "out_of_vocabulary")
+            raise bad_request(message, param, "out_of_vocabulary")
 
     def _overflow(self, why: str) -> ApiError:
         message = f"This model's maximum context length is {self.card.context} tokens; {why}. Shorten the prompt."

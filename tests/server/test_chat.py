@@ -221,7 +221,6 @@ def test_ch21_seed(http: httpx.Client) -> None:
         ("audio", {"voice": "a"}),
         ("functions", [{"name": "f"}]),
         ("modalities", ["text", "audio"]),
-        ("cache_salt", "a/b"),
     ],
 )
 def test_known_but_not_honoured_is_refused(http: httpx.Client, name: str, value: Any) -> None:
@@ -285,6 +284,16 @@ def test_forms_reach_the_engine(
     form = engine.requests[-1].sampling.structured_outputs
     assert form is not None
     assert (form.kind, form.text) == (kind, text)
+
+
+@pytest.mark.parametrize("salt", ["a/b", "a\0b", "x" * 10_000, "", 5])
+def test_ch30_bad_salts(http: httpx.Client, salt: Any) -> None:
+    refused(post(http, cache_salt=salt), "cache_salt")
+
+
+def test_a_salt_keeps_the_cache_apart(http: httpx.Client, engine: FakeEngine) -> None:
+    assert post(http, cache_salt="mine").status_code == 200
+    assert engine.requests[-1].salt == "mine"
 
 
 def test_tl4_null_is_absent(http: httpx.Client) -> None:

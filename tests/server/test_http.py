@@ -140,6 +140,11 @@ def test_t35_tiny_chunks(http: httpx.Client) -> None:
     assert http.post("/v1/completions", content=content, headers=headers).status_code == 200
 
 
+def test_livez_and_readyz(http: httpx.Client, engine: FakeEngine) -> None:
+    assert http.get("/livez").json() == {"status": "ok"}
+    wait_for(lambda: http.get("/readyz").json()["heartbeat_age_seconds"] < 2)
+
+
 def values(http: httpx.Client) -> dict[str, float]:
     lines = [line.rsplit(" ", 1) for line in http.get("/metrics").text.splitlines() if not line.startswith("#")]
     return {name: float(value) for name, value in lines}

@@ -96,6 +96,8 @@ def test_l7_no_engine(own_address: str) -> None:
             assert response.json()["error"]["code"] == "engine_unavailable"
             assert int(response.headers["retry-after"]) >= 1
         assert http.get("/version").json()["engine"] is None
+        assert http.get("/readyz").status_code == 503
+        assert http.get("/livez").status_code == 200
 
 
 @contextmanager

@@ -1,0 +1,135 @@
+"""POST /v1/responses, and what can be done with a response afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Message
+
+from ..caller import CALLER
+from ..errors import JSON, ApiError, bad_request, internal_error
+from ..generate import collect
+from ..openai import generate, understood
+from ..prepared import Prepared
+from ..served import Served
+from .answer import ResponseAnswer
+from .items import Messages, said
+from .prepare import prepare, read
+from .store import Entry, ResponseStore
+
+MAX_BACKGROUND = 64
+
+
+async def create(request: Request) -> Response:
+    """Whole, streamed, or in the background."""
+    owner, store = CALLER.get(), _store(request)
+
+    def prepared(body: dict[str, Any], served: Served) -> Prepared:
+        asked = read(body)
+        before: Messages = []
+        if asked.previous_response_id is not None:
+            before = _previous(store, asked.previous_response_id, owner)
+
+        def keep(response: dict[str, Any], sent: Messages) -> None:
+            if asked.stored:
+                made = said(response["output"]) if response["status"] != "failed" else []
+                store.put(Entry(owner, dict(response), [*sent, *made]))
+
+        return prepare(asked, before, served, keep)
+
+    made = await understood(request, prepared)
+    assert isinstance(made.answer, ResponseAnswer)
+    if made.answer.response["background"]:
+        return _in_background(request, made, owner)
+    return await generate(request, made)
+
+
+async def retrieve(request: Request) -> Response:
+    return JSON(_entry(request).response)
+
+
+async def delete(request: Request) -> Response:
+    id = str(_entry(request).response["id"])
+    _store(request).drop(id)
+    return JSON({"id": id, "object": "response", "deleted": True})
+
+
+async def cancel(request: Request) -> Response:
+    """Only what runs in the background can be cancelled: anything else ends when its client hangs up."""
+    entry = _entry(request)
+    if entry.task is None:
+        message = "Only a response made with background=true can be cancelled, while it runs."
+        raise bad_request(message, "response_id")
+    if not entry.task.done():
+        entry.task.cancel()
+        entry.response |= {"status": "cancelled"}
+    return JSON(entry.response)
+
+
+async def input_items(request: Request) -> Response:
+    """The conversation that led to a response, as message items."""
+    sent = [m for m in _entry(request).messages if m.get("content")]
+    kept = sent[: -1 if sent and sent[-1]["role"] == "assistant" else None]
+    data = [{"id": f"msg_{at}", "type": "message", "status": "completed", **_item(m)} for at, m in enumerate(kept)]
+    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
+    return JSON({"object": "list", "data": data, **ends, "has_more": False})
+
+
+def _item(message: dict[str, Any]) -> dict[str, Any]:
+    kind = "output_text" if message["role"] == "assistant" else "input_text"
+    return {"role": message["role"], "content": [{"type": kind, "text": message["content"]}]}
+
+
+def _in_background(request: Request, made: Prepared, owner: str) -> Response:
+    store, answer = _store(request), made.answer
+    assert isinstance(answer, ResponseAnswer)
+    if store.running >= MAX_BACKGROUND:
+        headers = {"Retry-After": "1"}
+        message = f"{MAX_BACKGROUND} responses run in the background already. Try again shortly."
+        raise ApiError(503, message, kind="unavailable_error", code="overloaded", headers=headers)
+
+    async def run() -> None:
+        try:
+            await collect(request.app.state.link, made, _never)
+        except ApiError as e:
+            answer.failure(e)
+        except Exception:
+            answer.failure(internal_error())
+            raise
+
+    entry = Entry(owner, answer.response, [], asyncio.create_task(run()))
+    store.put(entry)
+    return JSON(answer.response, headers=made.headers)
+
+
+async def _never() -> Message:
+    """Nobody hangs up on what runs in the background."""
+    await asyncio.Event().wait()
+    raise AssertionError("nothing sets the event")
+
+
+def _entry(request: Request) -> Entry:
+    id = request.path_params["id"]
+    entry = _store(request).get(id, CALLER.get())
+    if entry is None:
+        raise ApiError(404, f"There is no response {id[:100]!r} here.", param="response_id", code="response_not_found")
+    return entry
+
+
+def _previous(store: ResponseStore, id: str, owner: str) -> Messages:
+    entry = store.get(id, owner)
+    if entry is None:
+        message = f"There is no response {id[:100]!r} here to continue."
+        raise bad_request(message, "previous_response_id", "previous_response_not_found")
+    if entry.response["status"] in ("in_progress", "failed", "cancelled"):
+        message = f"The response {id!r} is {entry.response['status']} and cannot be continued."
+        raise bad_request(message, "previous_response_id")
+    return entry.messages
+
+
+def _store(request: Request) -> ResponseStore:
+    store: ResponseStore = request.app.state.responses
+    return store

@@ -1,0 +1,115 @@
+"""The body of POST /v1/responses."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from ..chat_request import Effort
+from ..fields import COMMON_REFUSED, Refused
+from ..generation import Label
+from ..tools.wanted import MAX_TOOLS, FunctionName
+
+MAX_ITEMS = 4096
+REFUSED: Refused = {
+    **{name: neutral for name, neutral in COMMON_REFUSED.items() if name != "store"},
+    "conversation": (),
+    "max_tool_calls": (),
+    "n": (1,),
+    "prompt": (),
+    "context_management": (),
+}
+INCLUDES = ("message.output_text.logprobs", "reasoning.encrypted_content")
+"""What `include` may hold; there is nothing encrypted here, so the second adds nothing."""
+
+
+class Tool(BaseModel):
+    """A function, the only kind of tool that is the client's own."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    type: Literal["function"]
+    name: FunctionName
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class NamedTool(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    type: Literal["function"]
+    name: FunctionName
+
+
+class TextFormat(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
+
+    type: Literal["text", "json_object", "json_schema"]
+    name: str | None = None
+    json_schema: Any = Field(None, alias="schema")
+    strict: bool | None = None
+    description: str | None = None
+
+
+class TextOptions(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    format: TextFormat | None = None
+    verbosity: Literal["medium"] | None = None
+
+
+class ReasoningOptions(BaseModel):
+    """There are no summaries here: the thoughts themselves are given."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    effort: Effort | None = None
+    summary: Literal["auto", "concise", "detailed"] | None = None
+
+
+class StreamOptions(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+    include_obfuscation: bool | None = None
+
+
+def _tool_choice(value: Any) -> Any:
+    if value is None or (isinstance(value, str) and value in ("none", "auto", "required")):
+        return value
+    if isinstance(value, dict) and value.get("type") == "function":
+        return NamedTool.model_validate(value)
+    raise ValueError('must be "none", "auto", "required" or {"type": "function", "name": "..."}')
+
+
+class ResponseRequest(BaseModel):
+    """Sampling parameters beyond these are passed on as they are, and checked as those of a chat are."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model: str
+    input: str | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_ITEMS)]
+    instructions: str | None = None
+    previous_response_id: Label | None = None
+    max_output_tokens: int | None = None
+    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Annotated[Literal["none", "auto", "required"] | NamedTool | None, BeforeValidator(_tool_choice)] = None
+    parallel_tool_calls: bool | None = None
+    text: TextOptions | None = None
+    reasoning: ReasoningOptions | None = None
+    top_logprobs: int | None = None
+    include: list[Literal[INCLUDES]] | None = None  # type: ignore[valid-type]
+    truncation: Literal["disabled"] | None = None
+    store: bool | None = None
+    background: bool | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @property
+    def stored(self) -> bool:
+        return self.store is not False
+
+    @property
+    def wants_logprobs(self) -> bool:
+        return INCLUDES[0] in (self.include or ())

@@ -1,0 +1,89 @@
+"""Text to token ids and back, as vLLM has it, and how many a request would have."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.requests import Request
+from starlette.responses import Response
+
+from . import chat
+from .errors import JSON, bad_request
+from .fields import validated
+from .openai import understood
+from .responses.prepare import prepare as prepare_response
+from .responses.prepare import read
+from .served import Served
+
+MAX_IDS = 1 << 20
+
+
+class TokenizeRequest(BaseModel):
+    """Either `prompt`, or `messages` and what else a chat may have."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Any] | None = None
+    add_special_tokens: bool | None = None
+    return_token_strs: bool | None = None
+
+
+class DetokenizeRequest(BaseModel):
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model: str | None = None
+    tokens: Annotated[list[int], Field(max_length=MAX_IDS)]
+
+
+async def tokenize(request: Request) -> Response:
+    return JSON(await understood(request, _tokenize))
+
+
+async def detokenize(request: Request) -> Response:
+    return JSON(await understood(request, _detokenize))
+
+
+async def of_chat(request: Request) -> Response:
+    """How many tokens a chat's prompt has."""
+    return JSON({"object": "chat.completion.input_tokens", "input_tokens": await understood(request, _chat_count)})
+
+
+async def of_response(request: Request) -> Response:
+    """How many tokens a response's prompt has, without what it continues."""
+    return JSON({"object": "response.input_tokens", "input_tokens": await understood(request, _response_count)})
+
+
+def _tokenize(body: dict[str, Any], served: Served) -> dict[str, Any]:
+    asked = validated(TokenizeRequest, body, {})
+    if (asked.prompt is None) == (asked.messages is None):
+        raise bad_request("Either prompt or messages must be given.", "prompt")
+    if asked.prompt is not None:
+        ids = served.encode(asked.prompt, "prompt", add_special_tokens=asked.add_special_tokens is not False)
+    else:
+        ids = _chat_ids({"model": served.card.id, **body}, served)
+    strings = [served.tokenizer.token(id) for id in ids] if asked.return_token_strs else None
+    return {"count": len(ids), "max_model_len": served.card.context, "tokens": ids, "token_strs": strings}
+
+
+def _detokenize(body: dict[str, Any], served: Served) -> dict[str, Any]:
+    asked = validated(DetokenizeRequest, body, {})
+    if asked.tokens:
+        served.check_ids(asked.tokens, "tokens")
+    return {"prompt": served.tokenizer.decode(asked.tokens, skip_special_tokens=False)}
+
+
+def _chat_ids(body: dict[str, Any], served: Served) -> list[int]:
+    known = {name: value for name, value in body.items() if name not in ("add_special_tokens", "return_token_strs")}
+    return chat.prepare(known, served).prompts[0]
+
+
+def _chat_count(body: dict[str, Any], served: Served) -> int:
+    return len(_chat_ids(body, served))
+
+
+def _response_count(body: dict[str, Any], served: Served) -> int:
+    prepared = prepare_response(read(body), [], served, lambda response, sent: None)
+    return len(prepared.prompts[0])
