@@ -10,21 +10,31 @@ Flag = tuple[str, dict[str, Any]]
 """A flag as written, and what argparse is told about it. A default stands in `default` and in the help's words."""
 Flags = Sequence[Flag]
 
+DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOAD_FORMATS = ("auto", "safetensors", "gguf", "dummy")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
 ENGINE: Flags = (
+    ("--device", {"choices": DEVICES, "help": "where to run (default: the GPU if there is one)"}),
     ("--dtype", {"choices": DTYPES, "help": "what to compute in (default: what suits model and machine)"}),
     ("--max-model-len", {"type": int, "metavar": "N", "help": "longest prompt and answer together, in tokens"}),
-    ("--max-num-seqs", {"type": int, "metavar": "N", "help": "most sequences in one step (default: 64)"}),
-    ("--max-num-batched-tokens", {"type": int, "metavar": "N", "help": "most tokens in one step (default: 512)"}),
+    ("--max-num-seqs", {"type": int, "metavar": "N", "help": "most sequences in a step (default: 64, on a GPU 256)"}),
+    (
+        "--max-num-batched-tokens",
+        {"type": int, "metavar": "N", "help": "most tokens in a step (default: 512, on a GPU 8192)"},
+    ),
     (
         "--max-num-queued-reqs",
         {"type": int, "metavar": "N", "help": "refuse requests while so many wait (default: 1024)"},
     ),
     ("--kv-cache-tokens", {"type": int, "metavar": "N", "help": "tokens the cache holds, of all sequences together"}),
+    (
+        "--gpu-memory-utilization",
+        {"type": float, "metavar": "F", "help": "share of the GPU's memory for weights, cache and all (default: 0.92)"},
+    ),
+    ("--enforce-eager", {"action": "store_true", "help": "record no CUDA graphs: starts sooner, runs slower"}),
     ("--block-size", {"type": int, "metavar": "N", "help": "tokens in one page of the cache (default: 16)"}),
     ("--no-enable-prefix-caching", {"action": "store_false", "help": "let requests share no prefixes"}),
     ("--prefer", {"action": "append", "metavar": "NAME", "help": "a back end to ask before the others"}),

@@ -44,8 +44,9 @@ class LLM:
         *,
         dtype: str = "auto",
         max_model_len: int | None = None,
-        max_num_seqs: int = 64,
-        max_num_batched_tokens: int = 512,
+        device: str = "auto",
+        max_num_seqs: int | None = None,
+        max_num_batched_tokens: int | None = None,
         kv_cache_tokens: int | None = None,
         enable_prefix_caching: bool = True,
         prefer: Sequence[str] = (),
@@ -55,9 +56,12 @@ class LLM:
         seed: int = 0,
         threads: int | None = None,
         block_size: int = 16,
+        gpu_memory_utilization: float = 0.92,
+        enforce_eager: bool = False,
     ) -> None:
         options = Options(
             dtype=dtype,
+            device=device,
             max_model_len=max_model_len,
             max_num_seqs=max_num_seqs,
             max_num_batched_tokens=max_num_batched_tokens,
@@ -70,6 +74,8 @@ class LLM:
             seed=seed,
             threads=threads,
             block_size=block_size,
+            gpu_memory_utilization=gpu_memory_utilization,
+            enforce_eager=enforce_eager,
         )
         self._use(load(model, options))
 

@@ -1,103 +1,89 @@
-"""A step's plan as tensors, with a handful of array operations however many sequences there are."""
+"""A step of prompts, or of prompts and decoding sequences mixed, as tensors: one copy to the device."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence as Items
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..models import Step
+from .lanes import Lanes
 from .plan import Plan
-from .sequence import Sequence
+from .staging import Staging
+
+
+@dataclass(frozen=True)
+class Batch:
+    """A step on the device, and what becomes of its rows.
+
+    For each of the K sequences that sample: `picks`, its last row in the step, `lanes`, its row in `Lanes`, and
+    `drawing`, the number of the token that it draws; all int64 [K]. `rows` are the same lanes on the host. Once the
+    step is launched, each of the lanes `moved` holds the token of the number in `drawn_at`, or none (-1).
+    """
+
+    step: Step
+    picks: Tensor
+    lanes: Tensor
+    drawing: Tensor
+    rows: np.ndarray
+    moved: np.ndarray
+    drawn_at: np.ndarray
 
 
 class Batcher:
-    """Keeps the staging arrays, the table of every running sequence's pages, and the token that each drew last.
+    """Makes steps with a handful of array operations however many sequences there are."""
 
-    Those tokens stay on the device, so that a step may be made before the host has seen the last one's. The tensors of
-    a Step on the CPU are views of the staging arrays: valid until the next call.
-    """
+    def __init__(self, tokens: int, sequences: int, lanes: Lanes) -> None:
+        self.lanes = lanes
+        self._staging = Staging(4 * tokens + 5 * sequences + 1, lanes.device)
 
-    def __init__(self, tokens: int, sequences: int, pages: int, page_size: int, device: torch.device) -> None:
-        self.page_size, self.device = page_size, device
-        self._table = np.zeros((sequences, pages), np.int32)
-        self._widths = np.zeros(sequences, np.int64)
-        self._long = torch.zeros(3, tokens, dtype=torch.int64)
-        self._tokens, self._positions, self._slots = self._long.numpy()
-        self._short = torch.zeros(2, sequences + 1, dtype=torch.int32)
-        self._starts, self._lengths = self._short.numpy()
-        self._drawn = torch.zeros(sequences, dtype=torch.int64, device=device)
-        self._drawn_at = np.full(sequences, -1)
-        self._decodes: list[Sequence] = []
-        self._rows, self._at = (np.zeros(0, np.int64) for _ in "ab")
-
-    def step(self, plan: Plan) -> Step:
-        """The tensors of one forward pass."""
-        self._tabulate(plan.touched)
-        self._follow(plan.decodes)
-        chunks = plan.chunks
-        rows = np.concatenate((self._rows, [chunk.sequence.row for chunk in chunks]), dtype=np.int64, casting="unsafe")
-        firsts = np.concatenate((self._at, [chunk.start for chunk in chunks]), dtype=np.int64, casting="unsafe")
-        counts = np.ones(len(rows), np.int64)
-        counts[len(plan.decodes) :] = [chunk.count for chunk in chunks]
+    def batch(self, plan: Plan) -> Batch:
+        """The tensors of one forward pass. The newest token of a decoding sequence is the one it drew last."""
+        lanes, decodes, chunks = self.lanes, plan.decodes, plan.chunks
+        rows = np.array([q.row for q in decodes] + [c.sequence.row for c in chunks])
+        firsts = np.array([q.computed - 1 for q in decodes] + [c.start for c in chunks])
+        counts = np.array([1] * len(decodes) + [c.count for c in chunks])
+        samples = np.array([True] * len(decodes) + [c.samples for c in chunks])
         ends = counts.cumsum()
         total, size = int(ends[-1]), len(rows)
-        self._starts[1 : size + 1] = ends
-        self._lengths[:size] = firsts + counts
-        self._fill_tokens(plan, ends)
-        self._fill_places(rows, firsts, counts, ends)
-        tokens, positions, slots = (self._move(t[:total]) for t in self._long)
-        self._feed(tokens, plan.decodes)
-        starts, lengths = self._short
-        pages = self._move(torch.from_numpy(self._table[rows, : self._widths[rows].max()]))
-        self._rows_of_step, self._ends_of_step = rows, firsts + counts
-        return Step(tokens, positions, slots, self._move(starts[: size + 1]), self._move(lengths[:size]), pages)
+        tokens, positions, slots, feeds, starts, lengths, owners, picks, drawing = self._parts(total, size)
+        starts[0], starts[1:] = 0, ends
+        lengths[:], owners[:] = firsts + counts, rows
+        positions[:] = np.arange(total) + np.repeat(firsts - ends + counts, counts)
+        page, offset = np.divmod(positions, lanes.page_size)
+        slots[:] = lanes.table[np.repeat(rows, counts), page].astype(np.int64) * lanes.page_size + offset
+        self._fill_tokens(plan, tokens, feeds, rows, ends.tolist())
+        sampled = int(samples.sum())
+        picks[:sampled], drawing[:sampled] = ends[samples] - 1, (lengths - lanes.begins(rows))[samples]
+        self._staging.send(4 * total + 5 * size + 1)
+        return self._on_device(total, size, rows, samples, np.where(samples, lengths, -1))
 
-    def drew(self, plan: Plan, tokens: Tensor) -> None:
-        """Keep what the rows of the plan's step that sample have drawn, int64 [R], for the next step."""
-        rows, ends = self._rows_of_step, self._ends_of_step
-        sampling = [True] * len(plan.decodes) + [chunk.samples for chunk in plan.chunks]
-        self._drawn_at[rows] = np.where(sampling, ends, -1)
-        self._drawn[self._move(torch.from_numpy(rows[sampling]))] = tokens
+    def _on_device(self, total: int, size: int, rows: np.ndarray, samples: np.ndarray, drawn_at: np.ndarray) -> Batch:
+        lanes = self.lanes
+        sizes = [total] * 4 + [size + 1] + [size] * 4
+        sent = self._staging.buffer[: sum(sizes)].split(sizes)  # type: ignore[no-untyped-call]
+        tokens, positions, slots, feeds, starts, lengths, owners, picks, drawing = sent
+        fed = tokens.where(feeds < 0, lanes.drawn[feeds.clamp(min=0)])
+        width = int(lanes.widths[rows].max())
+        pages = lanes.pages[:, :width].index_select(0, owners)
+        step = Step(fed, positions, slots, starts.int(), lengths.int(), pages)
+        sampled = int(samples.sum())
+        who = owners if sampled == size else owners[torch.from_numpy(samples.nonzero()[0]).to(owners.device)]
+        return Batch(step, picks[:sampled], who, drawing[:sampled], rows[samples], rows, drawn_at)
 
-    def _tabulate(self, touched: Items[Sequence]) -> None:
-        """Bring the page table up to date."""
-        for sequence in touched:
-            row, start, stop = sequence.row, sequence.tabled, len(sequence.pages)
-            if row >= 0:
-                self._table[row, start:stop] = sequence.pages[start:]
-                self._widths[row] = sequence.tabled = stop
+    def _parts(self, total: int, size: int) -> list[np.ndarray]:
+        cuts = np.cumsum([total] * 4 + [size + 1] + [size] * 4)
+        return np.split(self._staging.next()[: cuts[-1]], cuts[:-1])
 
-    def _follow(self, decodes: list[Sequence]) -> None:
-        """Rows and positions of the sequences that decode: one further where they are the same as before."""
-        if decodes is self._decodes:
-            self._at += 1
-            return
-        self._decodes = decodes
-        self._rows = np.array([sequence.row for sequence in decodes], np.int64)
-        self._at = np.array([sequence.computed - 1 for sequence in decodes], np.int64)
-
-    def _feed(self, tokens: Tensor, decodes: list[Sequence]) -> None:
-        """Each decoding sequence's newest token: as drawn, or from the host where it was not drawn by a step."""
-        if not decodes:
-            return
-        fed = self._drawn[self._move(torch.from_numpy(self._rows))]
-        for i in (self._drawn_at[self._rows] != self._at).nonzero()[0].tolist():
-            fed[i] = decodes[i].tokens[decodes[i].computed - 1]
-        tokens[: len(decodes)] = fed
-
-    def _fill_tokens(self, plan: Plan, ends: np.ndarray) -> None:
-        for chunk, end in zip(plan.chunks, ends[len(plan.decodes) :].tolist(), strict=True):
-            self._tokens[end - chunk.count : end] = chunk.sequence.tokens[chunk.start : chunk.start + chunk.count]
-
-    def _fill_places(self, rows: np.ndarray, firsts: np.ndarray, counts: np.ndarray, ends: np.ndarray) -> None:
-        total = ends[-1]
-        positions = np.arange(total) + np.repeat(firsts - ends + counts, counts)
-        self._positions[:total] = positions
-        page, offset = np.divmod(positions, self.page_size)
-        self._slots[:total] = self._table[np.repeat(rows, counts), page].astype(np.int64) * self.page_size + offset
-
-    def _move(self, tensor: Tensor) -> Tensor:
-        return tensor.to(self.device) if self.device.type != "cpu" else tensor
+    def _fill_tokens(
+        self, plan: Plan, tokens: np.ndarray, feeds: np.ndarray, rows: np.ndarray, ends: list[int]
+    ) -> None:
+        decodes = len(plan.decodes)
+        feeds[:decodes], feeds[decodes:] = rows[:decodes], -1
+        for i in self.lanes.stale(plan.decodes, rows[:decodes]):
+            sequence = plan.decodes[i]
+            feeds[i], tokens[i] = -1, sequence.tokens[sequence.computed - 1]
+        for chunk, end in zip(plan.chunks, ends[decodes:], strict=True):
+            tokens[end - chunk.count : end] = chunk.sequence.tokens[chunk.start : chunk.start + chunk.count]

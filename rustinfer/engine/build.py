@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import cast
 
 import torch
 
-from ..models import Model, Parameters
+from ..errors import UserError
+from ..models import Parameters
 from ..models.checkpoint import Checkpoint
-from ..models.config import ModelConfig
-from ..models.model import Cache, ModelBuilder
+from ..models.model import ModelBuilder
 from ..models.sources import open_checkpoint
 from ..protocol.messages import ModelCard
 from ..registry import Binder, Binding, Plugins, Policy, Target, load_plugins
@@ -19,18 +18,22 @@ from ..text import ChatTemplate, Tokenizer
 from .admission import Admission
 from .batch import Batcher
 from .card import model_card, text_side
+from .decoding import decodes
+from .draw import Draw
 from .engine import Engine
 from .errors import UnknownArchitecture
 from .grammar import Grammars
+from .headroom import cache_bytes
 from .kvcache import KVCache
-from .machine import free_memory, physical_cores
+from .lanes import Lanes
+from .machine import physical_cores
 from .options import Options
 from .phases import Phases
-from .runner import Runner, Wiring
+from .runner import Runner
 from .sampler import Sampler
 from .scheduler import Limits
 from .sizing import Size, choose_size
-from .storage import allocate, bytes_per_token, warm_up
+from .storage import WARM_TOKENS, allocate, bytes_per_token, warm_up
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded
     """Open the reference and build an engine for it. Raises UserError for whatever the user can mend."""
     phases = Phases()
     torch.set_num_threads(options.threads or physical_cores())
+    options = on_device(options)
     with phases.phase("plugins"):
         plugins = plugins or load_plugins()
     with phases.phase("open"):
@@ -59,34 +63,40 @@ def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded
     return build(checkpoint, options, plugins, phases)
 
 
+def on_device(options: Options) -> Options:
+    """The options with a device that is here instead of "auto". Raises UserError for a GPU that is not."""
+    there = torch.cuda.is_available()
+    if options.device == "cuda" and not there:
+        raise UserError("--device cuda: torch finds no GPU here; use --device cpu, or a torch built for this GPU")
+    return replace(options, device="cuda" if there else "cpu") if options.device == "auto" else options
+
+
 def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Phases | None = None) -> Loaded:
     """An engine over an open checkpoint. Raises UnknownArchitecture, NoKernelError, and UserError for bad sizes."""
-    phases = phases or Phases()
+    phases, options = phases or Phases(), on_device(options)
     builder = builder_of(checkpoint.config.architecture, plugins)
     target = Target.of(options.device, checkpoint.dtype)
     spec = builder.cache_spec(checkpoint.config)
-    size = choose_size(options, checkpoint.config.context, bytes_per_token(spec, target.dtype), free_memory())
-    cache = allocate(spec, size.pages, options.block_size, target)
     bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))
+    parameters = Parameters(phases.timed("weights", checkpoint.weights))
+    with phases.phase("profile"):
+        free = cache_bytes(checkpoint.config, builder, parameters, target, options, bind.probe)
+    size = choose_size(options, checkpoint.config.context, bytes_per_token(spec, target.dtype), free)
+    cache = allocate(spec, size.pages, options.block_size, target)
+    config = replace(checkpoint.config, context=size.context)
     with phases.phase("bind"):
-        config = replace(checkpoint.config, context=size.context)
-        wirings = wire(
-            builder,
-            config,
-            Parameters(phases.timed("weights", checkpoint.weights)),
-            cache,
-            target,
-            options.max_num_seqs,
-            bind,
-        )
-        scores = Target.of(options.device, torch.float32).decoding(options.max_num_seqs)
-        sampler = Sampler(bind(scores), checkpoint.config.vocab)
+        model = builder(config, bind(target), parameters, cache)
+        scores = bind(Target.of(options.device, torch.float32).decoding(options.sequences))
+        sampler, draw = Sampler(scores, checkpoint.config.vocab), Draw(scores)
+        lanes = Lanes(options.sequences, -(-size.context // options.block_size), options.block_size, target.device)
+        steps = decodes(builder, config, parameters, cache, target, options, bind, lanes, draw)
     with phases.phase("warm-up"):
-        warm_up(wirings, target.device, options.max_num_batched_tokens)
-    table = -(-size.context // options.block_size)
-    batcher = Batcher(options.max_num_batched_tokens, options.max_num_seqs, table, options.block_size, target.device)
-    depth = 0 if target.device.type == "cpu" else 1
-    engine = assemble(Runner(wirings, cache, batcher, sampler, depth), checkpoint, options, size)
+        warm_up(model, target.device, min(options.tokens, WARM_TOKENS))
+        for step in reversed(steps):
+            step.warm_up()
+    batcher = Batcher(options.tokens, options.sequences, lanes)
+    runner = Runner(model, steps, cache, lanes, batcher, draw, sampler, depth=int(target.device.type != "cpu"))
+    engine = assemble(runner, checkpoint, options, size)
     card = model_card(checkpoint, options, size, bind.bindings)
     tokenizer, template = text_side(checkpoint)
     if tokenizer and checkpoint.eos_ids:
@@ -110,8 +120,12 @@ class Binders:
         self.made: list[Binder] = []
 
     def __call__(self, target: Target) -> Binder:
-        self.made.append(Binder(self.plugins.registry, target, self.policy, self.plugins.wrap))
+        self.made.append(self.probe(target))
         return self.made[-1]
+
+    def probe(self, target: Target) -> Binder:
+        """A binder whose bindings do not stay."""
+        return Binder(self.plugins.registry, target, self.policy, self.plugins.wrap)
 
     @property
     def bindings(self) -> tuple[Binding, ...]:
@@ -119,26 +133,11 @@ class Binders:
         return tuple(binding for binder in self.made for binding in binder.bindings)
 
 
-def wire(
-    builder: ModelBuilder,
-    config: ModelConfig,
-    parameters: Parameters,
-    cache: Cache,
-    target: Target,
-    rows: int,
-    bind: Callable[[Target], Binder],
-) -> list[Wiring]:
-    """The model bound twice over the same weights and cache: for decoding alone, and for any step."""
-    decode: Model = builder(config, bind(target.decoding(rows)), parameters, cache)
-    mixed: Model = builder(config, bind(target), parameters, cache)
-    return [Wiring(decode, rows), Wiring(mixed)]
-
-
 def assemble(runner: Runner, checkpoint: Checkpoint, options: Options, size: Size) -> Engine:
     """The engine's pure part around a runner."""
     eos_ids = tuple(checkpoint.eos_ids)
     capacity = size.pages * options.block_size
     admission = Admission(checkpoint.config.vocab, size.context, capacity, eos_ids, options.max_num_queued_reqs)
-    limits = Limits(options.max_num_seqs, options.max_num_batched_tokens)
+    limits = Limits(options.sequences, options.tokens)
     cache = KVCache(size.pages, options.block_size, options.enable_prefix_caching)
     return Engine(runner, cache, limits, admission, seed=options.seed)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ..models.checkpoint import Checkpoint
 from ..protocol.messages import ModelCard, OpRow
@@ -28,15 +30,41 @@ def model_card(checkpoint: Checkpoint, options: Options, size: Size, bindings: S
         page_size=options.block_size,
         created=int(time.time()),
         root=checkpoint.root,
-        ops=[op_row(binding) for binding in bindings],
+        ops=op_rows(bindings),
         defaults=dict(checkpoint.defaults),
     )
 
 
-def op_row(binding: Binding) -> OpRow:
-    """A binding as it travels. The wiring for decoding has sites of its own."""
-    site = f"{binding.site} (decode)" if binding.target.decode and binding.site != "sampler" else binding.site
-    return OpRow(site, binding.op.name, binding.backend, dict(binding.rejected))
+class Choice(NamedTuple):
+    """What was bound somewhere; `nth` tells apart what a site binds twice."""
+
+    site: str
+    op: str
+    kernel: str
+    rejected: tuple[tuple[str, str], ...]
+    decode: bool
+    nth: int
+
+
+def op_rows(bindings: Sequence[Binding]) -> list[OpRow]:
+    """Bindings as they travel. The wirings for decoding have sites of their own, told apart where they differ."""
+    rows: dict[Choice, list[int]] = {}
+    seen: Counter[tuple[object, ...]] = Counter()
+    for b in bindings:
+        place = b.site, b.op.name, b.target.decode and b.target.rows
+        seen[place] += 1
+        decode = b.target.decode and b.site not in ("sampler", "draw")
+        choice = Choice(b.site, b.op.name, b.backend, b.rejected, decode, seen[place])
+        rows.setdefault(choice, []).append(b.target.rows or 0)
+    several = len({count for choice, counts in rows.items() if choice.decode for count in counts}) > 1
+    return [
+        OpRow(f"{c.site}{_wiring(counts, several) if c.decode else ''}", c.op, c.kernel, dict(c.rejected))
+        for c, counts in rows.items()
+    ]
+
+
+def _wiring(counts: list[int], several: bool) -> str:
+    return f" (decode, {min(counts)} to {max(counts)} rows)" if several else " (decode)"
 
 
 def text_side(checkpoint: Checkpoint) -> tuple[Tokenizer | None, ChatTemplate]:

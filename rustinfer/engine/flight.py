@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from .sampled import Sampled
 from .sampler import Drawn
+from .staging import Pinned
 
 
 class Done:
@@ -19,8 +22,37 @@ class Done:
         return self._sampled
 
 
+class Arrivals:
+    """Pinned arrays for results, each in use until its flight has landed."""
+
+    def __init__(self, items: int, device: torch.device) -> None:
+        self._items, self._device = items, device
+        self._free: list[Pinned] = []
+
+    def fetch(self, told: Tensor, rows: np.ndarray | None = None) -> Told:
+        """Start copying tokens to the host. `rows` are those that matter, in their order; None: all."""
+        pinned = self._free.pop() if self._free else Pinned(self._items, self._device)
+        pinned.fetch(told)
+        return Told(self._free, pinned, len(told), rows)
+
+
+class Told:
+    """Plain tokens on their way to the host."""
+
+    def __init__(self, free: list[Pinned], pinned: Pinned, count: int, rows: np.ndarray | None) -> None:
+        self._free, self._pinned, self._count, self._rows = free, pinned, count, rows
+
+    def result(self) -> Sampled:
+        """Wait for them. Raises what the device raises."""
+        told = self._pinned.wait()[: self._count]
+        told = told.copy() if self._rows is None else told[self._rows]
+        self._free.append(self._pinned)
+        unsound = (told < 0).nonzero()[0].tolist() if len(told) and told.min() < 0 else ()
+        return Sampled(told.tolist(), unsound)
+
+
 class Drawing:
-    """A step whose results are copied to pinned memory behind it. On the CPU there is nothing to wait for."""
+    """What the sampler drew, on its way to the host. On the CPU there is nothing to wait for."""
 
     def __init__(self, drawn: Drawn) -> None:
         self._read, self._tensors = drawn.read, drawn.tensors

@@ -72,9 +72,10 @@ class KVCache:
         self.tree.lock(node)
         self.tree.unlock(sequence.node)
         self.pool.give([mine for mine, theirs in zip(own, kept, strict=True) if mine != theirs])
-        sequence.pages[sequence.shared : full] = kept
-        sequence.tabled = min(sequence.tabled, sequence.shared)
-        self.touched.append(sequence)
+        if kept != own:
+            sequence.pages[sequence.shared : full] = kept
+            sequence.tabled = min(sequence.tabled, sequence.shared)
+            self.touched.append(sequence)
         sequence.node, sequence.shared = node, full
 
     def release(self, sequence: Sequence, keep: bool = True) -> list[int]:

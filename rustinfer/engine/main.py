@@ -76,11 +76,12 @@ def run(model: str, options: Options, address: str) -> int:
     """Load the model, listen, and serve until told to stop."""
     started = time.perf_counter()
     from ..protocol.router import EngineChannel
-    from .build import load
+    from .build import load, on_device
     from .loop import EngineLoop
     from .memory import measure
 
     imported = time.perf_counter() - started
+    options = on_device(options)
     loaded = load(model, options)
     card = loaded.card
     channel = EngineChannel(

@@ -9,28 +9,26 @@ from typing import Any
 
 from .. import flags
 from ..errors import UserError
-from ..flags import DTYPES, ENGINE
+from ..flags import DEVICES, DTYPES, ENGINE
 from ..settings import settle
 
-_COUNTS = (
-    "max_model_len",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "max_num_queued_reqs",
-    "kv_cache_tokens",
-    "block_size",
-    "threads",
-)
+_COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_tokens", "block_size", "threads")
+SEQUENCES = {"cpu": 64, "cuda": 256}
+TOKENS = {"cpu": 512, "cuda": 8192}
+"""What a step holds where nobody asks for anything else."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """Free of torch. None means: choose by the model and the machine. Token counts are prompt and answer together."""
+    """Free of torch. None means: choose by the model and the machine. Token counts are prompt and answer together.
+
+    `sequences` and `tokens` are what a step may hold, once it is known that the device is not "auto".
+    """
 
     dtype: str = "auto"
     max_model_len: int | None = None
-    max_num_seqs: int = 64
-    max_num_batched_tokens: int = 512
+    max_num_seqs: int | None = None
+    max_num_batched_tokens: int | None = None
     max_num_queued_reqs: int | None = None
     kv_cache_tokens: int | None = None
     block_size: int = 16
@@ -41,28 +39,38 @@ class Options:
     load_format: str = "auto"
     seed: int = 0
     threads: int | None = None
-    device: str = "cpu"
+    device: str = "auto"
     served_model_name: str | None = None
+    gpu_memory_utilization: float = 0.92
+    enforce_eager: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise UserError(f"dtype {self.dtype!r} is not known: use one of {', '.join(DTYPES)}")
-        for name in (
-            "max_model_len",
-            "max_num_seqs",
-            "max_num_batched_tokens",
-            "kv_cache_tokens",
-            "block_size",
-            "threads",
-        ):
+        if self.device not in DEVICES:
+            raise UserError(f"device {self.device!r} is not known: use one of {', '.join(DEVICES)}")
+        for name in _COUNTS:
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise UserError(f"{name} must be a positive integer, not {value!r}")
-        if self.max_num_batched_tokens < self.max_num_seqs:
+        share = self.gpu_memory_utilization
+        if type(share) not in (int, float) or not 0 < share <= 1:
+            raise UserError(f"gpu_memory_utilization must be more than 0 and at most 1, not {share!r}")
+        if (self.max_num_batched_tokens or self.max_num_seqs or 0) < (self.max_num_seqs or 0):
             raise UserError(
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least max_num_seqs "
                 f"({self.max_num_seqs}): each decoding sequence needs one token of a step"
             )
+
+    @property
+    def sequences(self) -> int:
+        """The most sequences in a step."""
+        return self.max_num_seqs or min(SEQUENCES[self.device], self.max_num_batched_tokens or SEQUENCES[self.device])
+
+    @property
+    def tokens(self) -> int:
+        """The most tokens in a step."""
+        return self.max_num_batched_tokens or max(TOKENS[self.device], self.sequences)
 
     @classmethod
     def of(cls, args: argparse.Namespace) -> Options:

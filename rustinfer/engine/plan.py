@@ -24,11 +24,13 @@ class Plan:
 
     `decodes` is the very list of the step before where nobody came or went. Each of its sequences has computed one
     token more by this step; the value of that token need not be known on the host. The pages of `touched` have changed.
+    `moves` are pairs of rows, from and to, of sequences that were given another row: whoever follows empties the list.
     """
 
     decodes: list[Sequence] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
     touched: list[Sequence] = field(default_factory=list)
+    moves: list[tuple[int, int]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return bool(self.decodes or self.chunks)
@@ -62,6 +64,6 @@ class Plan:
     def alone(self) -> Iterator[Plan]:
         """A plan for each sequence."""
         for sequence in self.decodes:
-            yield Plan([sequence], touched=self.touched)
+            yield Plan([sequence], [], self.touched, self.moves)
         for chunk in self.chunks:
-            yield Plan([], [chunk], self.touched)
+            yield Plan([], [chunk], self.touched, self.moves)

@@ -3,35 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..models import Model
 from ..models.model import Cache
-from .batch import Batcher
-from .flight import Drawing
+from .batch import Batch, Batcher
+from .draw import Draw
+from .flight import Arrivals, Done, Drawing
+from .graphs import Decode
+from .lanes import Lanes
 from .plan import Plan
 from .sampled import Flight, Sampled
 from .sampler import Drawn, Sampler
 from .scan import scanned
 
 
-@dataclass(frozen=True)
-class Wiring:
-    """A model bound for steps of at most `rows` sequences with one row each, or (None) for any step."""
-
-    model: Model
-    rows: int | None = None
-
-    def takes(self, plan: Plan) -> bool:
-        """Whether this step may run here."""
-        return self.rows is None or (len(plan) <= self.rows and all(chunk.count == 1 for chunk in plan.chunks))
-
-
 class Runner:
-    """One model in several wirings over the same weights and cache. `wirings` are tried in order; the last takes all.
+    """One model, bound for any step (`model`) and for decoding by so many sequences (`decodes`, fewest rows first).
 
     `depth` steps may be in flight when another is launched; all run in the order of their launch. Raises whatever a
     kernel raises; a step that could not be launched may be launched again, since it writes the same values to the same
@@ -39,37 +29,74 @@ class Runner:
     """
 
     def __init__(
-        self, wirings: Items[Wiring], cache: Cache, batcher: Batcher, sampler: Sampler, depth: int = 0
+        self,
+        model: Model,
+        decodes: Items[Decode],
+        cache: Cache,
+        lanes: Lanes,
+        batcher: Batcher,
+        draw: Draw,
+        sampler: Sampler,
+        depth: int = 0,
     ) -> None:
-        self.wirings, self.cache, self.batcher, self.sampler, self.depth = wirings, cache, batcher, sampler, depth
+        self.model, self.decodes, self.cache, self.depth = model, decodes, cache, depth
+        self.lanes, self.batcher, self.draw, self.sampler = lanes, batcher, draw, sampler
+        self._arrivals = Arrivals(decodes[-1].rows, lanes.device)
 
     @torch.inference_mode()
     def launch(self, plan: Plan) -> Flight:
         """Compute the plan's rows, and draw a token for each sequence that samples."""
-        model = next(wiring.model for wiring in self.wirings if wiring.takes(plan))
-        step = self.batcher.step(plan)
-        hidden = model.forward(step)
-        if sequences := plan.sampling():
-            drawn = self.sampler(model.logits(hidden, last_rows(plan, step.query_starts)), sequences)
-        else:
-            nothing = hidden.new_zeros(0, dtype=torch.int64)
-            drawn = Drawn(nothing, [], lambda tensors: Sampled([]))
-        self.batcher.drew(plan, drawn.tokens)
-        return Drawing(scanned(drawn, plan, model, hidden))
+        self.lanes.follow(plan)
+        try:
+            return self._mixed(plan) if plan.chunks else self._decode(plan)
+        except Exception:
+            self.lanes.forget()
+            raise
+
+    def _decode(self, plan: Plan) -> Flight:
+        lanes = self.lanes
+        step = next(decode for decode in self.decodes if decode.rows >= lanes.count)
+        logits, drawing = step.forward(lanes.count, lanes.width)
+        plain, greedy = lanes.mode
+        if plain:
+            told = step.tell(logits, drawing, greedy)[: lanes.count]
+            lanes.advanced()
+            return self._arrivals.fetch(told, None if lanes.index is None else lanes.rows)
+        index = lanes.all[: lanes.count] if lanes.index is None else lanes.index
+        drawn = self.sampler(logits[: lanes.count] if lanes.index is None else logits[index], plan.decodes)
+        lanes.put(index, drawn.tokens, logits.shape[1])
+        lanes.advanced()
+        return Drawing(drawn)
+
+    def _mixed(self, plan: Plan) -> Flight:
+        lanes = self.lanes
+        batch = self.batcher.batch(plan)
+        hidden = self.model.forward(batch.step)
+        flight = self._draw(plan, batch, hidden)
+        lanes.drawn_at[batch.moved] = batch.drawn_at
+        return flight
+
+    def _draw(self, plan: Plan, batch: Batch, hidden: Tensor) -> Flight:
+        lanes = self.lanes
+        scores = any(chunk.sequence.scanned is not None for chunk in plan.chunks)
+        if not len(batch.rows) and not scores:
+            return Done(Sampled([]))
+        if not len(batch.rows):
+            return Drawing(scanned(Drawn(batch.picks, [], lambda tensors: Sampled([])), plan, self.model, hidden))
+        logits = self.model.logits(hidden, batch.picks)
+        if scores or not lanes.plain(batch.rows):
+            drawn = self.sampler(logits, plan.sampling())
+            lanes.put(batch.lanes, drawn.tokens, logits.shape[1])
+            return Drawing(scanned(drawn, plan, self.model, hidden))
+        settings = None if lanes.greedy(batch.rows) else tuple(s[batch.lanes] for s in lanes.settings)
+        tokens, told = self.draw(logits, settings, batch.drawing)
+        lanes.put(batch.lanes, tokens, logits.shape[1])
+        return self._arrivals.fetch(told)
 
     @torch.inference_mode()
     def clear(self, pages: Items[int]) -> None:
         """Write zeros over pages that may hold numbers that are not finite: a mask does not stop those."""
-        index = torch.tensor(pages, dtype=torch.int64, device=self.batcher.device)
+        index = torch.tensor(pages, dtype=torch.int64, device=self.lanes.device)
         for keys, values in self.cache:
             keys[index] = 0
             values[index] = 0
-
-
-def last_rows(plan: Plan, query_starts: Tensor) -> Tensor:
-    """The last row of each sequence that samples, int64."""
-    ends = query_starts[1:].long() - 1
-    if all(chunk.samples for chunk in plan.chunks):
-        return ends
-    keep = [*range(len(plan.decodes)), *(i for i, c in enumerate(plan.chunks, len(plan.decodes)) if c.samples)]
-    return ends[torch.tensor(keep, device=ends.device)]

@@ -43,6 +43,7 @@ class Scheduler:
         self._leaving: dict[Sequence, bool] = {}
         self._decoding: list[Sequence] = []
         self._rows = list(range(limits.sequences - 1, -1, -1))
+        self._gaps = False
 
     def __len__(self) -> int:
         """Sequences that are not done."""
@@ -78,8 +79,23 @@ class Scheduler:
             plan.decodes = self._decoding
         self._decoding = plan.decodes
         if plan:
+            self._close_ranks(plan)
             plan.touched, self.cache.touched = self.cache.touched, []
         return plan
+
+    def _close_ranks(self, plan: Plan) -> None:
+        """Let the running sequences have the first rows: a step's cost goes by its last row."""
+        count = len(self.running)
+        if not self._gaps:
+            return
+        self._gaps = False
+        strays = [sequence for sequence in self.running if sequence.row >= count]
+        holes = [row for row in self._rows if row < count]
+        for sequence, row in zip(strays, holes, strict=True):
+            plan.moves.append((sequence.row, row))
+            sequence.row, sequence.tabled = row, 0
+            self.cache.touched.append(sequence)
+        self._rows = list(range(self.limits.sequences - 1, count - 1, -1))
 
     def landed(self, sequence: Sequence, settled: int, sound: bool = True) -> list[int]:
         """A step has come back: so many tokens are in the cache for sure, or not sound.
@@ -127,6 +143,7 @@ class Scheduler:
         if sequence.state is State.RUNNING:
             self.running.remove(sequence)
             self._rows.append(sequence.row)
+            self._gaps = True
             sequence.row = -1
         elif sequence.state is State.WAITING:
             self.waiting.remove(sequence)

@@ -20,7 +20,8 @@ class Size:
 
 
 def choose_size(options: Options, model_context: int, token_bytes: int, free_bytes: int) -> Size:
-    """What was asked for, or else enough for `max_num_seqs` contexts within a modest part of the free memory.
+    """What was asked for; or else on a GPU all of `free_bytes`, which is the cache's then; or on a CPU enough for
+    `max_num_seqs` contexts within a modest part of them.
 
     Without a wish the context is cut down to what fits the cache. Raises UserError where a wish cannot be granted.
     """
@@ -30,8 +31,10 @@ def choose_size(options: Options, model_context: int, token_bytes: int, free_byt
             f"max_model_len {options.max_model_len} is more than the model's context of {model_context} tokens"
         )
     context = options.max_model_len or model_context
-    most = int(free_bytes * 0.8) // token_bytes
-    tokens = options.kv_cache_tokens or min(options.max_num_seqs * context, max(MODEST // token_bytes, page))
+    gpu = options.device == "cuda"
+    most = int(free_bytes * (1.0 if gpu else 0.8)) // token_bytes
+    modest = most // page * page if gpu else min(options.sequences * context, max(MODEST // token_bytes, page))
+    tokens = options.kv_cache_tokens or max(modest, 1)
     if options.kv_cache_tokens is None:
         # One whole context should fit, within half of the memory, or as an order whatever it takes.
         tokens = max(tokens, context if options.max_model_len else min(context, most // 2))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
 
-from ..models import CacheSpec, Step
+from ..models import CacheSpec, Model, Step
 from ..models.model import Cache
 from ..registry import Target
-from .runner import Wiring
 
 WARM_TOKENS = 64
 ALIGNMENT = 64
@@ -39,17 +37,17 @@ def zeros(shape: tuple[int, ...], target: Target) -> torch.Tensor:
 
 
 @torch.inference_mode()
-def warm_up(wirings: Sequence[Wiring], device: torch.device, tokens: int) -> None:
-    """Run every wiring once, on rows that are not written to the cache."""
-    for wiring in wirings:
-        rows = 1 if wiring.rows else min(tokens, WARM_TOKENS)
-        step = Step(
-            tokens=torch.zeros(rows, dtype=torch.int64, device=device),
-            positions=torch.zeros(rows, dtype=torch.int64, device=device),
-            slots=torch.full((rows,), -1, dtype=torch.int64, device=device),
-            query_starts=torch.tensor([0, rows], dtype=torch.int32, device=device),
-            lengths=torch.tensor([rows], dtype=torch.int32, device=device),
-            # One page stands for all that the positions need: what is read is thrown away.
-            pages=torch.zeros(1, rows, dtype=torch.int32, device=device),
-        )
-        wiring.model.logits(wiring.model.forward(step), torch.zeros(1, dtype=torch.int64, device=device))
+def warm_up(model: Model, device: torch.device, tokens: int = 1, sequences: int = 1) -> torch.Tensor:
+    """Run a model once on rows that are not written to the cache: `tokens` each. Returns the last rows' logits."""
+    rows = tokens * sequences
+    ends = torch.arange(sequences + 1, dtype=torch.int32, device=device) * tokens
+    step = Step(
+        tokens=torch.zeros(rows, dtype=torch.int64, device=device),
+        positions=torch.arange(tokens, device=device).repeat(sequences),
+        slots=torch.full((rows,), -1, dtype=torch.int64, device=device),
+        query_starts=ends,
+        lengths=torch.full((sequences,), tokens, dtype=torch.int32, device=device),
+        # One page stands for all that the positions need: what is read is thrown away.
+        pages=torch.zeros(sequences, tokens, dtype=torch.int32, device=device),
+    )
+    return model.logits(model.forward(step), ends[1:].long() - 1)

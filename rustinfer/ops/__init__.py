@@ -20,12 +20,14 @@ from .linear import linear, lm_head
 from .mask import bias_logits, mask_logits
 from .norm import add_rms_norm, rms_norm
 from .penalty import penalize
+from .place import advance
 from .rotary import rope
 from .sampling import argmax, sample
 from .typical import keep_typical
 
 __all__ = [
     "add_rms_norm",
+    "advance",
     "argmax",
     "attention",
     "bias_logits",

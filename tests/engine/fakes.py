@@ -39,6 +39,9 @@ class FakeRunner:
 
     def launch(self, plan: Plan) -> Flight:
         self.steps.append(plan.tokens)
+        for source, target in plan.moves:
+            self._drawn[target] = self._drawn.get(source, (-1, -1))
+        plan.moves.clear()
         chunks = [Chunk(q, q.computed - 1, 1, True) for q in plan.decodes] + plan.chunks
         if any(self.broken(chunk) for chunk in chunks):
             raise RuntimeError("kernel failed")

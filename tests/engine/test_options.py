@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ GIVEN = [
     *("--dtype=float32", "--max-model-len=100", "--max-num-seqs=4", "--max-num-batched-tokens=32"),
     *("--max-num-queued-reqs=9", "--kv-cache-tokens=640", "--block-size=8", "--no-enable-prefix-caching"),
     *("--prefer=a,b", "--prefer=c", "--pin=x=y", "--strict", "--load-format=dummy", "--seed=3", "--threads=2"),
-    "--served-model-name=m",
+    *("--served-model-name=m", "--device=cuda", "--gpu-memory-utilization=0.5", "--enforce-eager"),
 ]
 
 
@@ -32,7 +33,24 @@ def test_every_flag_becomes_an_option_and_travels() -> None:
     assert {flag.partition("=")[0] for flag in GIVEN} == {flag for flag, _ in ENGINE}
     options = Options.of(parse(*GIVEN))
     assert options == Options(
-        "float32", 100, 4, 32, 9, 640, 8, False, ("a", "b", "c"), {"x": "y"}, True, "dummy", 3, 2, "cpu", "m"
+        "float32",
+        100,
+        4,
+        32,
+        9,
+        640,
+        8,
+        False,
+        ("a", "b", "c"),
+        {"x": "y"},
+        True,
+        "dummy",
+        3,
+        2,
+        "cuda",
+        "m",
+        0.5,
+        True,
     )
     assert Options.of(parse(*as_flags(parse(*GIVEN), ENGINE))) == options
     assert as_flags(parse(), ENGINE) == []
@@ -43,6 +61,9 @@ def test_every_flag_becomes_an_option_and_travels() -> None:
     ("values", "message"),
     [
         ({"max_num_seqs": 0}, "max_num_seqs must be a positive integer"),
+        ({"device": "tpu"}, "device 'tpu' is not known"),
+        ({"gpu_memory_utilization": 0.0}, "gpu_memory_utilization must be"),
+        ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization must be"),
         ({"threads": 1.5}, "threads must be"),
         ({"dtype": "int8"}, "dtype 'int8'"),
         ({"max_num_seqs": 100, "max_num_batched_tokens": 99}, "at least max_num_seqs"),
@@ -61,17 +82,21 @@ def test_pins() -> None:
 
 
 GIB = 1 << 30
+CPU, GPU = Options(device="cpu"), Options(device="cuda")
 
 
 @pytest.mark.parametrize(
     ("options", "context", "size"),
     [
-        (Options(), 8192, Size(8192, 24576 // 16)),
-        (Options(max_num_seqs=1), 2048, Size(2048, 128)),
-        (Options(kv_cache_tokens=1000), 8192, Size(1008, 63)),
-        (Options(kv_cache_tokens=1000, max_model_len=2000), 8192, Size(2000, 63)),
-        (Options(max_model_len=100_000), 131072, Size(100_000, 6250)),
-        (Options(), 131072, Size(131072, 8192)),
+        (CPU, 8192, Size(8192, 24576 // 16)),
+        (replace(CPU, max_num_seqs=1), 2048, Size(2048, 128)),
+        (replace(CPU, kv_cache_tokens=1000), 8192, Size(1008, 63)),
+        (replace(CPU, kv_cache_tokens=1000, max_model_len=2000), 8192, Size(2000, 63)),
+        (replace(CPU, max_model_len=100_000), 131072, Size(100_000, 6250)),
+        (CPU, 131072, Size(131072, 8192)),
+        (GPU, 8192, Size(8192, 8 * GIB // (16 << 10) // 16)),
+        (GPU, 1 << 20, Size(8 * GIB // (16 << 10), 8 * GIB // (16 << 10) // 16)),
+        (replace(GPU, kv_cache_tokens=1000), 8192, Size(1008, 63)),
     ],
 )
 def test_sizes(options: Options, context: int, size: Size) -> None:
@@ -79,10 +104,10 @@ def test_sizes(options: Options, context: int, size: Size) -> None:
 
 
 def test_a_model_with_a_long_context_gets_what_memory_holds() -> None:
-    size = choose_size(Options(), 131072, 128 << 10, 8 * GIB)
+    size = choose_size(CPU, 131072, 128 << 10, 8 * GIB)
     assert size.context == size.pages * 16 < 131072
     assert size.pages * 16 * (128 << 10) <= 4 * GIB
-    for options in (Options(max_model_len=100_000), Options(kv_cache_tokens=100_000)):
+    for options in (replace(CPU, max_model_len=100_000), replace(CPU, kv_cache_tokens=100_000)):
         with pytest.raises(UserError, match=r"12500 MiB and 8192 MiB are free.* to 52428 or less"):
             choose_size(options, 131072, 128 << 10, 8 * GIB)
 
@@ -108,3 +133,9 @@ def test_free_memory_heeds_the_container(tmp_path: Path) -> None:
     (tmp_path / "memory.max").write_text("5000\n")
     (tmp_path / "memory.current").write_text("2000\n")
     assert free_memory(meminfo, tmp_path) == 3000
+
+
+def test_what_a_step_holds_depends_on_the_device_and_on_each_other() -> None:
+    assert [(o.sequences, o.tokens) for o in (CPU, GPU)] == [(64, 512), (256, 8192)]
+    few, many = replace(CPU, max_num_batched_tokens=9), replace(CPU, max_num_seqs=2000)
+    assert [(o.sequences, o.tokens) for o in (few, many)] == [(9, 9), (2000, 2000)]

@@ -16,7 +16,7 @@ from rustinfer.engine.errors import UnknownArchitecture
 from rustinfer.models import Step
 
 from .fakes import Log, request
-from .tiny import VOCAB, checkpoint, load
+from .tiny import VOCAB, Replayed, checkpoint, load, with_graphs
 
 
 def prompts(count: int, seed: int = 0) -> dict[str, list[int]]:
@@ -57,11 +57,19 @@ def one(engine: Engine, name: str, prompt: list[int], **params: Any) -> list[int
     ],
     ids=str,
 )
-@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize(("depth", "graphs"), [(0, False), (1, False), (1, True)])
 def test_batches_chunks_hits_and_preemptions_change_nothing(
-    options: dict[str, Any], depth: int, alone: dict[str, list[int]]
+    options: dict[str, Any],
+    depth: int,
+    graphs: bool,
+    alone: dict[str, list[int]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    engine = load(**options).engine
+    loaded = load(**options)
+    if graphs:
+        monkeypatch.setattr("rustinfer.engine.graphs.Graph", Replayed)
+        with_graphs(loaded, 1, 2, 4, 8)
+    engine = loaded.engine
     engine.runner.depth = depth
     log = Log()
     for name, prompt in prompts(24).items():
@@ -119,7 +127,7 @@ def test_log_probabilities_are_the_models_own() -> None:
 
 def logits_of(loaded: Loaded, tokens: list[int]) -> torch.Tensor:
     """Every row's logits, computed in one go on pages that nobody uses."""
-    model = loaded.engine.runner.wirings[-1].model  # type: ignore[attr-defined]
+    model = loaded.engine.runner.model  # type: ignore[attr-defined]
     size = len(tokens)
     pages = torch.arange(-(-size // 16), dtype=torch.int32)[None]
     with torch.inference_mode():
@@ -182,8 +190,8 @@ def test_a_row_that_is_not_finite_fails_alone_and_its_pages_are_cleaned(
 def test_the_wiring_for_decoding_runs_exactly_the_steps_of_single_rows() -> None:
     loaded = load(max_num_seqs=4)
     calls: list[tuple[str, int]] = []
-    decode, mixed = (w.model for w in loaded.engine.runner.wirings)  # type: ignore[attr-defined]
-    for name, model in (("decode", decode), ("mixed", mixed)):
+    runner = loaded.engine.runner
+    for name, model in (("decode", runner.decodes[0].model), ("mixed", runner.model)):  # type: ignore[attr-defined]
         forward = model.forward
         model.forward = lambda step, n=name, f=forward: calls.append((n, len(step.tokens))) or f(step)
     ask(loaded.engine, "a", [1, 2, 3], max_tokens=3)
@@ -195,7 +203,7 @@ def test_the_card_names_every_binding_of_both_wirings() -> None:
     loaded = load(served_model_name="little")
     assert (loaded.card.id, loaded.card.context, loaded.card.vocab_size) == ("little", 256, VOCAB)
     sites = {row.site for row in loaded.card.ops}
-    assert {"lm_head", "lm_head (decode)", "model.embed_tokens", "sampler"} <= sites
+    assert {"lm_head", "lm_head (decode)", "model.embed_tokens", "sampler", "draw", "place (decode)"} <= sites
     assert {row.op for row in loaded.card.ops} >= {"attention", "sample", "argmax", "penalize", "lm_head"}
     assert len(loaded.card.ops) == len(loaded.bindings)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...registry import Backend, hookimpl
-from . import activation, attention, cache, embedding, fused, linear, mask, norm, penalty, rotary, sampling
+from . import activation, attention, cache, embedding, fused, linear, mask, norm, penalty, place, rotary, sampling
 from .backend import triton
 
 __all__ = [
@@ -21,6 +21,7 @@ __all__ = [
     "mask",
     "norm",
     "penalty",
+    "place",
     "rotary",
     "sampling",
     "triton",

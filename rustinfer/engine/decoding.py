@@ -1,0 +1,58 @@
+"""The model bound for decoding: once on a CPU, and on a GPU once for each number of lanes that has a graph."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+
+import torch
+
+from ..models import Parameters
+from ..models.config import ModelConfig
+from ..models.model import Cache, ModelBuilder
+from ..registry import Binder, Binding, Target
+from .draw import Draw
+from .graphs import Decode
+from .lanes import Lanes
+from .options import Options
+
+log = logging.getLogger(__name__)
+
+
+def decodes(
+    builder: ModelBuilder,
+    config: ModelConfig,
+    parameters: Parameters,
+    cache: Cache,
+    target: Target,
+    options: Options,
+    bind: Callable[[Target], Binder],
+    lanes: Lanes,
+    draw: Draw,
+) -> list[Decode]:
+    """Decode steps, fewest lanes first, to be warmed up. One that no graph can hold stays eager, and is named."""
+    gpu = target.device.type == "cuda"
+    pool = torch.cuda.graph_pool_handle() if gpu and not options.enforce_eager and can_capture(draw.bindings) else None
+    made = []
+    for rows in bucket_sizes(options.sequences) if gpu else [options.sequences]:
+        binder = bind(target.decoding(rows))
+        binder.site = "place"
+        advance = binder.advance(page_size=lanes.page_size)
+        model = builder(config, binder, parameters, cache)
+        graphs = pool if pool and can_capture(binder.bindings) else None
+        made.append(Decode(model, rows, lanes, advance, draw, graphs))
+    return made
+
+
+def can_capture(bindings: Sequence[Binding]) -> bool:
+    """Whether a graph can hold all of these. Names the first that it cannot."""
+    bad = next((binding for binding in bindings if not binding.capturable), None)
+    if bad:
+        log.warning("%s cannot be captured: steps for %s run without a graph", bad.why(), bad.target)
+    return bad is None
+
+
+def bucket_sizes(most: int) -> list[int]:
+    """How many lanes the graphs have: fine steps where a step's time grows with every row."""
+    sizes = [1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 160, 192, 224, 256, *range(320, most + 64, 64)]
+    return [*(size for size in sizes if size < most), most]

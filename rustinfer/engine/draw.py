@@ -1,0 +1,43 @@
+"""Drawing tokens for rows that ask for nothing but temperature, top-k, top-p, min-p and a seed."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from ..protocol.sampling import SamplingParams
+from ..registry import Binder
+
+PLAIN = frozenset({
+    "bad_words", "detokenize", "ignore_eos", "include_stop_str_in_output", "max_tokens", "min_p", "n",
+    "seed", "skip_special_tokens", "stop", "stop_token_ids", "temperature", "top_k", "top_p",
+})  # fmt: skip
+"""Parameters that `Draw` honours or that do not touch the logits. (Bad words do as `bad_words_token_ids`.)"""
+
+
+def is_plain(params: SamplingParams) -> bool:
+    """Whether `Draw` is all that these parameters need."""
+    return all(getattr(params, f.name) == f.default for f in fields(params) if f.name not in PLAIN)
+
+
+class Draw:
+    """A few launches without a look at the host, so that a graph can hold them."""
+
+    def __init__(self, ops: Binder) -> None:
+        ops.site, before = "draw", len(ops.bindings)
+        self.argmax, self.sample = ops.argmax(), ops.sample()
+        self.bindings = ops.bindings[before:]
+
+    def __call__(self, logits: Tensor, settings: tuple[Tensor, ...] | None, drawing: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows' tokens, int64 [R], and what the host is told: the same, or -1 where the logits are not finite.
+
+        `settings` are temperature, top_k, top_p, min_p and seed of each row; None where all rows are greedy.
+        """
+        tokens: Tensor = self.sample(logits, *settings, drawing) if settings else self.argmax(logits)
+        # Where there is nothing but NaN a kernel may name no token at all.
+        tokens = tokens.clamp(max=logits.shape[1] - 1)
+        # The winner tells: infinity wins, and where nothing is finite the winner is not either.
+        sound = logits.gather(1, tokens[:, None])[:, 0].abs() < torch.inf
+        return tokens, tokens.where(sound, -1)

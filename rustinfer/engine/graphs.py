@@ -1,0 +1,103 @@
+"""Decode steps as calls without arguments: all they read lies in `Lanes`, so that a CUDA graph can hold them whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+
+from ..models import Model, Step
+from .draw import Draw
+from .lanes import Lanes
+
+R = TypeVar("R")
+Pool = tuple[int, int]
+Advance = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
+
+
+class Graph(Generic[R]):
+    """A call recorded once and replayed; what it returned is written anew by each replay.
+
+    It runs once before it is recorded, on a side stream, so that kernels are loaded and scratch exists.
+    """
+
+    def __init__(self, call: Callable[[], R], pool: Pool) -> None:
+        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream):
+            call()
+        torch.cuda.current_stream().wait_stream(stream)
+        self._graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self._graph, pool=pool):  # type: ignore[arg-type]
+            self._result = call()
+
+    def __call__(self) -> R:
+        self._graph.replay()
+        return self._result
+
+
+class Graphs(NamedTuple):
+    """A decode step without its draw, and the two ways to draw."""
+
+    forward: Graph[tuple[Tensor, Tensor]]
+    greedy: Graph[Tensor]
+    random: Graph[Tensor]
+
+
+class Decode:
+    """One more token of every sequence in the first `rows` lanes: the model bound for that many, and the plain draw.
+
+    Without graphs a step has exactly the lanes that are asked for; with them it always has `rows`, and
+    lanes in no use are padding: length 0, slot -1. Graphs share the memory of their `pool`: warm up the largest first.
+    """
+
+    def __init__(
+        self, model: Model, rows: int, lanes: Lanes, advance: Advance, draw: Draw, pool: Pool | None = None
+    ) -> None:
+        self.model, self.rows, self._pool = model, rows, pool
+        self._lanes, self._advance, self._draw = lanes, advance, draw
+        self._starts = torch.arange(rows + 1, dtype=torch.int32, device=lanes.device)
+        self._all = torch.arange(rows, device=lanes.device)
+        self._graphs: Graphs | None = None
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run once, no lane being in use; and record the graphs, if there is a pool for them."""
+        width = self._lanes.pages.shape[1]
+        if self._pool is None:
+            self._tell(*self._forward(1, 1), greedy=True)
+            return
+        forward = Graph(lambda: self._forward(self.rows, width), self._pool)
+        made = forward()
+        greedy = Graph(lambda: self._tell(*made, greedy=True), self._pool)
+        random = Graph(lambda: self._tell(*made, greedy=False), self._pool)
+        self._graphs = Graphs(forward, greedy, random)
+
+    def forward(self, lanes: int, width: int) -> tuple[Tensor, Tensor]:
+        """Logits [L, vocab] fp32, with L at least `lanes`, and what `tell` needs of the lanes.
+
+        `width` pages hold the longest sequence.
+        """
+        return self._graphs.forward() if self._graphs else self._forward(lanes, width)
+
+    def tell(self, logits: Tensor, drawing: Tensor, greedy: bool) -> Tensor:
+        """Draw from what `forward` returned, plainly; the lanes' tokens, or -1 where a lane's logits are not finite."""
+        if self._graphs:
+            return self._graphs.greedy() if greedy else self._graphs.random()
+        return self._tell(logits, drawing, greedy)
+
+    def _forward(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
+        state = self._lanes
+        pages = state.pages[:rows, :width]
+        positions, slots, lengths, drawing = self._advance(state.position[:rows], state.begin[:rows], pages)
+        step = Step(state.drawn[:rows], positions, slots, self._starts[: rows + 1], lengths, pages)
+        return self.model.logits(self.model.forward(step), self._all[:rows]), drawing
+
+    def _tell(self, logits: Tensor, drawing: Tensor, greedy: bool) -> Tensor:
+        state, rows = self._lanes, len(drawing)
+        settings = None if greedy else tuple(setting[:rows] for setting in state.settings)
+        tokens, told = self._draw(logits, settings, drawing)
+        state.drawn[:rows] = tokens.where(state.position[:rows] >= 0, state.drawn[:rows])
+        return told

@@ -1,0 +1,168 @@
+"""What the device knows of each running sequence: a row of every array here, and the host's copy of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence as Items
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .draw import is_plain
+from .plan import Plan
+from .sequence import Sequence
+from .staging import Staging
+
+FIELDS = 6
+UPDATES = 4096
+"""Changes of the page table that travel in one copy."""
+
+
+class Lanes:
+    """State that stays on the device while a sequence runs, at addresses that never change.
+
+    `drawn` int64 [N] holds the newest token of each row and `pages` int32 [N, P] its pages. `position` (of the newest
+    token in the cache; -1: the row takes no part), `begin` (where its output begins), `top_k`, `seed`, all int64 [N],
+    and `temperature`, `top_p`, `min_p`, float32 [N], are views of one buffer, sent whole and only where something
+    changed that the device does not know by itself: a step moves `position` on both sides.
+    """
+
+    def __init__(self, sequences: int, pages: int, page_size: int, device: torch.device) -> None:
+        self.page_size, self.device = page_size, device
+        self.table = np.zeros((sequences, pages), np.int32)
+        self.pages = torch.zeros((sequences, pages), dtype=torch.int32, device=device)
+        self.drawn = torch.zeros(sequences, dtype=torch.int64, device=device)
+        self.drawn_at = np.full(sequences, -1)  # the number of the token that `drawn` holds; -1: of none
+        self.widths = np.zeros(sequences, np.int64)
+        self._special = np.zeros(sequences, np.bool_)
+        self._host = np.zeros((FIELDS, sequences), np.int64)
+        self._position, self._begin, self._top_k, self._seed = self._host[:4]
+        floats = self._host[4:].view(np.float32)
+        self._temperature, self._top_p, self._min_p = floats[0, :sequences], floats[0, sequences:], floats[1]
+        self._staging = Staging(FIELDS * sequences + 2 * UPDATES + 2 * sequences, device)
+        block = self._staging.buffer[: FIELDS * sequences].view(FIELDS, sequences)
+        self.position, self.begin, self.top_k, self.seed = block[:4]
+        self.temperature, self.top_p = block[4].view(torch.float32).view(2, sequences)
+        self.min_p = block[5].view(torch.float32)[:sequences]
+        self.settings = self.temperature, self.top_k, self.top_p, self.min_p, self.seed
+        self.all = torch.arange(sequences, device=device)
+        self.rows = np.zeros(0, np.int64)
+        self.count, self.mode = 0, (True, True)
+        self.index: Tensor | None = None
+        self._followed: list[Sequence] | None = None
+
+    @property
+    def width(self) -> int:
+        """Pages of the longest sequence that is followed."""
+        return int(self.widths[self.rows].max())
+
+    def follow(self, plan: Plan) -> None:
+        """Bring the page table and the rows' owners up to date with a plan.
+
+        If it only decodes, its sequences are `rows` from here on, each about to go one token further than its last.
+        """
+        moves, places, pages = self._moved(plan), *self._tabulated(plan.touched)
+        new = not plan.chunks and plan.decodes is not self._followed
+        if new:
+            self._regard(plan.decodes)
+        if new or moves or places:
+            self._send(places, pages, moves)
+        if new:
+            for i in self.stale(plan.decodes, self.rows):
+                sequence = plan.decodes[i]
+                self.drawn[sequence.row] = sequence.tokens[sequence.computed - 1]
+        self._followed = None if plan.chunks else plan.decodes
+
+    def advanced(self) -> None:
+        """Their step has been launched: the device has moved on, and holds what they draw."""
+        self._position[self.rows] = at = self._position[self.rows] + 1
+        self.drawn_at[self.rows] = at + 1
+
+    def forget(self) -> None:
+        """Nobody knows how far the device is: tell it anew."""
+        self._followed = None
+
+    def stale(self, decodes: list[Sequence], rows: np.ndarray) -> list[int]:
+        """Which of these sequences' newest tokens are not in `drawn`: the host knows them."""
+        at = np.array([sequence.computed - 1 for sequence in decodes], np.int64)
+        wrong: list[int] = (self.drawn_at[rows] != at).nonzero()[0].tolist()
+        return wrong
+
+    def begins(self, rows: np.ndarray) -> np.ndarray:
+        """Where the outputs of these rows begin."""
+        found: np.ndarray = self._begin[rows]
+        return found
+
+    def plain(self, rows: np.ndarray) -> bool:
+        """Whether `Draw` is all that these rows need."""
+        return not self._special[rows].any()
+
+    def greedy(self, rows: np.ndarray) -> bool:
+        """Whether all of these rows are greedy."""
+        return not self._temperature[rows].any()
+
+    def put(self, lanes: Tensor, tokens: Tensor, vocab: int) -> None:
+        """Keep what these lanes draw, int64 [K] both, for the next step: always a token, whatever a kernel says."""
+        self.drawn.index_copy_(0, lanes, tokens.clamp(0, vocab - 1))
+
+    def _regard(self, decodes: list[Sequence]) -> None:
+        self.rows = rows = np.array([sequence.row for sequence in decodes], np.int64)
+        self._position[:] = -1
+        self._position[rows] = [sequence.computed - 2 for sequence in decodes]
+        self.count = int(rows.max()) + 1
+        self.index = None if (rows == np.arange(len(rows))).all() else torch.from_numpy(rows).to(self.device)
+        self.mode = self.plain(rows), self.greedy(rows)
+
+    def _moved(self, plan: Plan) -> list[tuple[int, int]]:
+        """Rows that others move into. Told once, whoever asks."""
+        moves = plan.moves[:]
+        plan.moves.clear()
+        for source, target in moves:
+            self.drawn_at[target] = self.drawn_at[source]
+        if moves:
+            self.forget()
+        return moves
+
+    def _tabulated(self, touched: Items[Sequence]) -> tuple[list[int], list[int]]:
+        """Places in the page table, flat, and the pages that are new there."""
+        places: list[int] = []
+        pages: list[int] = []
+        width = self.table.shape[1]
+        for sequence in touched:
+            row, start, stop = sequence.row, sequence.tabled, len(sequence.pages)
+            if row < 0 or start == stop:
+                continue
+            if not start:
+                self._own(sequence)
+            places += range(row * width + start, row * width + stop)
+            pages += sequence.pages[start:]
+            self.widths[row] = sequence.tabled = stop
+        self.table.reshape(-1)[places] = pages
+        return places, pages
+
+    def _own(self, sequence: Sequence) -> None:
+        row, p = sequence.row, sequence.request.sampling
+        self._begin[row], self._top_k[row], self._seed[row] = sequence.prompt, p.top_k, sequence.seed
+        self._temperature[row], self._top_p[row], self._min_p[row] = p.temperature, p.top_p, p.min_p
+        self._special[row] = not is_plain(p)
+
+    def _send(self, places: list[int], pages: list[int], moves: list[tuple[int, int]]) -> None:
+        size = self._host.size
+        for start in range(0, max(len(places), 1), UPDATES):
+            some, values = places[start : start + UPDATES], pages[start : start + UPDATES]
+            count, moved = len(some), len(moves)
+            to = self._staging.next()
+            to[:size] = self._host.reshape(-1)
+            to[size : size + count] = some
+            to[size + count :].view(np.int32)[:count] = values
+            end = size + count + (count + 1) // 2
+            to[end : end + 2 * moved] = np.array(moves, np.int64).reshape(-1, 2).T.reshape(-1)
+            self._staging.send(end + 2 * moved)
+            sent = self._staging.buffer
+            if count:
+                values_there = sent[size + count : end].view(torch.int32)[:count]
+                self.pages.view(-1).index_copy_(0, sent[size : size + count], values_there)
+            if moved:
+                source, target = sent[end : end + moved], sent[end + moved : end + 2 * moved]
+                self.drawn.index_copy_(0, target, self.drawn[source])
+            moves = []

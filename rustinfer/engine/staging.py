@@ -1,0 +1,59 @@
+"""Small arrays of numbers between host and device, without waiting for either."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SLOTS = 3
+"""Copies that may be on their way at once: one more than a runner ever has in flight."""
+
+
+class Staging:
+    """A device buffer of int64, filled from a ring of pinned arrays: write to `next()`, then `send` its beginning.
+
+    What was sent last is in `buffer` for every kernel that is launched from then on, until the next `send`.
+    """
+
+    def __init__(self, items: int, device: torch.device) -> None:
+        self.buffer = torch.zeros(items, dtype=torch.int64, device=device)
+        self._ring = [Pinned(items, device) for _ in range(SLOTS)]
+        self._at = 0
+
+    def next(self) -> np.ndarray:
+        """An array to write to. Waits for the copy that was made from it last, which is long past."""
+        self._at = (self._at + 1) % SLOTS
+        return self._ring[self._at].wait()
+
+    def send(self, items: int) -> None:
+        """Copy the first `items` of that array to the device."""
+        pinned = self._ring[self._at]
+        self.buffer[:items].copy_(pinned.tensor[:items], non_blocking=True)
+        pinned.mark()
+
+
+class Pinned:
+    """Host memory that a device reads or writes by itself, and the event after which it is done with it."""
+
+    def __init__(self, items: int, device: torch.device) -> None:
+        cuda = device.type == "cuda"
+        self.tensor = torch.zeros(items, dtype=torch.int64, pin_memory=cuda)
+        self.array: np.ndarray = self.tensor.numpy()
+        self._event = torch.cuda.Event() if cuda else None  # type: ignore[no-untyped-call]
+
+    def fetch(self, source: Tensor) -> None:
+        """Start copying a vector from the device."""
+        self.tensor[: len(source)].copy_(source, non_blocking=True)
+        self.mark()
+
+    def mark(self) -> None:
+        """What was asked of the device until now is what `wait` waits for."""
+        if self._event is not None:
+            self._event.record()
+
+    def wait(self) -> np.ndarray:
+        """The array, once the device is done with it. Raises what the device raises."""
+        if self._event is not None:
+            self._event.synchronize()
+        return self.array
