@@ -126,3 +126,8 @@ _INTEGERS = (
     ("prompt_logprobs", 0, MAX_LOGPROBS, True),
     ("best_of", 1, MAX_N, True),
 )
+
+
+def bounds() -> dict[str, tuple[float, float]]:
+    """The least and the greatest value of each parameter that is a number."""
+    return {name: (low, high) for name, low, high in _FLOATS} | {name: (low, high) for name, low, high, _ in _INTEGERS}

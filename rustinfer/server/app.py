@@ -46,6 +46,7 @@ ROUTES = [
     Route("/livez", info.livez, methods=["GET"]),
     Route("/readyz", info.readyz, methods=["GET"]),
     Route("/metrics", info.metrics, methods=["GET"]),
+    Route("/openapi.json", info.openapi, methods=["GET"]),
     Route("/version", info.version, methods=["GET"]),
     Route("/", page.index, methods=["GET"]),
 ]

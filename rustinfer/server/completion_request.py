@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 from .fields import COMMON_REFUSED, Refused
 from .generation import Generation
+from .openapi.forms import PROMPT
 
 MAX_PROMPTS = 256
 MAX_BEST_OF = 20
@@ -38,7 +39,7 @@ def _ids(value: Any) -> bool:
 
 
 class CompletionRequest(Generation):
-    prompt: Annotated[list[Any], BeforeValidator(_prompts)]
+    prompt: Annotated[list[Any], BeforeValidator(_prompts), WithJsonSchema(PROMPT)]
     logprobs: int | None = None
     echo: bool | None = None
     best_of: int | None = None

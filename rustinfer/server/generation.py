@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from rustinfer.protocol.bad_words import tokenized
-from rustinfer.protocol.sampling import MAX_LOGPROBS, ParameterError, SamplingParams
+from rustinfer.protocol.sampling import (
+    MAX_ALLOWED,
+    MAX_BAD_WORDS,
+    MAX_LOGPROBS,
+    MAX_STOP_TOKENS,
+    ParameterError,
+    SamplingParams,
+)
+from rustinfer.protocol.structured import MAX_CHOICES
 
 from .errors import bad_request
 from .form import form
+from .openapi.forms import LOGIT_BIAS, RESPONSE_FORMAT, SCHEMA, STOP, STRUCTURED_OUTPUTS
 from .served import Served
 
 MAX_STOPS = 4
 MAX_LABEL = 512
 LABELS = ("user", "safety_identifier", "prompt_cache_key", "metadata")
 """What a client may say of a request without any effect on it."""
+TokenId = Annotated[int, Field(json_schema_extra={"minimum": 0})]
 Label = Annotated[str, Field(max_length=MAX_LABEL)]
 _OWN = frozenset({"n", "max_tokens", "logprobs", "prompt_logprobs", "best_of", "structured_outputs"})
 """Parameters that the endpoints put in themselves."""
@@ -71,23 +81,23 @@ class Generation(BaseModel):
     frequency_penalty: float | None = None
     repetition_penalty: float | None = None
     seed: int | None = None
-    stop: Annotated[list[str] | None, BeforeValidator(_stop)] = None
-    stop_token_ids: list[int] | None = None
+    stop: Annotated[list[str] | None, BeforeValidator(_stop), WithJsonSchema(STOP)] = None
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=MAX_STOP_TOKENS)] | None = None
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
-    logit_bias: Annotated[dict[int, Any], BeforeValidator(_biases)] | None = None
-    allowed_token_ids: list[int] | None = None
-    bad_words: list[str] | None = None
+    logit_bias: Annotated[dict[int, Any], BeforeValidator(_biases), WithJsonSchema(LOGIT_BIAS)] | None = None
+    allowed_token_ids: Annotated[list[TokenId], Field(min_length=1, max_length=MAX_ALLOWED)] | None = None
+    bad_words: Annotated[list[str], Field(max_length=MAX_BAD_WORDS)] | None = None
     prompt_logprobs: int | None = None
-    response_format: dict[str, Any] | None = None
-    structured_outputs: dict[str, Any] | None = None
-    guided_json: Any = None
-    guided_regex: Any = None
-    guided_choice: Any = None
-    guided_grammar: Any = None
-    regex: Any = None
-    json_schema: Any = None
+    response_format: Annotated[dict[str, Any], WithJsonSchema(RESPONSE_FORMAT)] | None = None
+    structured_outputs: Annotated[dict[str, Any], WithJsonSchema(STRUCTURED_OUTPUTS)] | None = None
+    guided_json: Annotated[Any, WithJsonSchema(SCHEMA)] = None
+    guided_regex: str | None = None
+    guided_choice: Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES)] | None = None
+    guided_grammar: str | None = None
+    regex: str | None = None
+    json_schema: Annotated[Any, WithJsonSchema(SCHEMA)] = None
     cache_salt: Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z0-9_.~+=:-]+$")] | None = None
     priority: Annotated[int, Field(ge=-(2**31), lt=2**31)] | None = None
     service_tier: Literal["auto", "default", "flex", "scale", "priority"] | None = None

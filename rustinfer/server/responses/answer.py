@@ -91,7 +91,7 @@ class ResponseAnswer(Answer):
         thoughts = [item["content"][0]["text"] for item in self._output.items if item["type"] == "reasoning"]
         return {
             "input_tokens": counts.prompt,
-            "input_tokens_details": {"cached_tokens": counts.cached},
+            "input_tokens_details": {"cached_tokens": counts.cached, "cache_write_tokens": 0},
             "output_tokens": counts.completion,
             "output_tokens_details": {"reasoning_tokens": sum(len(self.served.plain_ids(t)) for t in thoughts)},
             "total_tokens": counts.prompt + counts.completion,

@@ -16,7 +16,7 @@ from ..served import Served
 from .answer import ResponseAnswer
 from .items import Messages, messages
 from .output import new_id
-from .request import REFUSED, ResponseRequest, TextFormat, Tool
+from .request import REFUSED, ResponseRequest, TextFormat, ResponseTool
 
 _RENAMED = {
     "max_completion_tokens": "max_output_tokens",
@@ -130,11 +130,11 @@ def _shown(form: TextFormat | None) -> dict[str, Any]:
     return {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True)
 
 
-def _chat_tool(tool: Tool) -> dict[str, Any]:
+def _chat_tool(tool: ResponseTool) -> dict[str, Any]:
     return {"type": "function", "function": tool.model_dump(exclude={"type"})}
 
 
-def _tool(tool: Tool) -> dict[str, Any]:
+def _tool(tool: ResponseTool) -> dict[str, Any]:
     return {**tool.model_dump(), "strict": bool(tool.strict)}
 
 

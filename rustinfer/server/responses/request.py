@@ -24,7 +24,7 @@ INCLUDES = ("message.output_text.logprobs", "reasoning.encrypted_content")
 """What `include` may hold; there is nothing encrypted here, so the second adds nothing."""
 
 
-class Tool(BaseModel):
+class ResponseTool(BaseModel):
     """A function, the only kind of tool that is the client's own."""
 
     model_config = ConfigDict(strict=True, extra="ignore")
@@ -36,7 +36,7 @@ class Tool(BaseModel):
     strict: bool | None = None
 
 
-class NamedTool(BaseModel):
+class NamedResponseTool(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     type: Literal["function"]
@@ -69,7 +69,7 @@ class ReasoningOptions(BaseModel):
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class StreamOptions(BaseModel):
+class ResponseStreamOptions(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore")
 
     include_obfuscation: bool | None = None
@@ -79,7 +79,7 @@ def _tool_choice(value: Any) -> Any:
     if value is None or (isinstance(value, str) and value in ("none", "auto", "required")):
         return value
     if isinstance(value, dict) and value.get("type") == "function":
-        return NamedTool.model_validate(value)
+        return NamedResponseTool.model_validate(value)
     raise ValueError('must be "none", "auto", "required" or {"type": "function", "name": "..."}')
 
 
@@ -93,8 +93,10 @@ class ResponseRequest(BaseModel):
     instructions: str | None = None
     previous_response_id: Label | None = None
     max_output_tokens: int | None = None
-    tools: Annotated[list[Tool], Field(max_length=MAX_TOOLS)] | None = None
-    tool_choice: Annotated[Literal["none", "auto", "required"] | NamedTool | None, BeforeValidator(_tool_choice)] = None
+    tools: Annotated[list[ResponseTool], Field(max_length=MAX_TOOLS)] | None = None
+    tool_choice: Annotated[
+        Literal["none", "auto", "required"] | NamedResponseTool | None, BeforeValidator(_tool_choice)
+    ] = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None
     reasoning: ReasoningOptions | None = None
@@ -104,7 +106,7 @@ class ResponseRequest(BaseModel):
     store: bool | None = None
     background: bool | None = None
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
+    stream_options: ResponseStreamOptions | None = None
 
     @property
     def stored(self) -> bool:
