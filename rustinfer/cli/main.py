@@ -59,7 +59,7 @@ def _dispatch(argv: list[str]) -> int:
     parser = Parser(prog=f"rustinfer {first}", description=verb.summary[0].upper() + verb.summary[1:] + ".")
     verb.configure(parser)
     try:
-        args = parser.parse_args(argv[1:])
+        args = parser.parse(argv[1:])
     except SystemExit as done:  # --help has printed
         return int(done.code or 0)
     return verb.run(args) or 0

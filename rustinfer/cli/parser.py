@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -22,8 +23,20 @@ class Parser(argparse.ArgumentParser):
         options["allow_abbrev"] = False
         super().__init__(**options)
 
+    def parse(self, argv: Sequence[str]) -> argparse.Namespace:
+        """Parse flags that stand anywhere, also between positional arguments; sub-commands take theirs behind them."""
+        nested = any(action.nargs == argparse.PARSER for action in self._actions)
+        return self.parse_args(argv) if nested else self.parse_intermixed_args(argv)
+
     def error(self, message: str) -> NoReturn:
+        start, _, rest = message.partition("unrecognized arguments: ")
+        if rest.startswith("--") and not start:
+            message = self._unknown(rest.split()[0].partition("=")[0])
         raise Usage(f"{message} (try: {self.prog} --help)")
+
+    def _unknown(self, flag: str) -> str:
+        near = difflib.get_close_matches(flag, self._option_string_actions, n=1)
+        return f"there is no flag {flag}" + (f": did you mean {near[0]}?" if near else "")
 
 
 def dashes(argv: Sequence[str]) -> list[str]:

@@ -23,8 +23,28 @@ def test_flags_are_not_abbreviated_in_subcommands_either() -> None:
     parser = Parser(prog="rustinfer ops")
     child = parser.add_subparsers().add_parser("why")
     child.add_argument("--verbose", action="store_true")
-    with pytest.raises(Usage, match="unrecognized arguments: --verb"):
+    with pytest.raises(Usage, match="there is no flag --verb"):
         parser.parse_args(["why", "--verb"])
+
+
+def test_a_misspelt_flag_is_answered_with_the_nearest() -> None:
+    parser = Parser(prog="rustinfer complete")
+    parser.add_argument("text")
+    parser.add_argument("--temperature", type=float)
+    with pytest.raises(Usage, match=r"^there is no flag --temprature: did you mean --temperature\? \(try: "):
+        parser.parse(["--temprature=1", "t"])
+    with pytest.raises(Usage, match=r"^there is no flag --zzz \("):
+        parser.parse(["t", "--zzz"])
+
+
+def test_flags_may_stand_between_positional_arguments() -> None:
+    parser = Parser(prog="rustinfer complete")
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("text")
+    parser.add_argument("--seed", type=int)
+    for argv in (["m", "--seed", "3", "t"], ["--seed", "3", "m", "t"], ["m", "t", "--seed", "3"]):
+        args = parser.parse(argv)
+        assert (args.model, args.text, args.seed) == ("m", "t", 3)
 
 
 def test_examples_are_indented() -> None:
