@@ -100,7 +100,8 @@ class Engine:
         """Queue a request. Raises RequestRefused, with its reason."""
         if request.key in self._requests:
             raise RequestRefused("duplicate_id", f"a request with the id {request.id!r} is already running")
-        limit = self.admission.check(request, len(self.scheduler.waiting))
+        waiting = len(self.scheduler) - len(self.scheduler.running)  # those held until a sibling is done count too
+        limit = self.admission.check(request, waiting)
         params = request.sampling
         seed = params.seed if params.seed is not None else self._random.getrandbits(63)
         order, now = next(self._order), self._clock()

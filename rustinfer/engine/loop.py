@@ -61,8 +61,13 @@ class EngineLoop:
         self.report = Report(clock)
         self._told: tuple[Stats, frozenset[Peer]] | None = None
         self._next_stats = 0.0
-        self._signals = 0
+        self._signals = self._turns = 0
         self._waiting = False
+
+    @property
+    def progress(self) -> int | None:
+        """The number of the round that is under way; None while there is nothing to do."""
+        return None if self._waiting else self._turns
 
     def run(self) -> None:
         """Until a signal, and then until drained. Raises EngineDead."""
@@ -77,6 +82,7 @@ class EngineLoop:
 
     def turn(self, wait: bool = True) -> None:
         """One round: messages, a step, its outputs. Waits for messages when there is nothing else to do."""
+        self._turns += 1
         for received in self._poll(wait):
             self._handle(received)
         if self.engine.has_work:

@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except KeyboardInterrupt:
         return 0
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         # One line for people; where it happened is for those who ask.
         log.debug("the engine is lost", exc_info=True)
         sys.stderr.write(f"error: the engine stopped: {type(error).__name__}: {error}\n")
@@ -79,6 +79,7 @@ def run(model: str, options: Options, address: str) -> int:
     from .build import load, on_device
     from .loop import EngineLoop
     from .memory import measure
+    from .watchdog import Watchdog
 
     imported = time.perf_counter() - started
     options = on_device(options)
@@ -99,7 +100,8 @@ def run(model: str, options: Options, address: str) -> int:
     log.info("%s: %s, %d tokens of context, %d of cache", card.id, card.dtype, card.context, loaded.engine.capacity)
     log.info("ready in %.1f s (import %.1f s, %s), pid %d at %s", total, imported, loaded.phases, os.getpid(), address)
     try:
-        loop.run()
+        with Watchdog(lambda: loop.progress):
+            loop.run()
     finally:
         channel.close()
     return 0

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import EntryPoint, entry_points
+from threading import Timer
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pluggy
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from .op import Op
 
 log = logging.getLogger(__name__)
+SLOW_SECONDS = 10.0
+SLOW = "plugin %s is still loading after %.0f s; to do without it, set RUSTINFER_DISABLE_PLUGINS=%s"
 
 
 class Point(Protocol):
@@ -98,13 +101,18 @@ def _load(plugins: Plugins, point: Point, blocked: set[str], strict: bool) -> Pl
     record = PluginRecord(point.name, point.value, *_distribution(point))
     if point.name in blocked:
         return _with(record, state="disabled")
+    waiting = Timer(SLOW_SECONDS, log.warning, (SLOW, point.name, SLOW_SECONDS, point.name))
+    waiting.daemon = True
+    waiting.start()
     try:
         hooks, provides = _register(plugins, point)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a plugin that exits is as broken as one that raises
         if strict:
             raise
         log.error("plugin %s (%s) failed to load: %s: %s", point.name, point.value, type(error).__name__, error)
         return _with(record, state="failed", error=f"{type(error).__name__}: {error}")
+    finally:
+        waiting.cancel()
     return _with(record, hooks=hooks, provides=provides)
 
 
@@ -121,7 +129,7 @@ def _register(plugins: Plugins, point: Point) -> tuple[tuple[str, ...], tuple[st
         manager.check_pending()
         hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))
         return hooks, _collect(plugins, plugin, point.name)
-    except Exception:
+    except (Exception, SystemExit):
         manager.unregister(plugin)
         raise
 

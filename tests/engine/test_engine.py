@@ -140,6 +140,10 @@ def test_ids_are_unique_per_owner_and_the_queue_is_bounded() -> None:
     with pytest.raises(RequestRefused, match="at most 2") as refusal:
         e.add(request("b", [1]))
     assert refusal.value.code == "overloaded"
+    e = engine(queue=4)
+    e.add(request("a", [1], n=3))  # one waits, two are held until its prompt is known
+    with pytest.raises(RequestRefused, match="at most 4"):
+        e.add(request("b", [1], n=2))
 
 
 def test_abort_is_idempotent_at_every_stage_and_frees_everything() -> None:

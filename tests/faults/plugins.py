@@ -1,0 +1,42 @@
+"""Plugins that misbehave, as pip would have installed them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.plugins.site import write
+
+RAISES = "raise ImportError('not today')"
+EXITS = "import sys; sys.exit(0)"
+DYING = """
+import time
+from rustinfer import hookimpl
+from rustinfer.engine import watchdog
+
+watchdog.HANG_SECONDS = 3.0
+WHEN = {2: MemoryError, 3: ZeroDivisionError, 4: SystemExit}
+
+@hookimpl
+def rustinfer_wrap(binding):
+    if binding.op.name != "embedding":
+        return None
+    inner = binding.call
+
+    def call(tokens, *rest):
+        for token, error in WHEN.items():
+            if (tokens == token + 1).any():
+                raise error("as told")
+        if (tokens == 6).any():
+            time.sleep(1000)
+        return inner(tokens, *rest)
+
+    return call
+"""
+
+
+def site(folder: Path) -> Path:
+    """A folder for PYTHONPATH: plugins that raise or exit when imported, and one that does at certain tokens."""
+    write(folder, "aaa_raises", RAISES)
+    write(folder, "aaa_exits", EXITS)
+    write(folder, "aaa_dying", DYING)
+    return folder

@@ -1,0 +1,109 @@
+"""The machine's side: full disks, files that go, busy processors, clocks, sockets already there. F19, F24 to F26."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT, Saw
+
+from .conftest import World
+from .world import Engine, Process, Server, wait_for
+
+
+def test_f19_full_disk(model: Path, tmp_path: Path, saw: Saw) -> None:
+    """Both logs on a full disk, and the model's folder removed while the engine runs."""
+    copy = shutil.copytree(model, tmp_path / "copy")
+    engine = Engine(tmp_path, copy)
+    engine.kill()
+    with Path("/dev/full").open("w") as full:
+        sizes = ("--threads=1", "--served-model-name=tiny")
+        command = ["-m", "rustinfer.engine.main", str(copy), "--endpoint", engine.address, *sizes]
+        engine.popen = subprocess.Popen([sys.executable, *command], stderr=full)
+        server = Server(tmp_path, engine.address)
+        try:
+            server.wait_ready(60)
+            before = server.golden()
+            server.kill()
+            shutil.rmtree(copy)
+            log = tmp_path / "ready"
+            with log.open("w") as out:
+                words = ["-m", "rustinfer.server.main", "--engine", engine.address, "--port=0", "--log-level=debug"]
+                server.popen = subprocess.Popen([sys.executable, *words], stdout=out, stderr=full)
+            wait_for(lambda: "Ready: " in log.read_text(), 20)
+            server.url = log.read_text().split()[1]
+            started = time.monotonic()
+            assert server.golden() == before
+            saw("the known answer", time.monotonic() - started)
+        finally:
+            server.kill()
+            engine.kill()
+
+
+def test_f24_busy_processor(world: World, saw: Saw) -> None:
+    """Every core busy four times over for 4 s."""
+    burn = "import time; end = time.monotonic() + 4\nwhile time.monotonic() < end: pass"
+    burners = [subprocess.Popen([sys.executable, "-c", burn]) for _ in range(4 * (os.cpu_count() or 1))]
+    losses, slowest = world.server.metrics()["engine_losses_total"], 0.0
+    try:
+        while any(each.poll() is None for each in burners):
+            started = time.monotonic()
+            assert world.server.golden() == world.golden
+            slowest = max(slowest, time.monotonic() - started)
+    finally:
+        for each in burners:
+            each.kill()
+            each.wait()
+    assert world.server.metrics()["engine_losses_total"] == losses
+    saw("every request got the known answer, the engine was never taken for lost; the slowest", slowest)
+
+
+CLOCKS = re.compile(r"\btime\.time\(\)|\bdatetime\.(now|utcnow)\(")
+
+
+def test_f24_no_clock_that_can_jump(saw: Saw) -> None:
+    """The time of day jumps by an hour."""
+    for folder in ("server", "engine", "protocol", "text"):
+        for path in (ROOT / "rustinfer" / folder).rglob("*.py"):
+            uses = [line for line in path.read_text().splitlines() if CLOCKS.search(line)]
+            # Written down for people as whole seconds, and compared with nothing.
+            assert all("int(time.time())" in line for line in uses), path
+    saw("nothing: no process reads that clock but to write a date down", None)
+
+
+def test_f25_two_engines_on_one_path(world: World, model: Path, saw: Saw) -> None:
+    """A second engine at the address of one that runs."""
+    started = time.monotonic()
+    address = world.engine.address
+    second = Process(world.folder / "second.log", "-m", "rustinfer.engine.main", str(model), "--endpoint", address)
+    assert second.popen.wait(60) == 2
+    (line,) = [line for line in second.log.read_text().splitlines() if line.startswith("error: ")]
+    assert str(world.engine.pid) in line
+    saw("one line that names the first one's process, exit code 2; the first was unharmed", time.monotonic() - started)
+
+
+def test_f25_port_in_use(world: World, saw: Saw) -> None:
+    """A second server on the port of one that runs."""
+    command = ("--engine", world.engine.address, "--port", str(world.server.port))
+    second = Process(world.folder / "port.log", "-m", "rustinfer.server.main", *command)
+    assert second.popen.wait(20) == 2
+    assert "is in use: choose another with --port" in second.log.read_text()
+    saw("one line, exit code 2", None)
+
+
+@pytest.mark.parametrize("kind", ["one word", "spaces", "special tokens"])
+def test_f26_texts_that_are_hard_on_tokenizers(world: World, saw: Saw, kind: str) -> None:
+    """A prompt of 2 MB."""
+    text = {"one word": "x" * 2_000_000, "spaces": " " * 2_000_000, "special tokens": "<end>" * 400_000}[kind]
+    started = time.monotonic()
+    answer = world.server.post({"model": "tiny", "prompt": text})
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == "context_length_exceeded"
+    saw("400 `context_length_exceeded`", time.monotonic() - started)
