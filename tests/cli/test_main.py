@@ -80,8 +80,8 @@ def test_every_verb_has_help_with_examples(name: str, capsys: pytest.CaptureFixt
     [
         (["srve"], "error: no verb srve: did you mean serve?\n"),
         (["--nope"], "error: unknown flag --nope before a verb (try: rustinfer --help)\n"),
-        (["doctor", "--nope"], "error: unrecognized arguments: --nope (try: rustinfer doctor --help)\n"),
-        (["doctor", "--js"], "error: unrecognized arguments: --js (try: rustinfer doctor --help)\n"),
+        (["doctor", "--nope"], "error: there is no flag --nope (try: rustinfer doctor --help)\n"),
+        (["doctor", "--js"], "error: there is no flag --js: did you mean --json? (try: rustinfer doctor --help)\n"),
         (["ops"], "error: the following arguments are required: list|why|check (try: rustinfer ops --help)\n"),
     ],
 )

@@ -16,7 +16,7 @@ from ..served import Served
 from .answer import ResponseAnswer
 from .items import Messages, messages
 from .output import new_id
-from .request import REFUSED, ResponseRequest, TextFormat, ResponseTool
+from .request import REFUSED, ResponseRequest, ResponseTool, TextFormat
 
 _RENAMED = {
     "max_completion_tokens": "max_output_tokens",
