@@ -1,34 +1,56 @@
-"""`rustinfer bench`: latency of one request, throughput of many, and this CPU beside llama.cpp."""
+"""`rustinfer bench`: one request, many together, a load over HTTP, start-up, and this CPU beside llama.cpp."""
 
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from importlib import import_module
 
 from ..engine.options import add_arguments
 from .parser import examples
 from .speaker import DEFAULT_MODEL
+from .workload import WORKLOADS
+
+ACTIONS = {
+    "latency": "one request at a time: time to first token, time per token",
+    "throughput": "many requests together: tokens per second",
+    "serve": "a load over HTTP, on a server that is started or on any that speaks the OpenAI dialect",
+    "startup": "seconds to ready and to a first token, memory, and recovery from kill -9",
+    "cpu": "decode and prefill speed, beside llama-cpp-python where it is installed",
+}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the three subcommands."""
-    actions = parser.add_subparsers(dest="action", metavar="latency|throughput|cpu", required=True)
-    latency = actions.add_parser("latency", help="one request at a time: time to first token, time per token")
-    _lengths(latency, inputs=128, outputs=128)
-    _runs(latency)
-    throughput = actions.add_parser("throughput", help="many requests together: tokens per second")
-    _lengths(throughput, inputs=128, outputs=128)
-    throughput.add_argument("--num-prompts", type=positive, default=64, metavar="N", help="requests (default: 64)")
-    cpu = actions.add_parser("cpu", help="decode and prefill speed, beside llama-cpp-python where it is installed")
-    _lengths(cpu, inputs=512, outputs=128)
-    _runs(cpu)
-    for action in (latency, throughput, cpu):
-        action.add_argument("model", nargs="?", default=DEFAULT_MODEL, metavar="MODEL", help="default: smollm2")
+    """Add the subcommands."""
+    actions = parser.add_subparsers(dest="action", metavar="|".join(ACTIONS), required=True)
+    made = {name: actions.add_parser(name, help=words) for name, words in ACTIONS.items()}
+    for name, action in made.items():
+        default = None if name == "serve" else DEFAULT_MODEL
+        action.add_argument("model", nargs="?", default=default, metavar="MODEL", help="default: smollm2")
         action.add_argument("--json", action="store_true", help="print JSON instead of a table")
+        action.add_argument("--output", metavar="FILE", help="write the result with its command and the machine")
         add_arguments(action)
-    cpu.epilog = examples("rustinfer bench cpu smollm2", "rustinfer bench cpu model.gguf --threads 4 --json")
+    _lengths(made["latency"], inputs=128, outputs=128)
+    _lengths(made["throughput"], inputs=128, outputs=128)
+    _lengths(made["serve"], inputs=128, outputs=64)
+    _lengths(made["cpu"], inputs=512, outputs=128)
+    _runs(made["latency"], 5)
+    _runs(made["cpu"], 5)
+    _runs(made["startup"], 3)
+    _runs(made["serve"], 1)
+    _many(made["throughput"])
+    _many(made["serve"])
+    _load(made["serve"])
+    made["cpu"].epilog = examples("rustinfer bench cpu smollm2", "rustinfer bench cpu model.gguf --threads 4 --json")
+    made["serve"].epilog = examples(
+        "rustinfer bench serve smollm2 --clients 1,8,16 --plot load.svg",
+        "rustinfer bench serve --url http://127.0.0.1:8000 --request-rate 2,4,8 --workload mixed",
+        "rustinfer bench serve smollm2 --url other=http://127.0.0.1:9000 --clients 8 --num-iters 3",
+    )
     parser.epilog = examples(
         "rustinfer bench latency smollm2",
         "rustinfer bench throughput smollm2 --num-prompts 32 --input-len 256 --output-len 64",
+        "rustinfer bench serve smollm2 --request-rate 4 --workload shared-prefix",
         "rustinfer bench cpu smollm2 --json",
     )
 
@@ -41,6 +63,23 @@ def positive(text: str) -> int:
     return number
 
 
+def above_zero(text: str) -> float:
+    """A number above zero, for argparse."""
+    number = float(text)
+    if not number > 0:
+        raise ValueError
+    return number
+
+
+def several(one: Callable[[str], float]) -> Callable[[str], list[float]]:
+    """Numbers with commas between them, for argparse."""
+
+    def positive_numbers(text: str) -> list[float]:
+        return [one(part) for part in text.split(",")]
+
+    return positive_numbers
+
+
 def _lengths(parser: ArgumentParser, *, inputs: int, outputs: int) -> None:
     parser.add_argument(
         "--input-len", type=positive, default=inputs, metavar="N", help=f"tokens of a prompt ({inputs})"
@@ -48,16 +87,28 @@ def _lengths(parser: ArgumentParser, *, inputs: int, outputs: int) -> None:
     parser.add_argument("--output-len", type=positive, default=outputs, metavar="N", help=f"tokens to make ({outputs})")
 
 
-def _runs(parser: ArgumentParser) -> None:
-    parser.add_argument("--num-iters", type=positive, default=5, metavar="N", help="measured runs (5), after one more")
+def _runs(parser: ArgumentParser, runs: int) -> None:
+    parser.add_argument("--num-iters", type=positive, default=runs, metavar="N", help=f"measured runs ({runs})")
+
+
+def _many(parser: ArgumentParser) -> None:
+    parser.add_argument("--num-prompts", type=positive, default=64, metavar="N", help="requests (default: 64)")
+    parser.add_argument("--plot", metavar="FILE", help="draw output tokens per second as SVG")
+
+
+def _load(parser: ArgumentParser) -> None:
+    url = "a running server, beside MODEL where that is given; may be repeated"
+    parser.add_argument("--url", action="append", metavar="[NAME=]URL", help=url)
+    parser.add_argument(
+        "--clients", type=several(positive), metavar="N,...", help="so many clients, one level after another"
+    )
+    rate = "so many requests a second, at the times of a Poisson process (default: 4)"
+    parser.add_argument("--request-rate", type=several(above_zero), metavar="R,...", help=rate)
+    words = "random: nothing in common; shared-prefix: three quarters are; long-prompt: one in eight is 8 times as long"
+    parser.add_argument("--workload", choices=WORKLOADS, default="random", help=words)
 
 
 def run(args: Namespace) -> int:
-    """Run one of the subcommands."""
-    if args.action == "latency":
-        from .bench_latency import latency as action
-    elif args.action == "throughput":
-        from .bench_throughput import throughput as action
-    else:
-        from .bench_cpu import cpu as action
-    return action(args)
+    """Run one of the subcommands: the function of that name in its module."""
+    action = getattr(import_module(f".bench_{args.action}", __package__), args.action)
+    return int(action(args))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from ..errors import Refused
 from .bench_measure import median, open_for_measuring, prompt, time_one
+from .facts import save
 from .output import as_json, table
 
 SHORT = 16  # tokens before the decode that is measured
@@ -87,10 +88,12 @@ def ratio(speeds: dict[str, Speed]) -> Speed | None:
 
 def _report(args: Namespace, speeds: dict[str, Speed]) -> None:
     over = ratio(speeds)
+    shape = {"model": args.model, "threads": args.threads, "input_len": args.input_len, "runs": args.num_iters}
+    rates = {name: asdict(speed) for name, speed in speeds.items()}
+    result = shape | {"tokens_per_second": rates, "ratio": asdict(over) if over else None}
+    save(args.output, result)
     if args.json:
-        facts = {"model": args.model, "threads": args.threads, "input_len": args.input_len, "runs": args.num_iters}
-        rates = {name: asdict(speed) for name, speed in speeds.items()}
-        as_json(facts | {"tokens_per_second": rates, "ratio": asdict(over) if over else None})
+        as_json(result)
         return
     rows = [(name, f"{s.decode:.1f}", f"{s.prefill:.1f}") for name, s in speeds.items()]
     if over:

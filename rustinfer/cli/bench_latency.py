@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from .bench_measure import median, open_for_measuring, prompt, time_one
+from .facts import save
 from .output import as_json, table
 
 
@@ -20,9 +21,11 @@ def latency(args: Namespace) -> int:
         "whole request, ms": [(run.first + run.each * (run.tokens - 1)) * 1e3 for run in runs],
     }
     rows = {name: (median(values), min(values), max(values)) for name, values in measures.items()}
+    shape = {"model": args.model, "input_len": args.input_len, "output_len": args.output_len, "runs": len(runs)}
+    result = shape | {name: dict(zip(("median", "best", "worst"), row, strict=True)) for name, row in rows.items()}
+    save(args.output, result)
     if args.json:
-        facts = {"model": args.model, "input_len": args.input_len, "output_len": args.output_len, "runs": len(runs)}
-        as_json(facts | {name: dict(zip(("median", "best", "worst"), row, strict=True)) for name, row in rows.items()})
+        as_json(result)
     else:
         title = f"{args.model}: {args.input_len} tokens in, {args.output_len} out, {len(runs)} runs"
         shown = [(name, *(f"{value:.2f}" for value in row)) for name, row in rows.items()]

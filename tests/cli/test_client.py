@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
@@ -14,56 +10,13 @@ from rustinfer.cli import main as cli
 from rustinfer.cli.client import Client
 from rustinfer.errors import UserError
 
-
-class Answers:
-    """What the server says to each path, and what it was asked."""
-
-    def __init__(self) -> None:
-        self.by_path: dict[str, tuple[int, str]] = {}
-        self.seen: list[tuple[str, dict[str, str], Any]] = []
-        self.url = ""
-
-
-@pytest.fixture
-def server() -> Iterator[Answers]:
-    answers = Answers()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
-            body = json.loads(self.rfile.read(length)) if length else None
-            answers.seen.append((self.path, dict(self.headers), body))
-            status, text = answers.by_path.get(self.path, (404, '{"error": {"message": "no such path"}}'))
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        do_POST = do_GET  # noqa: N815 - the name that http.server calls
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=http.serve_forever, daemon=True).start()
-    answers.url = f"http://127.0.0.1:{http.server_port}"
-    yield answers
-    http.shutdown()
-    http.server_close()
-
-
-def events(*chunks: object, done: bool = True) -> tuple[int, str]:
-    lines = [f"data: {json.dumps(chunk)}\n\n" for chunk in chunks]
-    return 200, ": keep-alive\n\n" + "".join(lines) + ("data: [DONE]\n\n" if done else "")
+from .answers import Answers, events, models
 
 
 def chat_chunks(*texts: str) -> list[dict[str, Any]]:
     first: dict[str, Any] = {"choices": [{"delta": {"role": "assistant", "content": ""}}]}
     usage: dict[str, Any] = {"choices": [], "usage": {}}
     return [first, *({"choices": [{"delta": {"content": text}}]} for text in texts), usage]
-
-
-def models(*names: str) -> tuple[int, str]:
-    return 200, json.dumps({"data": [{"id": name} for name in names]})
 
 
 def test_the_model_is_the_servers_first(server: Answers) -> None:

@@ -1,0 +1,44 @@
+"""What a result file says beside its numbers: the command that made it, and the machine, without its name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..engine.machine import physical_cores
+from ..version import __version__
+
+FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+
+
+def facts() -> dict[str, Any]:
+    """The command line, the machine and the version."""
+    return {"command": command(), "machine": machine(), "rustinfer": __version__}
+
+
+def command() -> str:
+    """The command line as one would type it."""
+    return shlex.join(["rustinfer", *sys.argv[1:]])
+
+
+def machine() -> str:
+    """Cores, the CPU's model and the features that matter here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    found = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
+    of = {key.strip(): value.strip() for key, value in found.items()}
+    has = [feature for feature in FEATURES if feature in of.get("flags", "").split()]
+    load = f"load {os.getloadavg()[0]:.1f} at the end"
+    return ", ".join([f"{physical_cores()} cores", of.get("model name", "unknown CPU"), *has, load])
+
+
+def save(path: str | None, result: dict[str, Any]) -> None:
+    """Write a result with its facts, where a file is asked for."""
+    if path:
+        Path(path).write_text(json.dumps(facts() | result, indent=1) + "\n")

@@ -1,0 +1,108 @@
+"""`bench serve` on a small server, and `bench serve` and `bench startup` once on a real one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rustinfer.cli import bench_serve
+from rustinfer.cli import main as cli
+from rustinfer.cli.spawned import Spawned
+from rustinfer.errors import UserError
+
+from ..engine.tiny import save
+from .answers import Answers, events, models
+
+
+@pytest.fixture
+def url(server: Answers) -> str:
+    server.by_path["/v1/models"] = models("one")
+    server.by_path["/v1/completions"] = events({"choices": [{"text": "a"}]}, {"choices": [{"text": "b"}]})
+    return server.url
+
+
+def test_levels_of_clients_on_two_servers(
+    url: str, server: Answers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["bench", "serve", "--url", f"a={url}", "--url", f"b={url}", "--clients", "1,2", "--num-prompts", "3"]
+    files = ["--output", str(tmp_path / "r.json"), "--plot", str(tmp_path / "r.svg")]
+    assert cli.main([*argv, "--num-iters", "3", "--json", *files]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [(row["server"], row["clients"]) for row in shown["levels"]] == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
+    assert [row["output_tokens"] for row in shown["levels"]] == [6] * 4
+    written = json.loads((tmp_path / "r.json").read_text())
+    assert written["levels"] == shown["levels"]
+    assert {"command", "machine", "rustinfer"} <= written.keys()
+    assert (tmp_path / "r.svg").read_text().count("<polyline") == 2
+    prompts = [body["prompt"] for path, _, body in server.seen if path.endswith("completions")]
+    assert len(set(prompts)) == 2 + 3 * 3  # two that warm up; each round has its own three, on all levels and servers
+
+
+def test_poisson_arrivals_are_the_default(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["bench", "serve", "--url", url, "--num-prompts", "2", "--workload", "mixed"]
+    assert cli.main([*argv, "--request-rate", "50,100", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert [row["request_rate"] for row in shown["levels"]] == [50, 100]
+    assert bench_serve.levels_of(cli_args("--num-prompts", "2")) == [("request_rate", 4.0)]
+    assert cli.main([*argv, "--request-rate", "50"]) == 0
+    assert "50 requests/s" in capsys.readouterr().out
+
+
+def cli_args(*argv: str) -> Any:
+    from rustinfer.cli.bench import configure
+    from rustinfer.cli.parser import Parser
+
+    parser = Parser()
+    configure(parser)
+    return parser.parse_args(["serve", *argv])
+
+
+def test_failures_are_the_exit_code(url: str, server: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    server.by_path["/v1/completions"] = (500, "{}")
+    assert cli.main(["bench", "serve", "--url", url, "--clients", "1", "--num-prompts", "2"]) == 1
+    assert "1 clients" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--clients", "1", "--request-rate", "2"], "two kinds of load"),
+        (["--clients", "0"], "--clients"),
+        (["--request-rate", "0"], "--request-rate"),
+        (["--workload", "odd"], "--workload"),
+    ],
+)
+def test_mistakes_are_one_line(url: str, flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "serve", "--url", url, *flags]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+def test_servers_have_names() -> None:
+    assert bench_serve.named("a=http://h:1") == ("a", "http://h:1")
+    assert bench_serve.named("http://h:1/?x=y") == ("http://h:1/?x=y", "http://h:1/?x=y")
+
+
+def test_the_client_does_not_import_torch() -> None:
+    program = "import sys, rustinfer.cli.bench, rustinfer.cli.bench_serve, rustinfer.cli.bench_startup; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the server did not start: .*missing"):
+        Spawned(str(tmp_path / "missing"))
+
+
+def test_start_up_memory_and_recovery_of_a_real_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = str(save(tmp_path / "tiny"))
+    assert cli.main(["bench", "startup", model, "--num-iters", "1", "--threads", "1", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["median"]
+    assert 0 < found["ready, s"] < found["start to first token, s"]
+    assert found["engine memory, MB"] > 100
+    assert found["kill -9 of the engine to the next answer, s"] > 0.1

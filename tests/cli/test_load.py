@@ -1,0 +1,90 @@
+"""Loads on a small server that answers as it is told; how fast anything is, is not tested."""
+
+from __future__ import annotations
+
+import pytest
+
+from rustinfer.cli.client import Client
+from rustinfer.cli.load import Load, Trace, in_turn, on_time, percentiles, sender
+from rustinfer.cli.workload import Ask
+
+from .answers import Answers, events
+
+ASK = Ask("some words", 3)
+TEXTS = [{"choices": [{"text": text}]} for text in ("a", "b", "")]
+USAGE = {
+    "choices": [],
+    "usage": {"prompt_tokens": 2, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 1}},
+}
+
+
+def test_a_request_is_streamed_greedily_to_its_end(server: Answers) -> None:
+    server.by_path["/v1/completions"] = events(*TEXTS, USAGE)
+    trace = sender(Client(server.url), "one")(ASK)
+    assert (trace.prompt, trace.cached, trace.made, trace.error) == (2, 1, 9, None)
+    assert 0 < trace.first <= trace.last
+    body = server.seen[0][2]
+    assert (body["model"], body["prompt"], body["max_tokens"], body["temperature"]) == ("one", "some words", 3, 0)
+    assert body["stream"]
+    assert body["ignore_eos"]
+
+
+def test_a_server_without_usage_is_counted_by_its_pieces(server: Answers) -> None:
+    server.by_path["/v1/completions"] = events(*TEXTS)
+    assert sender(Client(server.url), "one")(ASK).made == 2
+
+
+def test_a_failure_is_counted_and_ends_nothing(server: Answers) -> None:
+    server.by_path["/v1/completions"] = (503, '{"error": {"message": "full"}}')
+    load = in_turn(sender(Client(server.url), "one"), [ASK] * 3, clients=2)
+    assert all("refused (503): full" in str(trace.error) for trace in load.traces)
+    summary = load.summary()
+    assert (summary["requests"], summary["failed"], summary["output_tokens"]) == (3, 3, 0)
+    assert summary["first_token_ms"] == {"p50": None, "p90": None, "p99": None}
+
+
+def test_rates_and_percentiles() -> None:
+    traces = [Trace(0.1 * i, 0.1 * i + 1.0, 10, 4, 11) for i in range(1, 12)]
+    summary = Load(traces, seconds=2.0).summary()
+    assert summary["output_tokens_per_second"] == 11 * 11 / 2
+    assert summary["requests_per_second"] == 5.5
+    assert (summary["prompt_tokens"], summary["cached_tokens"]) == (110, 44)
+    assert summary["first_token_ms"]["p50"] == pytest.approx(600)
+    assert summary["first_token_ms"]["p90"] == pytest.approx(1000)
+    assert summary["between_tokens_ms"]["p99"] == pytest.approx(100)
+    assert percentiles([0.25]) == {"p50": 250, "p90": 250, "p99": 250}
+    assert Trace(0.1, 0.1, 1, 0, 1).each == 0
+
+
+def test_no_more_clients_than_asked_for() -> None:
+    running, most = set[int](), [0]
+
+    def send(ask: Ask) -> Trace:
+        running.add(ask.tokens)
+        most[0] = max(most[0], len(running))
+        pause.wait(0.01)
+        running.discard(ask.tokens)
+        return Trace(0, 0, 0, 0, 0)
+
+    from threading import Event
+
+    pause = Event()
+    in_turn(send, [Ask("", i) for i in range(12)], clients=3)
+    assert most == [3]
+    on_time(send, [Ask("", i) for i in range(5)], [0.0] * 5)
+    assert most == [5]
+
+
+def test_requests_leave_at_their_times() -> None:
+    import time
+
+    left: list[tuple[int, float]] = []
+    start = time.perf_counter()
+
+    def send(ask: Ask) -> Trace:
+        left.append((ask.tokens, time.perf_counter() - start))
+        return Trace(0, 0, 0, 0, 0)
+
+    on_time(send, [Ask("", 2), Ask("", 1)], [0.1, 0.05])
+    assert [tokens for tokens, _ in left] == [1, 2]
+    assert left[1][1] >= 0.1
