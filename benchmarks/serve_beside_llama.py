@@ -3,7 +3,7 @@
     python -m benchmarks.serve_beside_llama --llama-python PATH [any flag of `rustinfer bench serve`]
 
 PATH is the Python of an environment with `llama-cpp-python[server]` in it. Both servers are up during the whole run and
-take turns; the one that waits uses no CPU.
+take turns; the one that waits uses no CPU. A bias forbids the model's end tokens to both: every answer has its length.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rustinfer.engine.machine import physical_cores
 from rustinfer.models.sources import locate
 
 LEVELS = ("--clients", "1,8,16", "--input-len", "128", "--output-len", "64", "--num-prompts", "32")
+NO_END = ("--extra-body", '{"logit_bias": {"0": -100, "2": -100}}')  # of SmolLM2: <|endoftext|>, <|im_end|>
 
 
 def main() -> int:
@@ -38,7 +39,7 @@ def main() -> int:
     try:
         wait(f"http://127.0.0.1:{port}/v1/models", peer)
         sys.argv = ["rustinfer", "bench", "serve", args.model, "--url", f"llama.cpp=http://127.0.0.1:{port}"]
-        sys.argv += [*LEVELS, *flags]
+        sys.argv += [*LEVELS, *NO_END, *flags]
         return rustinfer(sys.argv[1:])
     finally:
         peer.terminate()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 from ..engine.options import add_arguments
 from .parser import examples
@@ -71,6 +73,14 @@ def above_zero(text: str) -> float:
     return number
 
 
+def json_object(text: str) -> dict[str, Any]:
+    """A JSON object, for argparse."""
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise ValueError
+    return value
+
+
 def several(one: Callable[[str], float]) -> Callable[[str], list[float]]:
     """Numbers with commas between them, for argparse."""
 
@@ -104,6 +114,8 @@ def _load(parser: ArgumentParser) -> None:
     )
     rate = "so many requests a second, at the times of a Poisson process (default: 4)"
     parser.add_argument("--request-rate", type=several(above_zero), metavar="R,...", help=rate)
+    fields = "more fields of every request, for example to keep a server from ending early"
+    parser.add_argument("--extra-body", type=json_object, metavar="JSON", help=fields)
     words = "random: nothing in common; shared-prefix: three quarters are; long-prompt: one in eight is 8 times as long"
     parser.add_argument("--workload", choices=WORKLOADS, default="random", help=words)
 

@@ -34,7 +34,7 @@ def serve(args: Namespace) -> int:
         if args.model or not servers:
             child = stack.enter_context(Spawned(args.model or DEFAULT_MODEL, as_flags(args, ENGINE)))
             servers = {OURS: Client(child.url), **servers}
-        senders = {name: sender(client, client.model()) for name, client in servers.items()}
+        senders = {name: sender(client, client.model(), args.extra_body) for name, client in servers.items()}
         for send in senders.values():
             in_turn(send, asks("random", 2, 8, 2, args.seed or 0), 1)
         rows = [row for level in levels for row in measure(args, senders, *level)]

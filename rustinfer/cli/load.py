@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -68,9 +68,18 @@ def percentiles(seconds: Sequence[float]) -> dict[str, float | None]:
 Send = Callable[[Ask], Trace]
 
 
-def sender(client: Client, model: str) -> Send:
-    """Sends one request as a streamed, greedy completion that does not end early where the server can be told so."""
-    common = {"model": model, "temperature": 0, "ignore_eos": True, "stream_options": {"include_usage": True}}
+def sender(client: Client, model: str, extra: Mapping[str, Any] | None = None) -> Send:
+    """Sends one request as a streamed, greedy completion that does not end early where the server can be told so.
+
+    `extra` are more fields of every request.
+    """
+    common: dict[str, Any] = {
+        "model": model,
+        "temperature": 0,
+        "ignore_eos": True,
+        "stream_options": {"include_usage": True},
+    }
+    common |= extra or {}
 
     def send(ask: Ask) -> Trace:
         start, first, last, pieces = time.perf_counter(), 0.0, 0.0, 0

@@ -31,7 +31,7 @@ def test_levels_of_clients_on_two_servers(
 ) -> None:
     argv = ["bench", "serve", "--url", f"a={url}", "--url", f"b={url}", "--clients", "1,2", "--num-prompts", "3"]
     files = ["--output", str(tmp_path / "r.json"), "--plot", str(tmp_path / "r.svg")]
-    assert cli.main([*argv, "--num-iters", "3", "--json", *files]) == 0
+    assert cli.main([*argv, "--num-iters", "3", "--json", *files, "--extra-body", '{"top_k": 5}']) == 0
     shown = json.loads(capsys.readouterr().out)
     assert [(row["server"], row["clients"]) for row in shown["levels"]] == [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert [row["output_tokens"] for row in shown["levels"]] == [6] * 4
@@ -39,6 +39,7 @@ def test_levels_of_clients_on_two_servers(
     assert written["levels"] == shown["levels"]
     assert {"command", "machine", "rustinfer"} <= written.keys()
     assert (tmp_path / "r.svg").read_text().count("<polyline") == 2
+    assert {body.get("top_k") for _, _, body in server.seen if body} == {5}
     prompts = [body["prompt"] for path, _, body in server.seen if path.endswith("completions")]
     assert len(set(prompts)) == 2 + 3 * 3  # two that warm up; each round has its own three, on all levels and servers
 
@@ -75,6 +76,7 @@ def test_failures_are_the_exit_code(url: str, server: Answers, capsys: pytest.Ca
         (["--clients", "0"], "--clients"),
         (["--request-rate", "0"], "--request-rate"),
         (["--workload", "odd"], "--workload"),
+        (["--extra-body", "[]"], "--extra-body"),
     ],
 )
 def test_mistakes_are_one_line(url: str, flags: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -90,12 +92,13 @@ def test_servers_have_names() -> None:
 
 
 def test_the_client_does_not_import_torch() -> None:
-    program = "import sys, rustinfer.cli.bench, rustinfer.cli.bench_serve, rustinfer.cli.bench_startup; sys.exit('torch' in sys.modules)"
+    modules = ", ".join(f"rustinfer.cli.bench{name}" for name in ("", "_serve", "_startup"))
+    program = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the server did not start: .*missing"):
+    with pytest.raises(UserError, match=r"the server did not start: .*missing"):
         Spawned(str(tmp_path / "missing"))
 
 
