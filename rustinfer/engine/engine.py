@@ -215,12 +215,7 @@ class Engine:
             log.exception("the results of %d sequences could not be read", len(plan))
             result = Sampled([0] * len(plan.sampling()), unsound=range(len(plan)))
             self._fail_all(plan, error)
-        for row, (sequence, token) in enumerate(zip(plan.decodes, result.tokens, strict=False)):
-            self._landed(sequence, sequence.settled + 1, row not in result.unsound)
-            if not sequence.published:  # the last token of a prompt, left over by a chunk
-                self.totals.computed_tokens += 1
-            if sequence.state is not State.DONE:
-                self._commit(sequence, token, row, result)
+        self._land_decodes(plan.decodes, result)
         row = len(plan.decodes)
         for number, chunk in enumerate(plan.chunks):
             sequence = chunk.sequence
@@ -233,6 +228,31 @@ class Engine:
                 if sequence.state is not State.DONE:
                     self._commit(sequence, result.tokens[row], row, result)
                 row += 1
+
+    def _land_decodes(self, decodes: list[Sequence], result: Sampled) -> None:
+        # This loop runs for every token that anybody gets: nothing in it that most of them do not need.
+        news, running = self._news, State.RUNNING
+        eventful = bool(result.unsound or result.stuck or result.logprobs)
+        for row, (sequence, token) in enumerate(zip(decodes, result.tokens, strict=False)):
+            if eventful or sequence.state is not running or not sequence.published or sequence.matcher is not None:
+                self._land_decode(sequence, token, row, result)
+                continue
+            sequence.settled += 1
+            sequence.tokens.append(token)
+            if token in sequence.ends or len(sequence.tokens) > sequence.last:
+                self._tell(sequence, token)
+                continue
+            request = sequence.request
+            output = Output(request.id, sequence.index, [token], None, None, None, sequence.prompt, sequence.cached)
+            news.append((request.owner, output))
+            self.totals.generated_tokens += 1
+
+    def _land_decode(self, sequence: Sequence, token: int, row: int, result: Sampled) -> None:
+        self._landed(sequence, sequence.settled + 1, row not in result.unsound)
+        if not sequence.published:  # the last token of a prompt, left over by a chunk
+            self.totals.computed_tokens += 1
+        if sequence.state is not State.DONE:
+            self._commit(sequence, token, row, result)
 
     def _landed(self, sequence: Sequence, settled: int, sound: bool) -> None:
         if lost := self.scheduler.landed(sequence, settled, sound):
@@ -256,11 +276,14 @@ class Engine:
         if sequence.matcher is not None and not sequence.matcher.take(token):
             self._fail(sequence, "no_token_allowed", "the grammar led to where nothing can follow")
             return
+        self._tell(sequence, token, [result.logprobs[row]] if row in result.logprobs else None)
+
+    def _tell(self, sequence: Sequence, token: int, logprobs: list[TokenLogprob] | None = None) -> None:
+        """Give out a sequence's newest token, and end it where that does."""
         self.totals.generated_tokens += 1
         reason, stop = None, None
         if token in sequence.ends or len(sequence.tokens) > sequence.last:
             reason, stop = self.admission.end(sequence, token)
-        logprobs = [result.logprobs[row]] if row in result.logprobs else None
         self._news.append((sequence.request.owner, self._output(sequence, [token], reason, stop, logprobs)))
         if reason:
             self._finish(sequence)

@@ -106,7 +106,7 @@ class Aborted:
     ids: list[str]
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # not frozen: one is made for every token, and freezing doubles what that costs
 class Output:
     """New tokens of sequence `index` of request `id`. `finish_reason` is set in the sequence's last output only.
 
