@@ -32,6 +32,7 @@ def model_card(checkpoint: Checkpoint, options: Options, size: Size, bindings: S
         root=checkpoint.root,
         ops=op_rows(bindings),
         defaults=dict(checkpoint.defaults),
+        width=checkpoint.config.width,
     )
 
 

@@ -110,8 +110,9 @@ class Engine:
         sequences = [Sequence(request, i, order, limit, _wrap(seed + i), now, ends) for i in range(params.sequences)]
         self.totals.prompt_tokens += len(request.prompt)
         if limit == 0:
-            # Nothing is to be computed but, perhaps, what the prompt's log-probabilities need.
-            kept = 1 if params.prompt_logprobs is not None and len(request.prompt) > 1 else 0
+            # Nothing is to be computed but, perhaps, what is wanted of the prompt itself.
+            scored = params.prompt_logprobs is not None and len(request.prompt) > 1
+            kept = 1 if scored or request.pool else 0
             self._news += [(request.owner, self._output(s, [], "length")) for s in sequences[kept:]]
             sequences = sequences[:kept]
         if sequences:
@@ -221,6 +222,8 @@ class Engine:
             sequence = chunk.sequence
             if number in result.prompts and sequence.state is not State.DONE:
                 self._scanned(sequence, chunk.start, result.prompts[number])
+            if number in result.pooled:
+                _add(sequence, chunk.start, result.pooled[number])
             self._landed(sequence, chunk.start + chunk.count, not chunk.samples or row not in result.unsound)
             if not sequence.published:
                 self.totals.computed_tokens += chunk.count
@@ -269,7 +272,8 @@ class Engine:
             self.scheduler.settle(sequence)
             self.totals.cached_tokens += sequence.cached if sequence.index == 0 else 0
         if sequence.limit == 0:
-            self._news.append((sequence.request.owner, self._output(sequence, [], "length")))
+            output = replace(self._output(sequence, [], "length"), embedding=_embedding(sequence))
+            self._news.append((sequence.request.owner, output))
             self._finish(sequence)
             return
         sequence.tokens.append(token)
@@ -346,6 +350,18 @@ class Engine:
 
 def _about(news: Output | Failed, index: int | None) -> bool:
     return index is None or (isinstance(news, Output) and news.index == index)
+
+
+def _add(sequence: Sequence, start: int, vector: list[float]) -> None:
+    # After a preemption the prompt is computed from its beginning again.
+    before = sequence.pooled if start else None
+    sequence.pooled = [a + b for a, b in zip(before, vector, strict=True)] if before else vector
+
+
+def _embedding(sequence: Sequence) -> list[float] | None:
+    if sequence.pooled is None or sequence.request.pool == "last":
+        return sequence.pooled
+    return [value / sequence.prompt for value in sequence.pooled]
 
 
 def _wrap(seed: int) -> int:

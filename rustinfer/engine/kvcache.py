@@ -35,9 +35,9 @@ class KVCache:
     def attach(self, sequence: Sequence) -> None:
         """Start a sequence that holds nothing with the longest prefix the tree knows, its last token never included.
 
-        Where the prompt's log-probabilities are wanted it is computed from its beginning.
+        Where more than the next token is wanted of a prompt it is computed from its beginning.
         """
-        scans = sequence.scanned is not None and not sequence.published
+        scans = (sequence.scanned is not None or sequence.pooled is not None) and not sequence.published
         blocks = 0 if scans else (len(sequence.tokens) - 1) // self.page_size
         node, pages = self.tree.match(self._salt(sequence), sequence.key(0, blocks * self.page_size))
         self.tree.lock(node)

@@ -122,10 +122,8 @@ class EngineLoop:
             self._send(peer, Failed(message.id, "draining", "the engine is shutting down"))
             return
         try:
-            request = Request(
-                message.id, message.prompt_token_ids, message.sampling, message.priority, peer, message.salt
-            )
-            self.engine.add(request)
+            m = message
+            self.engine.add(Request(m.id, m.prompt_token_ids, m.sampling, m.priority, peer, m.salt, m.pool))
         except RequestRefused as refusal:
             self._send(peer, Failed(message.id, refusal.code, str(refusal)))
         except Exception:

@@ -15,6 +15,7 @@ from .flight import Arrivals, Done, Drawing
 from .graphs import Decode
 from .lanes import Lanes
 from .plan import Plan
+from .pool import pooled
 from .sampled import Flight, Sampled
 from .sampler import Drawn, Sampler
 from .scan import scanned
@@ -78,16 +79,18 @@ class Runner:
 
     def _draw(self, plan: Plan, batch: Batch, hidden: Tensor) -> Flight:
         lanes = self.lanes
-        scores = any(chunk.sequence.scanned is not None for chunk in plan.chunks)
+        asked = [chunk.sequence for chunk in plan.chunks]
+        scores = any(sequence.scanned is not None or sequence.pooled is not None for sequence in asked)
         if not len(batch.rows) and not scores:
             return Done(Sampled([]))
         if not len(batch.rows):
-            return Drawing(scanned(Drawn(batch.picks, [], lambda tensors: Sampled([])), plan, self.model, hidden))
+            nothing = Drawn(batch.picks, [], lambda tensors: Sampled([]))
+            return Drawing(pooled(scanned(nothing, plan, self.model, hidden), plan, hidden))
         logits = self.model.logits(hidden, batch.picks)
         if scores or not lanes.plain(batch.rows):
             drawn = self.sampler(logits, plan.sampling())
             lanes.put(batch.lanes, drawn.tokens, logits.shape[1])
-            return Drawing(scanned(drawn, plan, self.model, hidden))
+            return Drawing(pooled(scanned(drawn, plan, self.model, hidden), plan, hidden))
         settings = None if lanes.greedy(batch.rows) else tuple(s[batch.lanes] for s in lanes.settings)
         tokens, told = self.draw(logits, settings, batch.drawing)
         lanes.put(batch.lanes, tokens, logits.shape[1])

@@ -164,7 +164,8 @@ class Scheduler:
         # Whoever is preempted on the way comes later in this list, or is the one being looked at.
         for sequence in self.running:
             done, known = sequence.computed, len(sequence.tokens)
-            if known - done > 1:
+            # A prompt that is pooled is computed by chunks to its last token: those have the hidden states.
+            if known - done > 1 or (sequence.pooled is not None and done < sequence.last):
                 prompts.append(sequence)
                 continue
             if done >= sequence.last or not budget or (known <= done and sequence.needs_values):

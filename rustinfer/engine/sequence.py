@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ..protocol.messages import Pool
 from ..protocol.sampling import SamplingParams
 from .radix import Node
 
@@ -22,7 +23,10 @@ TOKEN = array("q").itemsize
 
 @dataclass(frozen=True)
 class Request:
-    """What to continue and how. `id` is unique among its owner's; only requests of the same `salt` share prefixes."""
+    """What to continue and how. `id` is unique among its owner's; only requests of the same `salt` share prefixes.
+
+    With `pool` ("mean" or "last") nothing is continued: the prompt's hidden states are wanted, as one vector.
+    """
 
     id: str
     prompt: Items[int]
@@ -30,6 +34,7 @@ class Request:
     priority: int = 0
     owner: bytes = b""
     salt: str = ""
+    pool: Pool = ""
 
     @property
     def key(self) -> Key:
@@ -66,7 +71,8 @@ class Sequence:
     difference is in flight. A step that computes all there is draws the next token, so that `computed` may run ahead of
     `tokens`, up to `last`. `needs_values` says that it must not: the host has to know each token before the next step.
     A token of `ends` ends it. `matcher` is its place in the grammar that its output must fit, `scanned` how many of the
-    prompt's tokens have got the log-probabilities that were asked for (None where none were).
+    prompt's tokens have got the log-probabilities that were asked for, `pooled` what is known of the prompt's vector
+    (None where none is wanted).
 
     The first `shared` of `pages` belong to the prefix tree (`node` is the end of that prefix, locked while we use it),
     the rest to this sequence. `row` is its line in the runner's page table while it runs, and `tabled` how many of its
@@ -86,6 +92,7 @@ class Sequence:
         "node",
         "order",
         "pages",
+        "pooled",
         "prompt",
         "published",
         "rank",
@@ -119,6 +126,7 @@ class Sequence:
         self.needs_values = needs_values(request.sampling)
         self.matcher: Matcher | None = None
         self.scanned = 0 if request.sampling.prompt_logprobs is not None and index == 0 else None
+        self.pooled: list[float] | None = [] if request.pool else None
         self.state = State.WAITING
         self.computed = self.settled = self.cached = 0
         self.pages: list[int] = []

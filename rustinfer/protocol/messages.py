@@ -10,10 +10,11 @@ from typing import Literal
 
 from .sampling import SamplingParams
 
-VERSION = 3
+VERSION = 4
 """The protocol's version: raised whenever a message changes, since both ends must agree on every field."""
 
 FinishReason = Literal["stop", "length", "abort", "error"]
+Pool = Literal["", "mean", "last"]
 TokenLogprob = tuple[float, list[tuple[int, float]], int]
 """A token's log-probability, the best alternatives as (token id, log-probability), best first, and the token's rank.
 
@@ -35,8 +36,8 @@ class OpRow:
 class ModelCard:
     """What a server must know of the model to speak for it. `created` is in Unix seconds; `context` in tokens.
 
-    `special_tokens` maps names such as bos_token to their text; `defaults` are the checkpoint's sampling defaults. The
-    chat template may be several, by name.
+    `width` is the length of its hidden states. `special_tokens` maps names such as bos_token to their text; `defaults`
+    are the checkpoint's sampling defaults. The chat template may be several, by name.
     """
 
     id: str
@@ -52,6 +53,7 @@ class ModelCard:
     root: str
     ops: list[OpRow] = field(default_factory=list)
     defaults: dict[str, int | float] = field(default_factory=dict)
+    width: int = 0
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class Generate:
     """Continue one prompt `sampling.sequences` times. `id` is unique among the sender's; lower priority runs first.
 
     Only requests of the same `salt` share cached prefixes: what is cached can be told from how long an answer takes.
+    With `pool` the prompt's hidden states are wanted as one vector, their mean or the last one; nothing is generated.
     """
 
     id: str
@@ -86,6 +89,7 @@ class Generate:
     sampling: SamplingParams
     priority: int = 0
     salt: str = ""
+    pool: Pool = ""
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,8 @@ class Output:
 
     `stop_reason` is the id of the stop token that ended it (None for the model's own end token); such an ending token
     is part of `token_ids`. `logprobs`, where asked for, is as long as `token_ids`. `prompt_logprobs`, where asked for,
-    come with sequence 0 alone, part by part as the prompt is computed: one for each prompt token but the first.
+    come with sequence 0 alone, part by part as the prompt is computed: one for each prompt token but the first. Where
+    the prompt was to be pooled, `embedding` is its vector, not normalised.
     """
 
     id: str
@@ -124,6 +129,7 @@ class Output:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     prompt_logprobs: list[TokenLogprob] | None = None
+    embedding: list[float] | None = None
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from . import info, openai, page, tokens
+from . import embeddings, info, openai, page, tokens
 from .auth import Auth
 from .errors import ApiError, on_api_error, on_http_error
 from .hosts import Hosts, allowed
@@ -28,6 +28,7 @@ from .trace import Trace
 ROUTES = [
     Route("/v1/chat/completions", openai.chat_completions, methods=["POST"]),
     Route("/v1/completions", openai.text_completions, methods=["POST"]),
+    Route("/v1/embeddings", embeddings.create, methods=["POST"]),
     Route("/v1/responses", responses.create, methods=["POST"]),
     Route("/v1/responses/input_tokens", tokens.of_response, methods=["POST"]),
     Route("/v1/responses/{id}", responses.retrieve, methods=["GET"]),

@@ -34,7 +34,7 @@ def prepare(body: dict[str, Any], served: Served) -> Prepared:
     request = validated(ChatRequest, body, REFUSED)
     found = understand(request, served)
     answer = ChatAnswer(served, request, found.prompt, found.reading, found.top_logprobs)
-    return Prepared(request, [found.prompt], found.sampling, answer, ignored(request, REFUSED))
+    return Prepared([found.prompt], found.sampling, answer, ignored(request, REFUSED), **request.way)
 
 
 def understand(request: ChatRequest, served: Served) -> Chat:

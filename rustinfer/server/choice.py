@@ -38,6 +38,7 @@ class Part:
     stop_reason: int | str | None = None
     stopped_early: bool = False
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+    embedding: list[float] | None = None
 
 
 class Choice:
@@ -71,7 +72,7 @@ class Choice:
             self.finished = True
             return Part(text, tokens, "stop", stopped, piece.finish_reason is None, piece.prompt_logprobs)
         self.finished = piece.finish_reason is not None
-        return Part(text, tokens, piece.finish_reason, piece.stop_reason, False, piece.prompt_logprobs)
+        return Part(text, tokens, piece.finish_reason, piece.stop_reason, False, piece.prompt_logprobs, piece.embedding)
 
     def _tokens(self, ids: list[int], logprobs: list[TokenLogprob]) -> list[TokenText]:
         if not self._wants_logprobs:

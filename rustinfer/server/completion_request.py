@@ -17,7 +17,7 @@ REFUSED: Refused = {**COMMON_REFUSED, "suffix": ("",)}
 Prompt = str | list[int]
 
 
-def _prompts(value: Any) -> list[Prompt]:
+def prompts(value: Any, most: int = MAX_PROMPTS) -> list[Prompt]:
     """Text, token ids, or a list of either, as a list of prompts none of which is empty."""
     if isinstance(value, str):
         value = [value]
@@ -25,8 +25,8 @@ def _prompts(value: Any) -> list[Prompt]:
         raise ValueError("must be a string, a list of strings, a list of token ids or a list of such lists")
     if value and type(value[0]) is int:
         value = [value]
-    if len(value) > MAX_PROMPTS:
-        raise ValueError(f"may hold at most {MAX_PROMPTS} prompts")
+    if len(value) > most:
+        raise ValueError(f"may hold at most {most} prompts")
     if not value or not all(value):
         raise ValueError("must not be empty")
     if not all(isinstance(p, str) or _ids(p) for p in value):
@@ -39,7 +39,7 @@ def _ids(value: Any) -> bool:
 
 
 class CompletionRequest(Generation):
-    prompt: Annotated[list[Any], BeforeValidator(_prompts), WithJsonSchema(PROMPT)]
+    prompt: Annotated[list[Any], BeforeValidator(prompts), WithJsonSchema(PROMPT)]
     logprobs: int | None = None
     echo: bool | None = None
     best_of: int | None = None

@@ -17,7 +17,8 @@ def prepare(body: dict[str, Any], served: Served) -> Prepared:
     """Everything that can be wrong with a completion request is found here. Raises ApiError."""
     request = validated(CompletionRequest, body, REFUSED)
     _check(request)
-    prompts = [_ids(p, request, served) for p in request.prompt]
+    special = request.add_special_tokens is not False
+    prompts = [served.prompt_ids(p, "prompt", add_special_tokens=special) for p in request.prompt]
     rooms = [served.room(p, request.max_tokens, DEFAULT_MAX_TOKENS, "max_tokens") for p in prompts]
     scores = request.logprobs if request.echo and request.prompt_logprobs is None else request.prompt_logprobs
     ranked = request.best_of is not None and request.best_of > (request.n or 1)
@@ -32,7 +33,7 @@ def prepare(body: dict[str, Any], served: Served) -> Prepared:
     if len(prompts) * params.sequences > MAX_CHOICES:
         raise bad_request(f"The prompts times n or best_of may be at most {MAX_CHOICES}.", "n")
     answer = CompletionAnswer(served, request, prompts, params)
-    return Prepared(request, prompts, params, answer, ignored(request, REFUSED))
+    return Prepared(prompts, params, answer, ignored(request, REFUSED), **request.way)
 
 
 def _check(request: CompletionRequest) -> None:
@@ -46,10 +47,3 @@ def _check(request: CompletionRequest) -> None:
         raise bad_request("best_of cannot be streamed: which is best is known at the end only.", "best_of")
     if request.stream and request.prompt_logprobs is not None:
         raise bad_request("prompt_logprobs cannot be streamed; echo with logprobs can.", "prompt_logprobs")
-
-
-def _ids(prompt: str | list[int], request: CompletionRequest, served: Served) -> list[int]:
-    if isinstance(prompt, list):
-        served.check_ids(prompt)
-        return prompt
-    return served.encode(prompt, "prompt", add_special_tokens=request.add_special_tokens is not False)

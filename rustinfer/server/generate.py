@@ -54,10 +54,7 @@ class Run:
 @asynccontextmanager
 async def running(link: EngineLink, prepared: Prepared, receive: Receive) -> AsyncIterator[Run]:
     """Submit, and abort what still runs in the end; at once when the client hangs up, streamed or not."""
-    asked = prepared.request
-    job = link.submit(
-        prepared.answer.served, prepared.prompts, prepared.sampling, asked.priority or 0, asked.cache_salt or ""
-    )
+    job = link.submit(prepared)
     watcher = asyncio.create_task(_watch(receive, lambda: link.abandon(job)))
     run, outcome = Run(link, prepared, job), "aborted"
     try:

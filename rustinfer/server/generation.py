@@ -114,6 +114,11 @@ class Generation(BaseModel):
     def wants_running_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.continuous_usage_stats)
 
+    @property
+    def way(self) -> dict[str, Any]:
+        """How a request is run, besides its sampling: the fields of `Prepared`."""
+        return {"stream": bool(self.stream), "priority": self.priority or 0, "salt": self.cache_salt or ""}
+
     def sampling(self, served: Served, **own: Any) -> SamplingParams:
         """The checkpoint's defaults, then what the request says, then `own`. Raises ApiError 400 naming the field."""
         names = SamplingParams.names() - _OWN

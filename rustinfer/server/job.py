@@ -26,6 +26,7 @@ class Piece:
     stop_reason: int | None = None
     cached_tokens: int = 0
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
+    embedding: list[float] | None = None
 
     def add(self, output: Output) -> None:
         self.token_ids += output.token_ids
@@ -33,6 +34,7 @@ class Piece:
         self.prompt_logprobs += output.prompt_logprobs or ()
         self.finish_reason, self.stop_reason = output.finish_reason, output.stop_reason
         self.cached_tokens = output.cached_tokens
+        self.embedding = output.embedding
 
 
 class Job:

@@ -11,7 +11,6 @@ import time
 from rustinfer.protocol.channel import ServerChannel
 from rustinfer.protocol.codec import ProtocolError
 from rustinfer.protocol.messages import Abort, Delta, Drain, Failed, Generate, Message, Stats, Welcome
-from rustinfer.protocol.sampling import SamplingParams
 from rustinfer.version import __version__
 
 from .caller import CALLER
@@ -19,6 +18,7 @@ from .errors import ApiError, bad_request, engine_unavailable, from_engine, inte
 from .job import ClientGone, Job
 from .limits import Limits
 from .metrics import Metrics
+from .prepared import Prepared
 from .served import Served
 
 log = logging.getLogger(__name__)
@@ -73,17 +73,15 @@ class EngineLink:
             raise shutting_down()
         return self.served
 
-    def submit(
-        self, served: Served, prompts: list[list[int]], sampling: SamplingParams, priority: int = 0, salt: str = ""
-    ) -> Job:
+    def submit(self, prepared: Prepared) -> Job:
         """Hand the prompts to the engine. Raises ApiError 503 where it has gone, or is not the same any more."""
-        if self.model() is not served:
+        if self.model() is not prepared.answer.served:
             raise engine_unavailable()
-        caller = CALLER.get()
-        salt = "/".join(filter(None, (caller if self._salted else "", salt)))
+        caller, prompts, sampling = CALLER.get(), prepared.prompts, prepared.sampling
+        salt = "/".join(filter(None, (caller if self._salted else "", prepared.salt)))
         job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.sequences, caller)
         for number, (id, prompt) in enumerate(zip(job.ids, prompts, strict=True)):
-            if not self._send(Generate(id, prompt, sampling, priority, salt)):
+            if not self._send(Generate(id, prompt, sampling, prepared.priority, salt, prepared.pool)):
                 self.close(job)
                 raise engine_unavailable()
             self._jobs[id] = (job, number)

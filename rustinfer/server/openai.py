@@ -47,7 +47,7 @@ async def understood(request: Request, prepare: Callable[[dict[str, Any], Served
 async def generate(request: Request, prepared: Prepared) -> Response:
     """Run it, streamed or whole."""
     link = request.app.state.link
-    if prepared.request.stream:
+    if prepared.stream:
         return EventStream(link, prepared)
     try:
         return JSON(await collect(link, prepared, request.receive), headers=prepared.headers)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from rustinfer.protocol.messages import Pool
 from rustinfer.protocol.sampling import SamplingParams
 
 from .answer import Answer
-from .generation import Generation
 
 MAX_CHOICES = 512
 """Sequences of one request."""
@@ -15,11 +15,16 @@ MAX_CHOICES = 512
 
 @dataclass(frozen=True)
 class Prepared:
-    request: Generation
+    """`sampling`, `priority`, `salt` and `pool` go to the engine with each of `prompts`."""
+
     prompts: list[list[int]]
     sampling: SamplingParams
     answer: Answer
     ignored: list[str]
+    stream: bool = False
+    priority: int = 0
+    salt: str = ""
+    pool: Pool = ""
 
     @property
     def headers(self) -> dict[str, str]:

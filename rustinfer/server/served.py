@@ -53,6 +53,13 @@ class Served:
             raise bad_request("The prompt is empty.", param, "empty_prompt")
         return ids
 
+    def prompt_ids(self, prompt: str | list[int], param: str, *, add_special_tokens: bool) -> list[int]:
+        """A prompt that is text or ids already, as ids. Raises ApiError 400."""
+        if isinstance(prompt, str):
+            return self.encode(prompt, param, add_special_tokens=add_special_tokens)
+        self.check_ids(prompt, param)
+        return prompt
+
     def plain_ids(self, text: str) -> list[int]:
         """The ids of a piece of text, with nothing added."""
         return self.tokenizer.encode(text, add_special_tokens=False)

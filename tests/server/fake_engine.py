@@ -80,6 +80,7 @@ def card(**changes: object) -> ModelCard:
         "page_size": 16,
         "created": 1_700_000_000,
         "root": "/secret/models/bytes",
+        "width": 4,
         "ops": [OpRow("model.layers.0.mlp", "linear", "cpu", {"triton": "needs a GPU"})],
     }
     return ModelCard(**{**values, **changes})  # type: ignore[arg-type]
@@ -201,7 +202,8 @@ class FakeEngine:
         params, request = sequence.request.sampling, sequence.request
         assert params.max_tokens is not None
         if params.max_tokens == 0:
-            return Output(request.id, sequence.index, [], finish_reason="length")
+            vector = [float(sum(request.prompt_token_ids)), 3.0, 4.0, 0.0] if request.pool else None
+            return Output(request.id, sequence.index, [], finish_reason="length", embedding=vector)
         over = self.ends and sequence.at >= len(sequence.tokens)
         token = EOS if over and not params.ignore_eos else sequence.tokens[sequence.at % len(sequence.tokens)]
         sequence.at += 1

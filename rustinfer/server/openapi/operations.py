@@ -8,6 +8,7 @@ from pydantic import BaseModel
 
 from ..chat_request import ChatRequest
 from ..completion_request import CompletionRequest
+from ..embeddings import EmbeddingRequest
 from ..responses.request import ResponseRequest
 from ..tokens import DetokenizeRequest, TokenizeRequest
 from . import facts, replies
@@ -33,6 +34,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/completions"): Operation(
         "Continue a text", replies.TextCompletion, CompletionRequest, replies.TextCompletion
     ),
+    ("POST", "/v1/embeddings"): Operation("Texts as vectors", facts.Embeddings, EmbeddingRequest),
     ("POST", "/v1/responses"): Operation("Make a response", replies.Response, ResponseRequest, BaseModel),
     ("GET", "/v1/responses/{id}"): Operation("A stored response", replies.Response),
     ("DELETE", "/v1/responses/{id}"): Operation("Forget a stored response", facts.Deleted),
