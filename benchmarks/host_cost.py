@@ -1,7 +1,8 @@
-"""Host cost of a bound call over a bare call, in nanoseconds: `python benchmarks/host_cost.py`."""
+"""Host cost of a bound call over a bare call, in nanoseconds: `python -m benchmarks.host_cost [--output FILE]`."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import timeit
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from rustinfer.cli.facts import save
 from rustinfer.registry import Backend, Binder, Policy, Registry, Requires, Target, op
 
 CALLS, REPEATS = 200_000, 15
@@ -44,6 +46,9 @@ def _nanoseconds(call: Callable[[Tensor], Tensor]) -> float:
 
 def main() -> None:
     """Print one JSON object: the bare call, and what each kernel form adds to it."""
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--output", metavar="FILE", help="write the result with its command and the machine")
+    args = parser.parse_args()
     registry = Registry()
     registry.add([touch], [_backend()], {}, "benchmark")
     target = Target(torch.device("cpu"), torch.float32)
@@ -54,7 +59,9 @@ def main() -> None:
         form: round(_nanoseconds(Binder(registry, target, Policy(pins={"touch": name})).touch(**bound)) - bare, 1)
         for form, name in forms.items()
     }
-    print(json.dumps({"bare call, ns": round(bare, 1), "added by binding, ns": added}))
+    result = {"bare call, ns": round(bare, 1), "added by binding, ns": added}
+    save(args.output, result)
+    print(json.dumps(result))
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 
@@ -35,12 +34,12 @@ def main() -> int:
     threads = str(physical_cores())
     command = [args.llama_python, "-m", "llama_cpp.server", "--model", str(locate(args.model)), "--port", str(port)]
     command += ["--n_ctx", "2048", "--n_threads", threads, "--n_threads_batch", threads, "--verbose", "false"]
+    command += ["--interrupt_requests", "false"]  # its default cuts an answer short when another request arrives
     peer = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         wait(f"http://127.0.0.1:{port}/v1/models", peer)
-        sys.argv = ["rustinfer", "bench", "serve", args.model, "--url", f"llama.cpp=http://127.0.0.1:{port}"]
-        sys.argv += [*LEVELS, *NO_END, *flags]
-        return rustinfer(sys.argv[1:])
+        url = f"llama.cpp=http://127.0.0.1:{port}"
+        return rustinfer(["bench", "serve", args.model, "--url", url, *LEVELS, *NO_END, *flags])
     finally:
         peer.terminate()
         peer.wait()

@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,16 @@ def facts() -> dict[str, Any]:
     return {"command": command(), "machine": machine(), "rustinfer": __version__}
 
 
-def command() -> str:
-    """The command line as one would type it."""
-    return shlex.join(["rustinfer", *sys.argv[1:]])
+def command(argv: Sequence[str] | None = None) -> str:
+    """The command line as one would type it, from the interpreter's own."""
+    _, first, *rest = argv or sys.orig_argv
+    if first != "-m":
+        words = [Path(first).name, *rest]
+    elif rest[0] == "rustinfer.cli":
+        words = ["rustinfer", *rest[1:]]
+    else:
+        words = ["python", "-m", *rest]
+    return shlex.join(words)
 
 
 def machine() -> str:
