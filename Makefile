@@ -31,6 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip 2>/dev/null \
 	  || $(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@$(BIN)/python -m rustinfer.backends.cpu
 	@touch $@
 
 serve: setup ## Serve MODEL at http://127.0.0.1:PORT, with a page to chat in

@@ -1,4 +1,7 @@
-"""Compile the C++ kernels for this very machine, once; the result is cached by everything it depends on."""
+"""Compile the C++ kernels for this very machine, once; the result is cached by everything it depends on.
+
+`python -m rustinfer.backends.cpu` does it ahead of the first start.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,9 @@ import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -87,3 +92,19 @@ def _cpu() -> str:
     wanted = ("vendor_id", "cpu family", "model", "flags", "Features", "CPU part")
     lines = text.split("\n\n", 1)[0].splitlines()
     return "\n".join(line for line in lines if line.split("\t", 1)[0].split(":")[0].strip() in wanted)
+
+
+def main() -> int:
+    """Compile, or say why not. A machine without a compiler is no failure: it takes other kernels."""
+    compiler = find_compiler()
+    if compiler is None:
+        sys.stdout.write("no C++ compiler found: the CPU runs plain torch\n")
+        return 0
+    start = time.perf_counter()
+    try:
+        path = compiled(compiler)
+    except CompileError as error:
+        sys.stderr.write(f"error: {compiler} cannot compile the CPU kernels: {error}\n")
+        return 1
+    sys.stdout.write(f"CPU kernels: {path} ({time.perf_counter() - start:.1f} s)\n")
+    return 0

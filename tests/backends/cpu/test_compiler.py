@@ -72,3 +72,16 @@ def test_cache_that_cannot_be_written_is_a_reason(cxx: str, tmp_path: Path, monk
     loaded, reason = library.load()
     assert loaded is None
     assert "cannot be stored or loaded" in str(reason)
+
+
+def test_ahead_of_the_first_start(cxx: str, sources: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    compiled = compiler.compiled
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "compiled", lambda found: compiled(found, sources))
+        assert compiler.main() == 0
+        assert "kernels-" in capsys.readouterr().out
+        (sources / "answer.cpp").write_text("int x = nonsense;\n")
+        assert compiler.main() == 1
+        assert "nonsense" in capsys.readouterr().err
+        patch.setattr(compiler, "find_compiler", lambda: None)
+        assert compiler.main() == 0
