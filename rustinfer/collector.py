@@ -12,7 +12,7 @@ from .text import TextDelta, TextStream, Tokenizer
 
 
 class Mute:
-    """Stands for a TextStream where there is no tokenizer: no text, no stop strings."""
+    """Stands for a TextStream where no text is wanted or there is no tokenizer: no text, no stop strings."""
 
     def push(self, token_ids: Sequence[int]) -> TextDelta:
         """Nothing, from all of the tokens."""
@@ -41,7 +41,7 @@ class Collector:
         self.deltas: deque[CompletionDelta] = deque()
         self._streams = [
             TextStream(tokenizer, params.stop, params.skip_special_tokens, params.include_stop_str_in_output)
-            if tokenizer
+            if tokenizer and params.detokenize
             else Mute()
             for _ in outputs
         ]

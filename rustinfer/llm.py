@@ -148,6 +148,11 @@ class LLM:
         return self._parts.bindings
 
     @property
+    def phases(self) -> Mapping[str, float]:
+        """Seconds that each part of the start took."""
+        return self._parts.phases.seconds
+
+    @property
     def max_model_len(self) -> int:
         """The most tokens of a prompt and its answer together."""
         return self._parts.card.context

@@ -13,11 +13,15 @@ from .parser import examples
 from .speaker import DEFAULT_MODEL
 from .workload import WORKLOADS
 
+GPU_MODEL = "llama-3.2-1b"
+PARTS = ("stream", "prefill", "batch", "offline")
+
 ACTIONS = {
     "latency": "one request at a time: time to first token, time per token",
     "throughput": "many requests together: tokens per second",
     "serve": "a load over HTTP, on a server that is started or on any that speaks the OpenAI dialect",
     "startup": "seconds to ready and to a first token, memory, and recovery from kill -9",
+    "gpu": "streams, prompts, batches and 256 requests at once, as other engines were measured",
     "cpu": "decode and prefill speed, beside llama-cpp-python where it is installed",
 }
 
@@ -27,8 +31,8 @@ def configure(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="|".join(ACTIONS), required=True)
     made = {name: actions.add_parser(name, help=words) for name, words in ACTIONS.items()}
     for name, action in made.items():
-        default = None if name == "serve" else DEFAULT_MODEL
-        action.add_argument("model", nargs="?", default=default, metavar="MODEL", help="default: smollm2")
+        default = {"serve": None, "gpu": GPU_MODEL}.get(name, DEFAULT_MODEL)
+        action.add_argument("model", nargs="?", default=default, metavar="MODEL", help=f"default: {default or 'none'}")
         action.add_argument("--json", action="store_true", help="print JSON instead of a table")
         action.add_argument("--output", metavar="FILE", help="write the result with its command and the machine")
         add_arguments(action)
@@ -40,6 +44,12 @@ def configure(parser: ArgumentParser) -> None:
     _runs(made["cpu"], 5)
     _runs(made["startup"], 3)
     _runs(made["serve"], 1)
+    _runs(made["gpu"], 3)
+    made["gpu"].add_argument("--only", type=parts, default=list(PARTS), metavar="PART,...", help=", ".join(PARTS))
+    made["gpu"].set_defaults(load_format="dummy")
+    made["gpu"].epilog = examples(
+        "rustinfer bench gpu", "rustinfer bench gpu llama-3.1-8b --only batch,offline --output 8b.json"
+    )
     _many(made["throughput"])
     _many(made["serve"])
     _load(made["serve"])
@@ -63,6 +73,14 @@ def positive(text: str) -> int:
     if number < 1:
         raise ValueError
     return number
+
+
+def parts(text: str) -> list[str]:
+    """Parts of `bench gpu` with commas between them, for argparse."""
+    found = text.split(",")
+    if not set(found) <= set(PARTS):
+        raise ValueError
+    return found
 
 
 def above_zero(text: str) -> float:

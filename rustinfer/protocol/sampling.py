@@ -34,7 +34,7 @@ class SamplingParams:
     engine knows: it matches `stop` on the decoded text, and `bad_words.tokenized` fills in `bad_words_token_ids`. The
     engine matches those, `stop_token_ids` and the model's end tokens. Of `best_of` sequences the `n` of the highest
     cumulative log-probability are wanted; the engine runs all and whoever has the text picks. `seed=None` lets the
-    engine pick one.
+    engine pick one. Without `detokenize` no text is made of the tokens.
     """
 
     n: int = 1
@@ -62,6 +62,7 @@ class SamplingParams:
     prompt_logprobs: int | None = None
     best_of: int | None = None
     structured_outputs: Structured | None = None
+    detokenize: bool = True
 
     def __post_init__(self) -> None:
         put = object.__setattr__
@@ -73,7 +74,7 @@ class SamplingParams:
             put(self, name, checks.number(name, getattr(self, name), low, high))
         for name, least, greatest, optional in _INTEGERS:
             checks.integer(name, getattr(self, name), least, greatest, optional=optional)
-        for name in ("ignore_eos", "skip_special_tokens", "include_stop_str_in_output"):
+        for name in ("ignore_eos", "skip_special_tokens", "include_stop_str_in_output", "detokenize"):
             checks.flag(name, getattr(self, name))
         put(self, "top_k", max(self.top_k, 0))
         put(self, "structured_outputs", structured(self.structured_outputs))
@@ -87,6 +88,8 @@ class SamplingParams:
         for name in ("repetition_penalty", "typical_p"):
             if getattr(self, name) <= 0:
                 raise ParameterError(name, "must be greater than 0")
+        if self.stop and not self.detokenize:
+            raise ParameterError("detokenize", "must be true where there are stop strings: they are found in the text")
         if self.allowed_token_ids == ():
             raise ParameterError("allowed_token_ids", "must allow at least one token")
         if self.max_tokens is not None and self.min_tokens > self.max_tokens:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rustinfer.cli import bench_cpu, bench_latency, bench_measure, bench_throughput
+from rustinfer.cli import bench_cpu, bench_gpu, bench_latency, bench_measure, bench_throughput
 from rustinfer.cli import main as cli
 from rustinfer.cli.bench_cpu import Speed
 from rustinfer.errors import UserError
@@ -53,7 +53,15 @@ class Fake:
             self.clock.now += EACH if index else FIRST * len(prompt["prompt_token_ids"]) / 512
             yield Namespace(token_ids=[1])
 
+    vocab_size = 1000
+    phases = {"bind": 1.0}
+
     def generate(self, prompts: list[dict[str, list[int]]], params: Any, use_tqdm: bool = True) -> list[Namespace]:
+        if isinstance(params, list):  # all at once: a step for each token of the longest answer
+            tokens = sum(len(p["prompt_token_ids"]) for p in prompts)
+            self.clock.now += FIRST * tokens / 512 + EACH * (max(p.max_tokens for p in params) - 1)
+            assert not any(p.detokenize for p in params)
+            return [Namespace(outputs=[Namespace(token_ids=[1] * p.max_tokens)]) for p in params]
         self.clock.now += len(prompts)
         return [Namespace(outputs=[Namespace(token_ids=[1] * params.max_tokens)]) for _ in prompts]
 
@@ -62,7 +70,8 @@ class Fake:
 def llm(monkeypatch: pytest.MonkeyPatch) -> Fake:
     clock = Clock()
     fake = Fake(clock)
-    for module in (bench_measure, bench_throughput):
+    monkeypatch.setattr(bench_gpu, "open_llm", lambda model, options: fake)
+    for module in (bench_measure, bench_throughput, bench_gpu):
         monkeypatch.setattr(module, "time", clock)
     for user in (bench_latency, bench_throughput, bench_cpu):
         monkeypatch.setattr(user, "open_for_measuring", lambda args: fake)
@@ -196,3 +205,12 @@ def test_llama_cpp_reads_gguf_only(tmp_path: Path) -> None:
 def test_counts_start_at_one(number: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "cpu", "--num-iters", number]) == 2
     assert "argument --num-iters: invalid positive value" in capsys.readouterr().err
+
+
+def test_gpu_workloads_count_as_the_other_engines_did(llm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", "gpu", "--only", "stream,prefill,batch", "--num-iters", "1", "--json"]) == 0
+    rows = {name: value for name, row in json.loads(capsys.readouterr().out)["rows"].items() for value in row.values()}
+    assert rows["1 stream, context 128"] == rows["1 stream, context 2048"] == pytest.approx(1 / EACH)
+    assert rows["prefill of 512"] == pytest.approx(FIRST * 1e3)
+    assert rows["batch of 64, context 512"] == pytest.approx(64 / EACH)
+    assert cli.main(["bench", "gpu", "--only", "streams"]) == 2

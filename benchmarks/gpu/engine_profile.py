@@ -1,0 +1,95 @@
+"""Where a decode step's time goes in the running engine: `python -m benchmarks.gpu.engine_profile --out FILE`.
+
+For each number of sequences: the step as the clock sees it, the host's part (planning, launching, outputs; waiting
+excluded), the wait for the device, and the same graphs replayed back to back without an engine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rustinfer.engine.build import load
+from rustinfer.engine.flight import Told
+from rustinfer.engine.options import Options
+from rustinfer.engine.sequence import Request
+from rustinfer.protocol.sampling import SamplingParams
+
+STEPS, WAITED = 96, [0.0]
+
+
+def watched(flight: Told, real: Any = Told.result) -> Any:
+    """The result, with the time that it was waited for."""
+    start = time.perf_counter()
+    flight._pinned.wait()
+    WAITED[0] += time.perf_counter() - start
+    return real(flight)
+
+
+def measure(engine: Any, count: int, temperature: float) -> dict[str, float]:
+    """Microseconds of a step with `count` sequences at a context of about 512."""
+    params = SamplingParams(temperature=temperature, max_tokens=STEPS + 40, ignore_eos=True)
+    source = torch.Generator().manual_seed(count)
+    for i in range(count):
+        engine.add(Request(f"{i}", torch.randint(10, 120000, (512,), generator=source).tolist(), params))
+    while engine.scheduler.waiting or any(q.generated < 8 for q in engine.scheduler.running):
+        engine.step()
+    WAITED[0], times = 0.0, []
+    for _ in range(STEPS):
+        start = time.perf_counter()
+        engine.step()
+        times.append((time.perf_counter() - start) * 1e6)
+    waited = WAITED[0] / STEPS * 1e6
+    mean = statistics.mean(times)
+    bare = replayed(engine, temperature)
+    while engine.has_work:
+        engine.step()
+    return {"step": mean, "host": mean - waited, "wait": waited, "graphs alone": bare}
+
+
+@torch.inference_mode()
+def replayed(engine: Any, temperature: float, repeat: int = 40) -> float:
+    """Microseconds of the step's graphs, back to back."""
+    lanes = engine.runner.lanes
+    step = next(decode for decode in engine.runner.decodes if decode.rows >= lanes.count)
+    saved = lanes.position.clone(), lanes.drawn.clone()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(repeat):
+        logits, drawing = step.forward(lanes.count, lanes.width)
+        step.tell(logits, drawing, temperature == 0)
+    torch.cuda.synchronize()
+    took = (time.perf_counter() - start) / repeat * 1e6
+    lanes.position.copy_(saved[0])
+    lanes.drawn.copy_(saved[1])
+    return took
+
+
+def main() -> None:
+    """Print a table, and keep it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--model", default="llama-3.2-1b")
+    asked = parser.parse_args()
+    Told.result = watched  # type: ignore[method-assign]
+    options = Options(device="cuda", load_format="dummy", max_model_len=9216, enable_prefix_caching=False)
+    loaded = load(asked.model, options)
+    report: dict[str, Any] = {"model": asked.model, "start": str(loaded.phases)}
+    print(report["start"], flush=True)
+    for temperature in (0.0, 0.6):
+        for count in (1, 8, 32, 64, 128, 256):
+            row = measure(loaded.engine, count, temperature)
+            report[f"{count} sequences, temperature {temperature}"] = row
+            print(f"{count:4} at {temperature}:", {k: round(v, 1) for k, v in row.items()}, flush=True)
+    if asked.out:
+        asked.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""`rustinfer bench gpu`: the workloads that other engines were measured on, token for token and clock for clock.
+
+One stream is (time of 513 tokens - time of 1) / 512; a prompt is the time to its first token; a batch is (time of 129
+tokens - time of 1) / 128 steps, at a context of 512; offline are 256 requests at once, prompts and answers of 100 to
+1,024 tokens. Prompts are random ids, nothing is turned into text, and the prefix cache is off.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from .. import LLM, SamplingParams
+from ..engine.options import Options
+from .bench_measure import median
+from .facts import save
+from .local import open_llm
+from .output import as_json, table
+
+CONTEXT = 9216
+STREAMS, PROMPTS, BATCHES = (128, 2048), (128, 512, 2048, 8192), (8, 32, 64, 128, 256)
+REQUESTS, SHORTEST, LONGEST = 256, 100, 1024
+Row = tuple[str, float, str]
+
+
+def gpu(args: Namespace) -> int:
+    """Print every row as it is measured; write them all where a file is named."""
+    with open_llm(args.model, options(args)) as llm:
+        rows = list(told(measured(Workloads(llm, args.num_iters), args.only), quiet=args.json))
+        phases = dict(llm.phases)
+    result = {
+        "model": args.model,
+        "device": device(),
+        "start, s": phases,
+        "rows": {name: {unit: value} for name, value, unit in rows},
+    }
+    save(args.output, result)
+    if args.json:
+        as_json(result)
+    else:
+        table(("", "", ""), [(name, f"{value:.2f}", unit) for name, value, unit in rows], title=args.model)
+    return 0
+
+
+def options(args: Namespace) -> Options:
+    """What the flags ask for, and else what the other engines had."""
+    asked = Options.of(args)
+    return replace(
+        asked,
+        enable_prefix_caching=False,
+        max_model_len=asked.max_model_len or CONTEXT,
+        max_num_seqs=asked.max_num_seqs or REQUESTS,
+        max_num_batched_tokens=asked.max_num_batched_tokens or 16384,
+    )
+
+
+def device() -> str:
+    """The GPU's name and what drives it."""
+    import torch
+
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
+    return f"{name}, torch {torch.__version__}"
+
+
+def told(rows: Iterator[Row], quiet: bool) -> Iterator[Row]:
+    """The rows, each printed when it is known: the whole takes minutes."""
+    for name, value, unit in rows:
+        if not quiet:
+            print(f"{name}: {value:.2f} {unit}", flush=True)
+        yield name, value, unit
+
+
+class Workloads:
+    """Requests to one model, with a clock beside them."""
+
+    def __init__(self, llm: LLM, runs: int) -> None:
+        self.llm, self.runs, self._random = llm, runs, random.Random(0)
+        self.time([self.prompt(64)], [32])
+
+    def prompt(self, tokens: int) -> list[int]:
+        """Random ids, none of them special."""
+        most = min(self.llm.vocab_size - 1, 120000)
+        return [self._random.randrange(10, most) for _ in range(tokens)]
+
+    def time(self, prompts: list[list[int]], outputs: list[int], temperature: float = 0.0) -> tuple[float, int]:
+        """Seconds from handing all of them over to the last token, and how many tokens came."""
+        params = [
+            SamplingParams(temperature=temperature, max_tokens=n, ignore_eos=True, detokenize=False) for n in outputs
+        ]
+        asked = [{"prompt_token_ids": ids} for ids in prompts]
+        start = time.perf_counter()
+        done = self.llm.generate(asked, params, use_tqdm=False)
+        return time.perf_counter() - start, sum(len(result.outputs[0].token_ids) for result in done)
+
+    def stream(self) -> Iterator[Row]:
+        """One request: tokens per second after the first."""
+        for context in STREAMS:
+            first = min(self.time([self.prompt(context)], [1])[0] for _ in range(self.runs))
+            whole = median([self.time([self.prompt(context)], [513])[0] for _ in range(self.runs)])
+            yield f"1 stream, context {context}", 512 / (whole - first), "tokens/s"
+
+    def prefill(self) -> Iterator[Row]:
+        """One request: milliseconds to its first token."""
+        for tokens in PROMPTS:
+            times = [self.time([self.prompt(tokens)], [1])[0] for _ in range(self.runs + 2)]
+            yield f"prefill of {tokens}", median(times) * 1e3, "ms"
+
+    def batch(self) -> Iterator[Row]:
+        """Requests of equal length: tokens per second of all, after the first of each."""
+        for size in BATCHES:
+            prompts = [[self.prompt(512) for _ in range(size)] for _ in range(3)]
+            first = min(self.time(some, [1] * size)[0] for some in prompts[:2])
+            whole = self.time(prompts[2], [129] * size)[0]
+            yield f"batch of {size}, context 512", size * 128 / (whole - first), "tokens/s"
+
+    def offline(self) -> Iterator[Row]:
+        """Requests of all lengths at once: tokens per second, prompts included in the time."""
+        for name, temperature in (("temperature 0.6", 0.6), ("greedy", 0.0)):
+            self._random = random.Random(0)
+            prompts = [self.prompt(self._random.randint(SHORTEST, LONGEST)) for _ in range(REQUESTS)]
+            outputs = [self._random.randint(SHORTEST, LONGEST) for _ in range(REQUESTS)]
+            took, tokens = self.time(prompts, outputs, temperature)
+            yield f"offline, {REQUESTS} requests, {name}", tokens / took, "tokens/s"
+
+
+def measured(workloads: Workloads, parts: list[str]) -> Iterator[Row]:
+    """The rows of these parts."""
+    for part in parts:
+        measure: Callable[[], Iterator[Row]] = getattr(workloads, part)
+        yield from measure()
