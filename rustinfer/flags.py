@@ -13,6 +13,7 @@ Flags = Sequence[Flag]
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOAD_FORMATS = ("auto", "safetensors", "gguf", "dummy")
+METRICS = ("vllm",)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
@@ -62,6 +63,10 @@ SERVER: Flags = (
     (
         "--share-prefixes",
         {"action": "store_true", "help": "let keys share cached prefixes, which its timing gives away"},
+    ),
+    (
+        "--metrics-compat",
+        {"choices": METRICS, "help": "publish metrics under this server's names as well as under ours"},
     ),
     ("--any-model", {"action": "store_true", "help": "answer whatever model name a request has"}),
     (

@@ -19,6 +19,7 @@ from .admission import Admission
 from .errors import EngineDead, RequestRefused
 from .grammar import Grammar
 from .kvcache import KVCache
+from .measures import Measures
 from .plan import Plan
 from .sampled import Flight, Sampled
 from .scheduler import Limits, Scheduler
@@ -51,13 +52,19 @@ class Compiles(Protocol):
 
 @dataclass
 class Totals:
-    """Counts since the start. Prompt tokens are counted when they arrive, and as computed when they are."""
+    """Counts since the start. Prompt tokens are counted when they arrive, and as computed when they are.
+
+    Each of `drafts` guessed some tokens ahead, of which those that the model would have drawn itself were accepted.
+    """
 
     prompt_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
     computed_tokens: int = 0
     steps: int = 0
+    drafts: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 class Engine:
@@ -78,18 +85,26 @@ class Engine:
     ) -> None:
         self.runner, self.cache, self.admission = runner, cache, admission
         self.scheduler = Scheduler(cache, limits)
-        self.totals = Totals()
+        self.totals, self.measures = Totals(), Measures()
         self._clock, self._random, self._order = clock, Random(seed), count()
         self._requests: dict[Key, list[Sequence]] = {}
         self._news: list[News] = []
         self.grammars: Compiles | None = None
         self._compiling: dict[Key, tuple[Future[Grammar], list[Sequence]]] = {}
-        self._flights: deque[list[tuple[Plan, Flight]]] = deque()
+        self._flights: deque[tuple[float, list[tuple[Plan, Flight]]]] = deque()
+        self._now = clock()
 
     @property
     def has_work(self) -> bool:
         """Whether `step` has anything to do or to tell."""
         return bool(self._news or self._flights or self._compiling) or len(self.scheduler) > 0
+
+    @property
+    def waiting(self) -> dict[str, int]:
+        """Sequences that wait, by what for: room, the first of their siblings to compute the prompt, a grammar."""
+        compiling = sum(len(sequences) for _, sequences in self._compiling.values())
+        held = len(self.scheduler) - len(self.scheduler.running) - len(self.scheduler.waiting)
+        return {"capacity": len(self.scheduler.waiting), "siblings": held, "grammar": compiling}
 
     @property
     def capacity(self) -> int:
@@ -155,6 +170,12 @@ class Engine:
 
     def abort(self, key: Key, index: int | None = None) -> None:
         """Forget a request, or one of its sequences. Unknown and finished ones are fine; nothing more comes of it."""
+        for sequence in self._requests.get(key, ()):
+            if index is None or sequence.index == index:
+                self.measures.ended(sequence, "abort", self._now)
+        self._forget(key, index)
+
+    def _forget(self, key: Key, index: int | None = None) -> None:
         for sequence in list(self._requests.get(key, ())):
             if index is None or sequence.index == index:
                 self._finish(sequence)
@@ -172,15 +193,24 @@ class Engine:
         """
         if self._compiling:
             self._compiled()
-        plan = self.scheduler.plan(self._clock())
+        self._now = self._clock()
+        plan = self.scheduler.plan(self._now)
         if plan:
             self.totals.steps += 1
-            self._flights.append(self._launch(plan))
+            self.measures.launched(plan, self._now)
+            self._flights.append((self._now, self._launch(plan)))
         if self._flights and (len(self._flights) > self.runner.depth or not plan):
-            for launched, flight in self._flights.popleft():
-                self._land(launched, flight)
+            self._land_oldest()
         news, self._news = self._news, []
         return news
+
+    def _land_oldest(self) -> None:
+        start, flights = self._flights.popleft()
+        results = [(plan, self._read(plan, flight)) for plan, flight in flights]
+        self._now = self._clock()
+        self.measures.step.observe(self._now - start)
+        for plan, result in results:
+            self._land(plan, result)
 
     def _launch(self, plan: Plan) -> list[tuple[Plan, Flight]]:
         try:
@@ -208,14 +238,16 @@ class Engine:
         for sequence in plan.sequences():
             self._landed(sequence, sequence.settled, sound=True)
 
-    def _land(self, plan: Plan, flight: Flight) -> None:
+    def _read(self, plan: Plan, flight: Flight) -> Sampled:
         try:
-            result = flight.result()
+            return flight.result()
         except Exception as error:
             _check_alive(error)
             log.exception("the results of %d sequences could not be read", len(plan))
-            result = Sampled([0] * len(plan.sampling()), unsound=range(len(plan)))
             self._fail_all(plan, error)
+            return Sampled([0] * len(plan.sampling()), unsound=range(len(plan)))
+
+    def _land(self, plan: Plan, result: Sampled) -> None:
         self._land_decodes(plan.decodes, result)
         row = len(plan.decodes)
         for number, chunk in enumerate(plan.chunks):
@@ -269,6 +301,7 @@ class Engine:
             self._fail(sequence, "no_token_allowed", result.stuck[row])
             return
         if not sequence.published:
+            self.measures.began(sequence, self._now)
             self.scheduler.settle(sequence)
             self.totals.cached_tokens += sequence.cached if sequence.index == 0 else 0
         if sequence.limit == 0:
@@ -290,6 +323,7 @@ class Engine:
             reason, stop = self.admission.end(sequence, token)
         self._news.append((sequence.request.owner, self._output(sequence, [token], reason, stop, logprobs)))
         if reason:
+            self.measures.ended(sequence, reason, self._now)
             self._finish(sequence)
 
     def _scanned(self, sequence: Sequence, start: int, scores: list[TokenLogprob]) -> None:
@@ -325,8 +359,9 @@ class Engine:
 
     def _refuse(self, request: Request, error: BaseException) -> None:
         """Its grammar cannot be had: the user's mistake, mostly, so that the log is silent."""
-        self.abort(request.key)
+        self._forget(request.key)
         if isinstance(error, RequestRefused):
+            self.measures.refused += 1
             self._news.append((request.owner, Failed(request.id, error.code, str(error))))
             return
         log.error("the grammar of request %s could not be compiled", request.id, exc_info=error)
@@ -342,9 +377,11 @@ class Engine:
         """End the whole request: an answer with one choice missing is none. Other requests do not notice."""
         request = sequence.request
         log.warning("request %s failed: %s", request.id, message)
+        for each in self._requests.get(request.key, ()):
+            self.measures.ended(each, "error", self._now)
         if lost := self._finish(sequence, keep=False):
             self.runner.clear(lost)
-        self.abort(request.key)
+        self._forget(request.key)
         self._news.append((request.owner, Failed(request.id, code, message)))
 
 

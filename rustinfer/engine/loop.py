@@ -125,6 +125,7 @@ class EngineLoop:
             m = message
             self.engine.add(Request(m.id, m.prompt_token_ids, m.sampling, m.priority, peer, m.salt, m.pool))
         except RequestRefused as refusal:
+            self.engine.measures.refused += 1
             self._send(peer, Failed(message.id, refusal.code, str(refusal)))
         except Exception:
             log.exception("request %s could not be taken", message.id)
@@ -170,10 +171,11 @@ class EngineLoop:
 
     def _state(self) -> tuple[Stats, frozenset[Peer]]:
         e, totals = self.engine, self.engine.totals
+        waiting, measures = e.waiting, e.measures
         stats = Stats(
             epoch=self.channel.epoch,
             running=len(e.scheduler.running),
-            waiting=len(e.scheduler) - len(e.scheduler.running),
+            waiting=sum(waiting.values()),
             pages_total=e.cache.pool.total,
             pages_used=e.cache.pool.total - e.cache.available,
             prompt_tokens=totals.prompt_tokens,
@@ -181,6 +183,19 @@ class EngineLoop:
             generated_tokens=totals.generated_tokens,
             preemptions=e.scheduler.preemptions,
             protocol_errors=self.channel.errors,
+            waiting_reasons=waiting,
+            computed_tokens=totals.computed_tokens,
+            steps=totals.steps,
+            refused=measures.refused,
+            finished={str(reason): number for reason, number in measures.finished.items()},
+            drafts=totals.drafts,
+            draft_tokens=totals.draft_tokens,
+            accepted_tokens=totals.accepted_tokens,
+            step_seconds=measures.step.histogram(),
+            step_tokens=measures.step_tokens.histogram(),
+            queue_seconds=measures.queue.histogram(),
+            prefill_seconds=measures.prefill.histogram(),
+            decode_seconds=measures.decode.histogram(),
         )
         return stats, frozenset(self.channel.peers)
 

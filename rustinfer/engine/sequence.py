@@ -70,9 +70,9 @@ class Sequence:
     `computed` tokens are in the cache once the steps that were launched are done, `settled` of them for sure: the
     difference is in flight. A step that computes all there is draws the next token, so that `computed` may run ahead of
     `tokens`, up to `last`. `needs_values` says that it must not: the host has to know each token before the next step.
-    A token of `ends` ends it. `matcher` is its place in the grammar that its output must fit, `scanned` how many of the
-    prompt's tokens have got the log-probabilities that were asked for, `pooled` what is known of the prompt's vector
-    (None where none is wanted).
+    A token of `ends` ends it. It `arrived`, was `admitted` to its first step and `began` to speak at these times.
+    `matcher` is its place in the grammar that its output must fit, `scanned` how many of the prompt's tokens have got
+    the log-probabilities that were asked for, `pooled` what is known of the prompt's vector (None where none is wanted).
 
     The first `shared` of `pages` belong to the prefix tree (`node` is the end of that prefix, locked while we use it),
     the rest to this sequence. `row` is its line in the runner's page table while it runs, and `tabled` how many of its
@@ -80,7 +80,9 @@ class Sequence:
     """
 
     __slots__ = (
+        "admitted",
         "arrived",
+        "began",
         "cached",
         "computed",
         "ends",
@@ -123,6 +125,8 @@ class Sequence:
         self.tokens = array("q", request.prompt)
         self.prompt = len(request.prompt)
         self.last = self.prompt + max(limit, 1) - 1  # one that may produce nothing draws a token, too
+        self.admitted: float | None = None
+        self.began: float | None = None
         self.needs_values = needs_values(request.sampling)
         self.matcher: Matcher | None = None
         self.scanned = 0 if request.sampling.prompt_logprobs is not None and index == 0 else None

@@ -150,10 +150,20 @@ class Failed:
 
 
 @dataclass(frozen=True)
+class Histogram:
+    """How many observations were at most each bound and above the one before; the last of `counts` has no bound."""
+
+    bounds: list[float] = field(default_factory=list)
+    counts: list[float] = field(default_factory=list)
+    sum: float = 0.0
+
+
+@dataclass(frozen=True)
 class Stats:
     """The engine's state and its totals since start. Sent about once a second while they change.
 
-    `memory_bytes` are resident; where there is no device with memory of its own the other two are 0.
+    `finished` counts sequences by their reason, `drafts` how often tokens were guessed ahead. `memory_bytes` are
+    resident; where there is no device with memory of its own the other two are 0.
     """
 
     epoch: int
@@ -169,6 +179,19 @@ class Stats:
     memory_bytes: int = 0
     device_memory_bytes: int = 0
     device_memory_used_bytes: int = 0
+    waiting_reasons: dict[str, int] = field(default_factory=dict)
+    computed_tokens: int = 0
+    steps: int = 0
+    refused: int = 0
+    finished: dict[str, int] = field(default_factory=dict)
+    drafts: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
+    step_seconds: Histogram = field(default_factory=Histogram)
+    step_tokens: Histogram = field(default_factory=Histogram)
+    queue_seconds: Histogram = field(default_factory=Histogram)
+    prefill_seconds: Histogram = field(default_factory=Histogram)
+    decode_seconds: Histogram = field(default_factory=Histogram)
 
 
 @dataclass(frozen=True)

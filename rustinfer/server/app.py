@@ -55,7 +55,8 @@ ROUTES = [
 
 def create(options: Options) -> Starlette:
     """The ASGI application; `state.link` is its hold on the engine, kept while the application's lifespan runs."""
-    metrics, keys = Metrics(), Keys(options.api_keys, options.api_key_file)
+    metrics = Metrics(options.metrics_compat, lambda card: options.names(card)[0])
+    keys = Keys(options.api_keys, options.api_key_file)
     limits = Limits(options.requests_per_minute, options.tokens_per_minute)
     middleware = [Middleware(Trace, metrics=metrics)]
     middleware.append(Middleware(Hosts, names=allowed(options.host, options.allow_hosts)))

@@ -144,17 +144,14 @@ class EngineLink:
         if welcome.epoch == self._epoch:
             self.served = served
             self.ready.set()
-            self.metrics.engine_up.set(1)
+            self.metrics.up(served.card)
             log.info("engine connected: model %s, context %d", served.card.id, served.card.context)
 
     def engine_down(self, reason: str) -> None:
         log.warning("%s: %d requests end with an error", reason, len(self._jobs))
         self._epoch = None
         self.ready.clear()
-        self.metrics.engine_up.set(0)
-        self.metrics.engine_losses.inc()
-        self.metrics.running.set(0)
-        self.metrics.waiting.set(0)
+        self.metrics.down()
         self.fail_all(engine_unavailable())
 
     def received(self, message: Message) -> None:

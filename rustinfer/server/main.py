@@ -163,6 +163,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         share_prefixes=bool(arguments.share_prefixes),
         served_names=tuple(arguments.served_model_name),
         any_model=bool(arguments.any_model),
+        metrics_compat=arguments.metrics_compat,
         allow_origins=tuple(arguments.allow_origin),
         allow_hosts=tuple(arguments.allow_host),
         certificate=_path(arguments.ssl_certfile),

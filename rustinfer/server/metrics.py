@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from rustinfer.protocol.messages import Stats
+from rustinfer.protocol.messages import ModelCard, Stats
+
+from .engine_metrics import EngineMetrics
+from .vllm_metrics import VllmMetrics
 
 _FIRST = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 _BETWEEN = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.2, 0.5, 1, 5)
@@ -14,34 +18,23 @@ _WHOLE = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600)
 
 
 class Metrics:
-    """One set for one application, in its own registry."""
+    """One set for one application, in its own registry; `compat` also publishes it under the names of "vllm"."""
 
-    def __init__(self) -> None:
+    def __init__(self, compat: str | None = None, model: Callable[[ModelCard], str] = lambda card: card.id) -> None:
         self.registry = registry = CollectorRegistry()
+        own = CollectorRegistry()
 
         def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"rustinfer_{name}", text, registry=registry)
+            return Gauge(f"rustinfer_{name}", text, registry=own)
 
         def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"rustinfer_{name}", text, labels, registry=registry)
+            return Counter(f"rustinfer_{name}", text, labels, registry=own)
 
         def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"rustinfer_{name}_seconds", text, buckets=buckets, registry=registry)
+            return Histogram(f"rustinfer_{name}_seconds", text, buckets=buckets, registry=own)
 
         self.engine_up = gauge("engine_up", "1 while the engine is connected and its model ready")
-        gauge("server_tasks", "Tasks on the server's event loop").set_function(lambda: len(asyncio.all_tasks()))
         self.active = gauge("requests_active", "Generating requests that this server holds")
-        self.running = gauge("requests_running", "Sequences that the engine computes")
-        self.waiting = gauge("requests_waiting", "Sequences that wait in the engine")
-        self.pages_total = gauge("cache_pages", "Pages of the engine's KV cache")
-        self.pages_used = gauge("cache_pages_used", "Pages of the KV cache in use")
-        self.preemptions = gauge("preemptions", "Sequences set back since the engine started")
-        self.cached_tokens = gauge("engine_cached_tokens", "Prompt tokens found in the cache since the engine started")
-        self.engine_prompt_tokens = gauge("engine_prompt_tokens", "Prompt tokens since the engine started")
-        self.memory = gauge("engine_memory_bytes", "Main memory that the engine holds")
-        self.device_memory = gauge("device_memory_bytes", "Memory of the engine's GPU; 0 where there is none")
-        self.device_memory_used = gauge("device_memory_used_bytes", "Memory of the engine's GPU that is in use")
-        self.engine_protocol_errors = gauge("engine_protocol_errors", "Undecodable frames that the engine dropped")
         self.protocol_errors = counter("protocol_errors", "Undecodable frames that this server dropped")
         self.engine_losses = counter("engine_losses", "Times that the engine was lost")
         self.prompt_tokens = counter("prompt_tokens", "Prompt tokens of accepted requests")
@@ -53,19 +46,26 @@ class Metrics:
         self.whole = histogram("request_duration", "From the request to its end", _WHOLE)
         for outcome in ("finished", "aborted", "failed"):
             self.outcomes.labels(outcome)
+        self.engine, self._name, self._model = EngineMetrics(), "", model
+        registry.register(own)
+        registry.register(self.engine)
+        if compat == "vllm":
+            registry.register(VllmMetrics([own, self.engine], self.engine, lambda: self._name))
 
     def take(self, stats: Stats) -> None:
-        self.running.set(stats.running)
-        self.waiting.set(stats.waiting)
-        self.pages_total.set(stats.pages_total)
-        self.pages_used.set(stats.pages_used)
-        self.preemptions.set(stats.preemptions)
-        self.cached_tokens.set(stats.cached_tokens)
-        self.engine_prompt_tokens.set(stats.prompt_tokens)
-        self.memory.set(stats.memory_bytes)
-        self.device_memory.set(stats.device_memory_bytes)
-        self.device_memory_used.set(stats.device_memory_used_bytes)
-        self.engine_protocol_errors.set(stats.protocol_errors)
+        """The engine's numbers, from now on."""
+        self.engine.stats = stats
+
+    def up(self, card: ModelCard) -> None:
+        """An engine with this model is there."""
+        self._name, self.engine.ops = self._model(card), card.ops
+        self.engine_up.set(1)
+
+    def down(self) -> None:
+        """It is gone: nothing runs or waits."""
+        self.engine_up.set(0)
+        self.engine_losses.inc()
+        self.engine.stats = replace(self.engine.stats, running=0, waiting=0, waiting_reasons={})
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -26,6 +26,7 @@ class Options:
     share_prefixes: bool = False
     served_names: tuple[str, ...] = ()
     any_model: bool = False
+    metrics_compat: str | None = None
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
     certificate: Path | None = None
