@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
   "$$p" -c '$(SUITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test check lint types imports fmt bench test-gpu bench-gpu plugins
+.PHONY: help setup serve test test-slow faults check lint types imports fmt bench test-gpu bench-gpu plugins
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -38,7 +38,13 @@ serve: setup ## Serve MODEL at http://127.0.0.1:PORT, with a page to chat in
 	@$(BIN)/rustinfer serve $(MODEL) --port $(PORT) $(if $(HOST),--host $(HOST)) $(ARGS)
 
 test: setup ## Run the tests that need no GPU
-	@$(BIN)/python -m pytest -m 'not gpu' --ignore=tests/gpu $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu and not slow' --ignore=tests/gpu $(ARGS)
+
+test-slow: setup ## Run the tests that take long
+	@$(BIN)/python -m pytest -m slow --ignore=tests/gpu $(ARGS)
+
+faults: setup ## Try every fault and attack on real processes, and write docs/faults.md
+	@$(BIN)/python -m pytest tests/faults tests/attacks --fault-report docs/faults.md -q $(ARGS)
 
 check: lint types imports test ## All that must pass before a change lands
 

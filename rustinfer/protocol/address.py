@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import secrets
 import stat
 import tempfile
 from pathlib import Path
@@ -15,8 +16,10 @@ _LONGEST = 100
 
 
 def private_address() -> str:
-    """A fresh `ipc://` address in a new directory of mode 0700; the caller removes the directory when done."""
-    return f"ipc://{tempfile.mkdtemp(prefix='rustinfer-')}/engine"
+    """A fresh `ipc://` address in a new directory of mode 0700, not to be guessed; the caller removes it when done."""
+    directory = Path(tempfile.gettempdir()) / f"rustinfer-{secrets.token_urlsafe(16)}"
+    directory.mkdir(mode=0o700)
+    return f"ipc://{directory}/engine"
 
 
 def socket_path(address: str) -> Path:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import zmq
 
-from .address import claim
+from .address import claim, socket_path
 from .codec import MAX_FRAME, TO_ENGINE, ProtocolError, decode, encode
 from .messages import VERSION, Abort, Generate, Hello, Message, ModelCard, Ping, Pong, Welcome
 
@@ -67,6 +67,7 @@ class EngineChannel:
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
         self._socket.bind(address)
+        socket_path(address).chmod(0o600)
 
     @property
     def peers(self) -> list[Peer]:
