@@ -12,7 +12,7 @@ from .chat_prompt import prompt_text
 from .chat_request import REFUSED, ChatRequest
 from .errors import bad_request
 from .fields import ignored, validated
-from .form import form, schema_form
+from .form import schema_form
 from .generation import check_logprobs
 from .prepared import Prepared
 from .reading import Reading
@@ -27,6 +27,7 @@ class Chat:
     sampling: SamplingParams
     reading: Reading
     top_logprobs: int | None
+    way: dict[str, Any]
 
 
 def prepare(body: dict[str, Any], served: Served) -> Prepared:
@@ -34,7 +35,7 @@ def prepare(body: dict[str, Any], served: Served) -> Prepared:
     request = validated(ChatRequest, body, REFUSED)
     found = understand(request, served)
     answer = ChatAnswer(served, request, found.prompt, found.reading, found.top_logprobs)
-    return Prepared([found.prompt], found.sampling, answer, ignored(request, REFUSED), **request.way)
+    return Prepared([found.prompt], found.sampling, answer, ignored(request, REFUSED), **found.way)
 
 
 def understand(request: ChatRequest, served: Served) -> Chat:
@@ -43,7 +44,7 @@ def understand(request: ChatRequest, served: Served) -> Chat:
     wanted = request.wanted()
     text = prompt_text(request, wanted, served)
     prompt = served.encode(text, "messages", add_special_tokens=False)
-    formed = form(request) is not None
+    formed = request.form is not None
     reading = Reading(served, wanted, text, formed=formed)
     own: dict[str, Any] = {"max_tokens": _room(request, prompt, served), "logprobs": count}
     if wanted.forced:
@@ -53,7 +54,7 @@ def understand(request: ChatRequest, served: Served) -> Chat:
     if reading.shows_special_tokens:
         own["skip_special_tokens"] = False
     params = request.sampling(served, prompt_logprobs=request.prompt_logprobs, **own)
-    return Chat(prompt, params, reading, count)
+    return Chat(prompt, params, reading, count, request.way | ({"form": "tools"} if wanted.forced else {}))
 
 
 def _room(request: ChatRequest, prompt: list[int], served: Served) -> int:

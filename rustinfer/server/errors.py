@@ -76,11 +76,13 @@ def from_engine(code: str, message: str) -> ApiError:
     """What the engine's `Failed` means to a client. Codes not known here are the server's fault, and say nothing."""
     if code in ("empty_prompt", "out_of_vocabulary", "context_length_exceeded", "cache_too_small", "invalid_request"):
         return bad_request(message, "prompt", code)
+    if code in ("invalid_grammar", "grammar_too_complex", "no_tokenizer", "no_token_allowed"):
+        return bad_request(message, "structured_outputs", code)
     if code == "draining":
         return shutting_down()
-    if code == "overloaded":
+    if code in ("overloaded", "grammar_unavailable"):
         headers = {"Retry-After": RETRY_AFTER}
-        return ApiError(503, message, kind="unavailable_error", code="overloaded", headers=headers)
+        return ApiError(503, message, kind="unavailable_error", code=code, headers=headers)
     return internal_error(code)
 
 

@@ -21,8 +21,11 @@ _NAMES = {
 }
 
 
-def form(request: Any) -> Structured | None:
-    """None where any text will do. Raises ApiError 400 naming the field, also where two fields ask for a form."""
+def form(request: Any) -> tuple[str, Structured] | None:
+    """The form, after the field that asks for it; None where any text will do.
+
+    Raises ApiError 400 naming the field, also where two fields ask for a form.
+    """
     asked = {"response_format": _response_format(request.response_format)}
     if request.structured_outputs is not None:
         asked["structured_outputs"] = _structured("structured_outputs", request.structured_outputs)
@@ -32,7 +35,7 @@ def form(request: Any) -> Structured | None:
     found = {name: form for name, form in asked.items() if form is not None}
     if len(found) > 1:
         raise bad_request(f"Only one of {', '.join(found)} may be given.", max(found))
-    return next(iter(found.values()), None)
+    return next(iter(found.items()), None)
 
 
 def schema_form(param: str, schema: Any) -> Structured:

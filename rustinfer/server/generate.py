@@ -60,9 +60,9 @@ async def running(link: EngineLink, prepared: Prepared, receive: Receive) -> Asy
     try:
         yield run
         outcome = "finished" if run.done else "aborted"
-    except ApiError:
+    except ApiError as error:
         outcome = "failed"
-        raise
+        raise prepared.named(error) from None
     finally:
         watcher.cancel()
         link.ended(job, outcome)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
@@ -15,7 +16,7 @@ from rustinfer.protocol.sampling import (
     ParameterError,
     SamplingParams,
 )
-from rustinfer.protocol.structured import MAX_CHOICES
+from rustinfer.protocol.structured import MAX_CHOICES, Structured
 
 from .errors import bad_request
 from .form import form
@@ -117,14 +118,24 @@ class Generation(BaseModel):
     @property
     def way(self) -> dict[str, Any]:
         """How a request is run, besides its sampling: the fields of `Prepared`."""
-        return {"stream": bool(self.stream), "priority": self.priority or 0, "salt": self.cache_salt or ""}
+        way = {"stream": bool(self.stream), "priority": self.priority or 0, "salt": self.cache_salt or ""}
+        return way | ({"form": self.form[0]} if self.form else {})
+
+    @cached_property
+    def form(self) -> tuple[str, Structured] | None:
+        """The form that the answer must have, after the field that says so. Raises ApiError 400."""
+        return form(self)
 
     def sampling(self, served: Served, **own: Any) -> SamplingParams:
         """The checkpoint's defaults, then what the request says, then `own`. Raises ApiError 400 naming the field."""
         names = SamplingParams.names() - _OWN
         chosen = {k: v for k, v in served.card.defaults.items() if k in names}
         chosen |= {k: v for k in names & type(self).model_fields.keys() if (v := getattr(self, k)) is not None}
-        own = {"n": self.n if self.n is not None else 1, "structured_outputs": form(self), **own}
+        own = {
+            "n": self.n if self.n is not None else 1,
+            "structured_outputs": self.form[1] if self.form else None,
+            **own,
+        }
         try:
             params = tokenized(SamplingParams(**{**chosen, **own}), served.plain_ids)
         except ParameterError as e:

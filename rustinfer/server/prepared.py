@@ -8,6 +8,7 @@ from rustinfer.protocol.messages import Pool
 from rustinfer.protocol.sampling import SamplingParams
 
 from .answer import Answer
+from .errors import ApiError
 
 MAX_CHOICES = 512
 """Sequences of one request."""
@@ -15,7 +16,10 @@ MAX_CHOICES = 512
 
 @dataclass(frozen=True)
 class Prepared:
-    """`sampling`, `priority`, `salt` and `pool` go to the engine with each of `prompts`."""
+    """`sampling`, `priority`, `salt` and `pool` go to the engine with each of `prompts`.
+
+    `form` is the field that demands a form of the answer.
+    """
 
     prompts: list[list[int]]
     sampling: SamplingParams
@@ -25,6 +29,13 @@ class Prepared:
     priority: int = 0
     salt: str = ""
     pool: Pool = ""
+    form: str | None = None
+
+    def named(self, error: ApiError) -> ApiError:
+        """The engine does not know which field asked for the form that it refuses."""
+        if error.param == "structured_outputs" and self.form is not None:
+            error.param = self.form
+        return error
 
     @property
     def headers(self) -> dict[str, str]:
