@@ -72,7 +72,7 @@ class Sequence:
     `tokens`, up to `last`. `needs_values` says that it must not: the host has to know each token before the next step.
     A token of `ends` ends it. It `arrived`, was `admitted` to its first step and `began` to speak at these times.
     `matcher` is its place in the grammar that its output must fit, `scanned` how many of the prompt's tokens have got
-    the log-probabilities that were asked for, `pooled` what is known of the prompt's vector (None where none is wanted).
+    the log-probabilities that were asked for, `pooled` what is known of the prompt's vector (None where not wanted).
 
     The first `shared` of `pages` belong to the prefix tree (`node` is the end of that prefix, locked while we use it),
     the rest to this sequence. `row` is its line in the runner's page table while it runs, and `tabled` how many of its
