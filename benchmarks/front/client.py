@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,13 @@ def request(path: str, body: dict[str, Any] | bytes) -> bytes:
 def probe(path: str = "/health") -> bytes:
     """The bytes of a GET."""
     return f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+
+
+def blocking(port: int, raw: bytes) -> int:
+    """Send one request and read its status, without an event loop."""
+    with socket.create_connection(("127.0.0.1", port)) as link:
+        link.sendall(raw)
+        return int(link.recv(1 << 16)[9:12])
 
 
 @dataclass

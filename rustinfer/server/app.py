@@ -15,6 +15,7 @@ from starlette.routing import Route
 from . import embeddings, info, openai, page, tokens
 from .auth import Auth
 from .errors import ApiError, on_api_error, on_http_error
+from .gate import Gate
 from .hosts import Hosts, allowed
 from .keys import Keys
 from .limits import Limited, Limits
@@ -70,6 +71,7 @@ def create(options: Options) -> Starlette:
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=handlers, lifespan=_lifespan)
     app.router.redirect_slashes = False
     app.state.options, app.state.keys, app.state.responses = options, keys, ResponseStore()
+    app.state.gate = Gate()
     app.state.link = EngineLink(options.engine, metrics, limits, salted=bool(keys) and not options.share_prefixes)
     return app
 
@@ -78,6 +80,7 @@ def create(options: Options) -> Starlette:
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
     task = asyncio.create_task(app.state.link.run())
     yield
+    app.state.gate.close()
     task.cancel()
     with suppress(asyncio.CancelledError):
         await task

@@ -13,7 +13,7 @@ from .errors import ApiError, bad_request
 READ_SECONDS = 30.0
 
 
-async def read(request: Request, limit: int) -> bytes:
+async def read(request: Request, limit: int) -> bytes | bytearray:
     """The whole body. Raises ApiError: 400 for another content type, 408 when it dawdles, 413 past `limit` bytes."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
@@ -32,13 +32,13 @@ async def read(request: Request, limit: int) -> bytes:
         raise bad_request("The request body is incomplete.") from None
 
 
-async def _collect(request: Request, limit: int) -> bytes:
+async def _collect(request: Request, limit: int) -> bytearray:
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > limit:
             raise _too_large(limit)
-    return bytes(body)
+    return body
 
 
 def _too_large(limit: int) -> ApiError:
@@ -47,7 +47,7 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
 
 
-def parse(raw: bytes) -> dict[str, Any]:
+def parse(raw: bytes | bytearray) -> dict[str, Any]:
     """The JSON object in `raw`. Raises ApiError 400 for anything else, NaN and lone surrogates among it."""
     try:
         value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)

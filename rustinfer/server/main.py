@@ -32,10 +32,13 @@ KEEP_ALIVE_SECONDS = 75
 UNANSWERED_SECONDS = 60
 """How long sent bytes may stay unacknowledged before the kernel ends the connection."""
 BACKLOG = 2048
+SWITCH_SECONDS = 0.001
+"""How long a thread that understands a request may keep the interpreter from the event loop."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """0 after a requested end; 2 with one line on stderr for a user's mistake."""
+    sys.setswitchinterval(SWITCH_SECONDS)
     try:
         arguments = _parser().parse_args(argv)
         settle(arguments, (*SERVER, *COMMON))

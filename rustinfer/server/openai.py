@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from starlette.requests import Request
@@ -12,7 +12,6 @@ from starlette.responses import Response
 from . import body, chat, completions
 from .errors import JSON, ApiError
 from .generate import ClientGone, collect
-from .options import Options
 from .prepared import Prepared
 from .served import Served
 from .sse import EventStream
@@ -35,10 +34,12 @@ async def understood(request: Request, prepare: Callable[[dict[str, Any], Served
     options, link = request.app.state.options, request.app.state.link
     raw = await body.read(request, options.max_body)
     served = link.model()
+    names = None if options.any_model else options.names(served.card)
+    await request.app.state.gate.check(raw, prepare, served, names)
 
     def understand() -> Made:
         content = body.parse(raw)
-        check_model(content.get("model"), served, options)
+        check_name(content.get("model"), names)
         return prepare(content, served)
 
     return understand() if len(raw) <= INLINE_BYTES else await asyncio.to_thread(understand)
@@ -55,9 +56,9 @@ async def generate(request: Request, prepared: Prepared) -> Response:
         return Response(status_code=499)
 
 
-def check_model(name: Any, served: Served, options: Options) -> None:
-    """Raises ApiError 404 for a name that is not served; a name of the wrong type is left to validation."""
-    if isinstance(name, str) and not options.any_model and name not in options.names(served.card):
+def check_name(name: Any, names: Sequence[str] | None) -> None:
+    """Raises ApiError 404 for a name that is not among these (None: any); what is no text is left to validation."""
+    if isinstance(name, str) and names is not None and name not in names:
         raise unknown_model(name)
 
 

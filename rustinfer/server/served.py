@@ -18,6 +18,7 @@ class Served:
     """Built once per engine start, off the event loop: reading a large tokenizer takes a second."""
 
     def __init__(self, welcome: Welcome, previous: Served | None = None) -> None:
+        self.welcome = welcome
         self.card: ModelCard = welcome.card
         self.build, self.fingerprint, self.epoch = welcome.build, welcome.fingerprint, welcome.epoch
         self.has_tokenizer = bool(self.card.tokenizer_json)

@@ -1,0 +1,73 @@
+"""Bodies of unusual size: judged elsewhere, with the same words, while others go on. T14, S16."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+
+import httpx
+import pytest
+
+from rustinfer.server import gate
+
+from .conftest import MODEL, LiveServer
+from .fake_engine import FakeEngine
+
+HEADERS = {"content-type": "application/json"}
+LARGE = "All work and no play. " * 200_000
+BODIES = {
+    "too long": ({"prompt": LARGE}, 400, "context_length_exceeded"),
+    "chat": ({"messages": [{"role": "user", "content": LARGE}]}, 400, "context_length_exceeded"),
+    "model": ({"model": "other", "prompt": LARGE}, 404, "model_not_found"),
+    "refused": ({"prompt": "a", "temperature": 9, "x": LARGE}, 400, None),
+    "fine": ({"prompt": "a", "max_tokens": 2, "x": LARGE}, 200, None),
+}
+
+
+def post(server: LiveServer, body: dict[str, object]) -> httpx.Response:
+    path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+    return httpx.post(f"{server.url}{path}", json={"model": MODEL, **body}, timeout=30)
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_the_answer_is_the_usual_one(server: LiveServer, engine: FakeEngine, name: str) -> None:
+    body, status, code = BODIES[name]
+    answer = post(server, body)
+    assert answer.status_code == status
+    if status != 200:
+        assert answer.json()["error"]["code"] == code
+    small = {key: value[:5000] if value is LARGE else value for key, value in body.items()}
+    assert post(server, small).status_code == status
+    assert server.app.state.gate._process is not None
+
+
+def test_invalid_json_of_unusual_size(server: LiveServer) -> None:
+    answer = httpx.post(f"{server.url}/v1/completions", content=b"[" * (2 << 20), headers=HEADERS)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, None)
+
+
+def test_what_takes_too_long_is_refused_and_the_next_one_is_not(
+    server: LiveServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "PATIENCE_SECONDS", 0.001)
+    answer = post(server, BODIES["chat"][0])
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "request_too_complex")
+    monkeypatch.undo()
+    assert post(server, BODIES["chat"][0]).json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_t14_s16_others_do_not_wait(server: LiveServer, http: httpx.Client) -> None:
+    """A generous bound, since other tests' machines are busy; `python -m benchmarks.front` measures."""
+    content = json.dumps({"model": MODEL, "prompt": list(range(256)) * 20_000}).encode()
+    sending = threading.Thread(
+        target=lambda: httpx.post(f"{server.url}/v1/completions", content=content, headers=HEADERS, timeout=30)
+    )
+    sending.start()
+    waits = []
+    while sending.is_alive():
+        started = time.monotonic()
+        assert http.get("/health").status_code == 200
+        waits.append(time.monotonic() - started)
+        time.sleep(0.005)
+    assert sorted(waits)[int(len(waits) * 0.9)] < 0.1
