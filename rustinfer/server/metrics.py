@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -34,6 +35,7 @@ class Metrics:
             return Histogram(f"rustinfer_{name}_seconds", text, buckets=buckets, registry=own)
 
         self.engine_up = gauge("engine_up", "1 while the engine is connected and its model ready")
+        gauge("server_tasks", "Tasks on the server's event loop").set_function(lambda: len(asyncio.all_tasks()))
         self.active = gauge("requests_active", "Generating requests that this server holds")
         self.protocol_errors = counter("protocol_errors", "Undecodable frames that this server dropped")
         self.engine_losses = counter("engine_losses", "Times that the engine was lost")
