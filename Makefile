@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
   "$$p" -c '$(SUITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-slow faults check lint types imports fmt bench test-gpu bench-gpu plugins
+.PHONY: help setup serve test test-slow faults check lint types imports fmt bench test-gpu bench-gpu test-clients plugins
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -71,6 +71,9 @@ plugins: setup ## Install plugins/* with pip, run the tests of each as its autho
 	done; \
 	$(BIN)/python -m pip uninstall -qq --yes $$(sed -n 's/^name = "\(.*\)"/\1/p' plugins/*/pyproject.toml); \
 	test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+test-clients: setup ## Try other people's clients (openai, langchain, litellm, ...), each in an environment of its own
+	@$(BIN)/python -m tests.clients.run --out docs/clients.md $(ARGS)
 
 bench: setup ## Measure MODEL on this machine's CPU, beside llama.cpp where that is installed
 	@$(BIN)/rustinfer bench cpu $(MODEL) $(ARGS)

@@ -21,7 +21,19 @@ from .conftest import ROOT
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PACKAGE = ROOT / "rustinfer"
 PYTHON = sorted(PACKAGE.rglob("*.py"))
-TARGETS = ("setup", "serve", "test", "check", "fmt", "bench", "test-gpu", "bench-gpu", "plugins", "help")
+TARGETS = (
+    "setup",
+    "serve",
+    "test",
+    "check",
+    "fmt",
+    "bench",
+    "test-gpu",
+    "bench-gpu",
+    "test-clients",
+    "plugins",
+    "help",
+)
 MOST_DEPENDENCIES = 20
 LONGEST_FILE = 400
 

@@ -26,7 +26,7 @@ SHOWN = ("What is the capital of France?", "Write a Python function that returns
 # Others who use the server while the dashboard is drawn.
 OTHERS = """for (let n = 0; n < 4; n++) (async () => {
   const system = "You answer in one paragraph, with care, and name your sources.";
-  for (let i = 0; i < 30; i++) {
+  for (let i = 0; ; i++) {
     const messages = [{ role: "system", content: system }, { role: "user", content: `Tell me about ${n * i}.` }];
     const body = JSON.stringify({ model, messages, max_tokens: 40 + 9 * n });
     await call("/v1/chat/completions", { method: "POST", body });
@@ -52,7 +52,7 @@ def draw(page: Page, look: str, out: Path) -> None:
     page.screenshot(path=out / f"chat-{look}.png")
     page.evaluate("view('dashboard')")
     page.evaluate(OTHERS)
-    page.wait_for_timeout(40_000)
+    page.wait_for_timeout(30_000)
     page.screenshot(path=out / f"dashboard-{look}.png")
     page.evaluate("view('ops')")
     page.screenshot(path=out / f"ops-{look}.png")

@@ -1,0 +1,35 @@
+"""litellm: python with_litellm.py URL."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches a price list when imported
+
+import checks
+import litellm
+
+COMMON = {
+    "model": f"openai/{checks.MODEL}",
+    "api_base": f"{sys.argv[1]}/v1",
+    "api_key": "none",
+    "temperature": 0,
+    "max_tokens": 64,
+}
+
+
+def stream() -> str:
+    asked = [{"role": "user", "content": checks.QUESTION}]
+    parts = [part.choices[0].delta.content or "" for part in litellm.completion(messages=asked, stream=True, **COMMON)]
+    return f"{len(parts)} parts: {checks.names_paris(''.join(parts))}"
+
+
+def structured() -> str:
+    asked = [{"role": "user", "content": checks.ABOUT}]
+    form = {"type": "json_schema", "json_schema": {"name": "person", "schema": checks.PERSON, "strict": True}}
+    answer = litellm.completion(messages=asked, response_format=form, **COMMON)
+    return checks.person(answer.choices[0].message.content)
+
+
+checks.run({"stream": stream, "JSON schema": structured})
