@@ -32,7 +32,8 @@ OTHERS = """for (let n = 0; n < 4; n++) (async () => {
     await call("/v1/chat/completions", { method: "POST", body });
     await new Promise((done) => setTimeout(done, 700 * Math.random()));
   }
-})()"""
+})();
+null"""
 
 
 def say(page: Page, text: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from playwright.sync_api import Browser, Page, expect
 
 from .conftest import Site, Visit
@@ -161,3 +163,12 @@ def test_an_api_key_is_asked_for_once(browser: Browser, site: Site) -> None:
         assert "sesame" not in page.evaluate("JSON.stringify(localStorage)")
         visit.context.close()
         assert not visit.problems
+
+
+def test_a_message_sent_before_the_model_is_known_waits_for_its_name(visit: Visit) -> None:
+    visit.page.route("**/v1/ops", lambda route: (time.sleep(0.5), route.continue_()))
+    visit.page.goto(visit.url)
+    visit.page.fill("#input", "early")
+    visit.page.press("#input", "Enter")
+    answered(visit.page)
+    expect(visit.page.locator(".error")).to_have_count(0)

@@ -26,7 +26,7 @@ def address() -> Iterator[str]:
 
 def test_the_engine_goes_and_comes_back(browser: Browser, address: str) -> None:
     with live(address) as server:
-        engine = FakeEngine(address, delay=0.01, text="word " * 100).start()
+        engine = FakeEngine(address, delay=0.01, text="word\n\n" * 100).start()
         visit = Visit(browser, server.url)
         page = visit.open()
         page.fill("#input", "talk")
@@ -37,6 +37,7 @@ def test_the_engine_goes_and_comes_back(browser: Browser, address: str) -> None:
         expect(last(page).locator(".note")).to_contain_text("broke off")
         expect(page.locator("#state")).to_have_text("engine away")
         expect(page.locator("#away")).to_contain_text("Messages wait for it")
+        expect(last(page).locator(".error")).to_be_in_viewport(ratio=1)
         page.fill("#input", "again")
         page.press("#input", "Enter")
         expect(page.locator("#live")).to_contain_text("not ready yet")

@@ -1,4 +1,12 @@
 // The model card: what is served, by what, with which kernels.
+let model = "";
+
+// What to ask for: known once the card was read, and otherwise asked for now.
+async function modelName() {
+  model ||= (await get("/v1/models")).data[0].id;
+  return model;
+}
+
 async function describe() {
   const [{ data: [card] }, version, table] = await Promise.all(["/v1/models", "/version", "/v1/ops"].map(get));
   model = card.id;

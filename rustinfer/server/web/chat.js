@@ -1,12 +1,10 @@
 // Asking and answering: the request, the stream, and what it took.
 let running = null;
-let model = "";
 
 function request() {
   const system = conversation.system.trim();
   const said = conversation.turns.filter((turn) => turn.text).map(({ role, text }) => ({ role, content: text }));
   return {
-    model,
     messages: system ? [{ role: "system", content: system }, ...said] : said,
     stream: true,
     stream_options: { include_usage: true, continuous_usage_stats: true },
@@ -40,7 +38,7 @@ function drawer(turn) {
 async function receive(turn, body, clock, signal) {
   const draw = drawer(turn);
   let reason = "";
-  for await (const event of events("/v1/chat/completions", body, signal)) {
+  for await (const event of events("/v1/chat/completions", { model: await modelName(), ...body }, signal)) {
     const [choice] = event.choices;
     if (event.usage) clock.tokens = event.usage.completion_tokens;
     if (!choice) continue;
@@ -79,18 +77,21 @@ async function answer() {
   drawTurn(turn);
   busy(turn, true);
   toEnd();
-  let reason = "";
+  let [reason, follow] = ["", false];
   try {
     reason = await persist(turn, body, clock, control.signal);
   } catch (error) {
+    follow = atEnd();
     reason = error.name === "AbortError" ? "stopped" : "error";
     if (reason === "error") failTurn(turn, error.name === "TypeError" ? "The server cannot be reached. Is it running?" : error.message);
   }
+  follow ||= atEnd();
   const ends = { length: "cut at the token limit", stopped: "stopped", error: "broke off" };
   turn.note = [measured(clock), ends[reason]].filter(Boolean).join(" · ");
   showTurn(turn);
   turn.node.querySelector(".actions .note").textContent = turn.note;
   busy(turn, false);
+  if (follow) toEnd();
   if (running === control) running = null;
   byId("live").textContent = "";
   if (reason !== "error") announce(turn.text ? `Assistant: ${turn.text}` : "Stopped");

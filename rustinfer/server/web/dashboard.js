@@ -62,10 +62,12 @@ const AWAY = {
 
 function state(text) {
   if (byId("state").textContent === text) return;
+  const follow = atEnd();
   byId("state").textContent = text;
   byId("state").className = text in AWAY ? "down" : "up";
   byId("away").hidden = !(text in AWAY);
   byId("away").textContent = AWAY[text] ?? "";
+  if (follow) toEnd(); // the line above took some of the room
   if (text === "ready") describe().catch(() => {});
 }
 
