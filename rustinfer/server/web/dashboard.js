@@ -16,7 +16,7 @@ const TILES = [
   { title: "Running", metric: "requests_running", lines: [(now) => now.get("requests_running"), (now) => now.get("requests_waiting")], show: count, least: 4, more: (now, [, waiting]) => `${count(waiting)} waiting` },
   { title: "Requests per second", metric: "requests_total", lines: [rate("requests_total")], show: count, least: 2, more: (now) => `${count(now.get("requests_total"))} since the server started` },
   { title: "Cache in use", metric: "cache_pages", lines: [share("cache_pages_used", "cache_pages")], show: percent, least: 1, more: (now) => `${count(now.get("cache_pages_used"))} of ${count(now.get("cache_pages"))} pages; ${count(now.get("preemptions"))} preempted` },
-  { title: "Prompt tokens from cache", metric: "engine_cached_tokens", lines: [share("engine_cached_tokens", "engine_prompt_tokens")], show: percent, least: 1, more: (now) => `${count(now.get("engine_cached_tokens"))} of ${count(now.get("engine_prompt_tokens"))} since the engine started` },
+  { title: "Prompt tokens from cache", metric: "engine_cached_tokens", lines: [share("engine_cached_tokens", "engine_prompt_tokens")], show: percent, least: 1, more: (now) => `${count(now.get("engine_cached_tokens"))} of ${count(now.get("engine_prompt_tokens"))} since its start` },
   { title: "Engine memory", metric: "engine_memory_bytes", lines: [(now) => now.get("engine_memory_bytes")], show: bytes, least: 1e8, more: () => "resident in main memory" },
   { title: "GPU memory", metric: "device_memory_bytes", lines: [(now) => now.get("device_memory_used_bytes")], show: bytes, least: 1e9, more: (now) => `of ${bytes(now.get("device_memory_bytes"))}` },
 ];
