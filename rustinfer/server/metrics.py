@@ -35,7 +35,7 @@ class Metrics:
             return Histogram(f"rustinfer_{name}_seconds", text, buckets=buckets, registry=own)
 
         self.engine_up = gauge("engine_up", "1 while the engine is connected and its model ready")
-        gauge("server_tasks", "Tasks on the server's event loop").set_function(lambda: len(asyncio.all_tasks()))
+        gauge("server_tasks", "Tasks on the server's event loop").set_function(_tasks)
         self.active = gauge("requests_active", "Generating requests that this server holds")
         self.protocol_errors = counter("protocol_errors", "Undecodable frames that this server dropped")
         self.engine_losses = counter("engine_losses", "Times that the engine was lost")
@@ -71,3 +71,11 @@ class Metrics:
 
     def text(self) -> bytes:
         return generate_latest(self.registry)
+
+
+def _tasks() -> float:
+    """Tasks of the running event loop, or none where there is none."""
+    try:
+        return len(asyncio.all_tasks())
+    except RuntimeError:
+        return 0

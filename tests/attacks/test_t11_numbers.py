@@ -18,23 +18,23 @@ MANY = [10**6, 10**9]
 INTEGERS = ("n", "best_of", "logprobs", "prompt_logprobs", "max_tokens", "min_tokens", "top_k", "seed", "priority")
 FLOATS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
 VALUES: list[Any] = [-1, 0, 1, -(2**31), 2**31, 2**63, -(2**63) - 1, 10**30, 1.5, 1e308, True, "1", [], {}, None]
-FAST = 0.25
-"""Seconds on a machine that may be busy; the table has what it took."""
+FAST = 0.05
 
 
 def test_t11_counts(world: World, saw: Saw) -> None:
     """n, best_of, logprobs, max_tokens and the like at a million and a billion."""
     before, slowest = world.server.usage().kilobytes, 0.0
-    for name in ("n", "best_of", "logprobs", "prompt_logprobs", "max_tokens", "min_tokens", "top_logprobs"):
-        for value in MANY:
-            started = time.monotonic()
-            path = "/v1/chat/completions" if name == "top_logprobs" else "/v1/completions"
-            body = {**GOLDEN, name: value}
-            if name == "top_logprobs":
-                body = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], "logprobs": True, name: value}
-            answer = world.server.post(body, path)
-            slowest = max(slowest, time.monotonic() - started)
-            assert answer.status_code == 400, (name, value)
+    chat = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], "logprobs": True}
+    with httpx.Client(base_url=world.server.url) as http:
+        for name in ("n", "best_of", "logprobs", "prompt_logprobs", "max_tokens", "min_tokens", "top_logprobs"):
+            for value in MANY:
+                path, body = "/v1/completions", {**GOLDEN, name: value}
+                if name == "top_logprobs":
+                    path, body = "/v1/chat/completions", {**chat, name: value}
+                answers = [http.post(path, json=body) for _ in range(5)]
+                assert {answer.status_code for answer in answers} == {400}, (name, value)
+                # The best of five: the machine may be busy with others.
+                slowest = max(slowest, min(answer.elapsed.total_seconds() for answer in answers))
     assert slowest < FAST
     assert world.server.usage().kilobytes - before < 5 << 10
     saw("400 each; the slowest", slowest)
