@@ -26,6 +26,7 @@ from rustinfer.engine.draw import Draw
 from rustinfer.engine.engine import Engine
 from rustinfer.engine.kvcache import KVCache
 from rustinfer.engine.lanes import Lanes
+from rustinfer.engine.mixed import Mixed
 from rustinfer.engine.radix import RadixTree
 from rustinfer.engine.runner import Runner
 from rustinfer.engine.sampler import Sampler
@@ -70,9 +71,8 @@ def engine(sequences: int) -> Engine:
     lanes = Lanes(sequences, CONTEXT // PAGE, PAGE, CPU)
     tokens = max(2048, sequences)
     decode: Any = NullDecode(sequences)
-    runner = Runner(
-        NullModel(), [decode], [], lanes, Batcher(tokens, sequences, lanes), Draw(binder), Sampler(binder, VOCAB), 1
-    )
+    mixed = Mixed(NullModel(), Batcher(tokens, sequences, lanes), Draw(binder))
+    runner = Runner(mixed, [decode], [], lanes, Sampler(binder, VOCAB), 1)
     admission = Admission(VOCAB, CONTEXT, pages * PAGE)
     return Engine(runner, KVCache(pages, PAGE), Limits(sequences, tokens), admission)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,68 +15,99 @@ from .plan import Plan
 from .staging import Staging
 
 
+class Shape(NamedTuple):
+    """How many rows (tokens) and sequences a step has, padding included."""
+
+    tokens: int
+    sequences: int
+
+    @property
+    def sizes(self) -> list[int]:
+        """The parts of a batch in their buffer: tokens, positions, slots, feeds; starts; lengths, owners, picks, lanes,
+        drawing.
+        """
+        return [self.tokens] * 4 + [self.sequences + 1] + [self.sequences] * 5
+
+
 @dataclass(frozen=True)
 class Batch:
-    """A step on the device, and what becomes of its rows.
+    """What the host knows of a step: the lanes `rows` of the sequences that sample, in order.
 
-    For each of the K sequences that sample: `picks`, its last row in the step, `lanes`, its row in `Lanes`, and
-    `drawing`, the number of the token that it draws; all int64 [K]. `rows` are the same lanes on the host. Once the
-    step is launched, each of the lanes `moved` holds the token of the number in `drawn_at`, or none (-1).
+    Once it is launched, each of the lanes `moved` holds the token of the number in `drawn_at`, or none (-1).
     """
 
-    step: Step
-    picks: Tensor
-    lanes: Tensor
-    drawing: Tensor
     rows: np.ndarray
     moved: np.ndarray
     drawn_at: np.ndarray
 
 
+class Sampling(NamedTuple):
+    """Of each sequence that samples its last row in the step, its lane, and the number of the token that it draws.
+
+    int64 [S], at the beginning; the rest is padding, which names the lane that belongs to nobody.
+    """
+
+    picks: Tensor
+    lanes: Tensor
+    drawing: Tensor
+
+
 class Batcher:
-    """Makes steps with a handful of array operations however many sequences there are."""
+    """Makes steps with a handful of array operations however many sequences there are.
+
+    Padding rows are not written to the cache; together they are one sequence, and those that are still missing are
+    empty. All that a step reads lies in one buffer, so that a graph can hold steps of one shape.
+    """
 
     def __init__(self, tokens: int, sequences: int, lanes: Lanes) -> None:
         self.lanes = lanes
-        self._staging = Staging(4 * tokens + 5 * sequences + 1, lanes.device)
+        self._staging = Staging(sum(Shape(tokens, sequences + 1).sizes), lanes.device)
 
-    def batch(self, plan: Plan) -> Batch:
-        """The tensors of one forward pass. The newest token of a decoding sequence is the one it drew last."""
+    def fill(self, plan: Plan, shape: Shape) -> Batch:
+        """Send a plan, which may be empty, as a step of this shape.
+
+        The newest token of a decoding sequence is the one it drew last.
+        """
         lanes, decodes, chunks = self.lanes, plan.decodes, plan.chunks
-        rows = np.array([q.row for q in decodes] + [c.sequence.row for c in chunks])
-        firsts = np.array([q.computed - 1 for q in decodes] + [c.start for c in chunks])
-        counts = np.array([1] * len(decodes) + [c.count for c in chunks])
-        samples = np.array([True] * len(decodes) + [c.samples for c in chunks])
+        rows = np.array([q.row for q in decodes] + [c.sequence.row for c in chunks], np.int64)
+        firsts = np.array([q.computed - 1 for q in decodes] + [c.start for c in chunks], np.int64)
+        counts = np.array([1] * len(decodes) + [c.count for c in chunks], np.int64)
+        samples = np.array([True] * len(decodes) + [c.samples for c in chunks], np.bool_)
         ends = counts.cumsum()
-        total, size = int(ends[-1]), len(rows)
-        tokens, positions, slots, feeds, starts, lengths, owners, picks, drawing = self._parts(total, size)
-        starts[0], starts[1:] = 0, ends
-        lengths[:], owners[:] = firsts + counts, rows
-        positions[:] = np.arange(total) + np.repeat(firsts - ends + counts, counts)
-        page, offset = np.divmod(positions, lanes.page_size)
-        slots[:] = lanes.table[np.repeat(rows, counts), page].astype(np.int64) * lanes.page_size + offset
-        self._fill_tokens(plan, tokens, feeds, rows, ends.tolist())
-        sampled = int(samples.sum())
-        picks[:sampled], drawing[:sampled] = ends[samples] - 1, (lengths - lanes.begins(rows))[samples]
-        self._staging.send(4 * total + 5 * size + 1)
-        return self._on_device(total, size, rows, samples, np.where(samples, lengths, -1))
+        total, size, sampled = int(counts.sum()), len(rows), int(samples.sum())
+        cuts = np.cumsum(shape.sizes)
+        parts = np.split(self._staging.next()[: cuts[-1]], cuts[:-1])
+        tokens, positions, slots, feeds, starts, lengths, owners, picks, who, drawing = parts
+        starts[0], starts[1 : size + 1], starts[size + 1 :] = 0, ends, shape.tokens
+        lengths[:size], lengths[size:] = firsts + counts, 0
+        lengths[size : size + 1] = shape.tokens - total
+        owners[:size], owners[size:] = rows, 0
+        positions[:total] = at = np.arange(total) + np.repeat(firsts - ends + counts, counts)
+        page, offset = np.divmod(at, lanes.page_size)
+        slots[:total] = lanes.table[np.repeat(rows, counts), page].astype(np.int64) * lanes.page_size + offset
+        tokens[total:], positions[total:], slots[total:], feeds[total:] = 0, 0, -1, -1
+        self._fill_tokens(plan, tokens, feeds[:total], rows, ends.tolist())
+        picks[:sampled], who[:sampled] = ends[samples] - 1, rows[samples]
+        drawing[:sampled] = (lengths[:size] - lanes.begins(rows))[samples]
+        picks[sampled:], who[sampled:], drawing[sampled:] = 0, lanes.nobody, 0
+        drawn_at = np.where(samples, lengths[:size], -1)
+        self._staging.send(int(cuts[-1]))
+        return Batch(rows[samples], rows, drawn_at)
 
-    def _on_device(self, total: int, size: int, rows: np.ndarray, samples: np.ndarray, drawn_at: np.ndarray) -> Batch:
-        lanes = self.lanes
-        sizes = [total] * 4 + [size + 1] + [size] * 4
-        sent = self._staging.buffer[: sum(sizes)].split(sizes)  # type: ignore[no-untyped-call]
-        tokens, positions, slots, feeds, starts, lengths, owners, picks, drawing = sent
-        fed = tokens.where(feeds < 0, lanes.drawn[feeds.clamp(min=0)])
-        width = int(lanes.widths[rows].max())
-        pages = lanes.pages[:, :width].index_select(0, owners)
-        step = Step(fed, positions, slots, starts.int(), lengths.int(), pages)
-        sampled = int(samples.sum())
-        who = owners if sampled == size else owners[torch.from_numpy(samples.nonzero()[0]).to(owners.device)]
-        return Batch(step, picks[:sampled], who, drawing[:sampled], rows[samples], rows, drawn_at)
+    def step(self, shape: Shape, width: int) -> Step:
+        """What was sent last, as a step. `width` pages hold the longest sequence."""
+        tokens, positions, slots, feeds, starts, lengths, owners, *_ = self._sent(shape)
+        fed = tokens.where(feeds < 0, self.lanes.drawn[feeds.clamp(min=0)])
+        pages = self.lanes.pages[:, :width].index_select(0, owners)
+        return Step(fed, positions, slots, starts.int(), lengths.int(), pages)
 
-    def _parts(self, total: int, size: int) -> list[np.ndarray]:
-        cuts = np.cumsum([total] * 4 + [size + 1] + [size] * 4)
-        return np.split(self._staging.next()[: cuts[-1]], cuts[:-1])
+    def sampling(self, shape: Shape) -> Sampling:
+        """What was sent last of the sequences that sample."""
+        return Sampling(*self._sent(shape)[-3:])
+
+    def _sent(self, shape: Shape) -> tuple[Tensor, ...]:
+        sizes = shape.sizes
+        return torch.split(self._staging.buffer[: sum(sizes)], sizes)
 
     def _fill_tokens(
         self, plan: Plan, tokens: np.ndarray, feeds: np.ndarray, rows: np.ndarray, ends: list[int]

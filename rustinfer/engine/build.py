@@ -18,7 +18,7 @@ from ..text import ChatTemplate, Tokenizer
 from .admission import Admission
 from .batch import Batcher
 from .card import model_card, text_side
-from .decoding import decodes
+from .decoding import can_capture, decodes
 from .draw import Draw
 from .engine import Engine
 from .errors import UnknownArchitecture
@@ -27,6 +27,7 @@ from .headroom import cache_bytes
 from .kvcache import KVCache
 from .lanes import Lanes
 from .machine import physical_cores
+from .mixed import Mixed, shapes
 from .options import Options
 from .phases import Phases
 from .runner import Runner
@@ -89,13 +90,16 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         scores = bind(Target.of(options.device, torch.float32).decoding(options.sequences))
         sampler, draw = Sampler(scores, checkpoint.config.vocab), Draw(scores)
         lanes = Lanes(options.sequences, -(-size.context // options.block_size), options.block_size, target.device)
+        mixed = Mixed(model, Batcher(options.tokens, options.sequences, lanes), draw)
         steps = decodes(builder, config, parameters, cache, target, options, bind, lanes, draw)
     with phases.phase("warm-up"):
         warm_up(model, target.device, min(options.tokens, WARM_TOKENS))
+        if (pool := steps[-1].pool) and can_capture([b for b in bind.bindings if not b.target.decode]):
+            for shape in shapes(options.tokens, options.sequences, size.context):
+                mixed.record(shape, pool)
         for step in reversed(steps):
             step.warm_up()
-    batcher = Batcher(options.tokens, options.sequences, lanes)
-    runner = Runner(model, steps, cache, lanes, batcher, draw, sampler, depth=int(target.device.type != "cpu"))
+    runner = Runner(mixed, steps, cache, lanes, sampler, depth=int(target.device.type != "cpu"))
     engine = assemble(runner, checkpoint, options, size)
     card = model_card(checkpoint, options, size, bind.bindings)
     tokenizer, template = text_side(checkpoint)

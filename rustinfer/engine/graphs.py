@@ -56,7 +56,7 @@ class Decode:
     def __init__(
         self, model: Model, rows: int, lanes: Lanes, advance: Advance, draw: Draw, pool: Pool | None = None
     ) -> None:
-        self.model, self.rows, self._pool = model, rows, pool
+        self.model, self.rows, self.pool = model, rows, pool
         self._lanes, self._advance, self._draw = lanes, advance, draw
         self._starts = torch.arange(rows + 1, dtype=torch.int32, device=lanes.device)
         self._all = torch.arange(rows, device=lanes.device)
@@ -66,13 +66,13 @@ class Decode:
     def warm_up(self) -> None:
         """Run once, no lane being in use; and record the graphs, if there is a pool for them."""
         width = self._lanes.pages.shape[1]
-        if self._pool is None:
+        if self.pool is None:
             self._tell(*self._forward(1, 1), greedy=True)
             return
-        forward = Graph(lambda: self._forward(self.rows, width), self._pool)
+        forward = Graph(lambda: self._forward(self.rows, width), self.pool)
         made = forward()
-        greedy = Graph(lambda: self._tell(*made, greedy=True), self._pool)
-        random = Graph(lambda: self._tell(*made, greedy=False), self._pool)
+        greedy = Graph(lambda: self._tell(*made, greedy=True), self.pool)
+        random = Graph(lambda: self._tell(*made, greedy=False), self.pool)
         self._graphs = Graphs(forward, greedy, random)
 
     def forward(self, lanes: int, width: int) -> tuple[Tensor, Tensor]:

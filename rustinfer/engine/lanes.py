@@ -21,17 +21,19 @@ UPDATES = 4096
 class Lanes:
     """State that stays on the device while a sequence runs, at addresses that never change.
 
-    `drawn` int64 [N] holds the newest token of each row and `pages` int32 [N, P] its pages. `position` (of the newest
-    token in the cache; -1: the row takes no part), `begin` (where its output begins), `top_k`, `seed`, all int64 [N],
-    and `temperature`, `top_p`, `min_p`, float32 [N], are views of one buffer, sent whole and only where something
-    changed that the device does not know by itself: a step moves `position` on both sides.
+    `drawn` int64 [N + 1] holds the newest token of each row, and of the row `nobody` that padding has; `pages` int32
+    [N, P] its pages. `position` (of the newest token in the cache; -1: the row takes no part), `begin` (where its
+    output begins), `top_k`, `seed`, all int64 [N], and `temperature`, `top_p`, `min_p`, float32 [N], are views of one
+    buffer. That is sent whole, and only where something changed that the device does not know by itself: a step moves
+    `position` on both sides.
     """
 
     def __init__(self, sequences: int, pages: int, page_size: int, device: torch.device) -> None:
         self.page_size, self.device = page_size, device
         self.table = np.zeros((sequences, pages), np.int32)
         self.pages = torch.zeros((sequences, pages), dtype=torch.int32, device=device)
-        self.drawn = torch.zeros(sequences, dtype=torch.int64, device=device)
+        self.nobody = sequences
+        self.drawn = torch.zeros(sequences + 1, dtype=torch.int64, device=device)
         self.drawn_at = np.full(sequences, -1)  # the number of the token that `drawn` holds; -1: of none
         self.widths = np.zeros(sequences, np.int64)
         self._special = np.zeros(sequences, np.bool_)

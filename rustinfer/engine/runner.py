@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence as Items
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..models import Model
 from ..models.model import Cache
-from .batch import Batch, Batcher
-from .draw import Draw
+from .batch import Shape
 from .flight import Arrivals, Done, Drawing
 from .graphs import Decode
 from .lanes import Lanes
+from .mixed import Mixed
 from .plan import Plan
 from .pool import pooled
 from .sampled import Flight, Sampled
@@ -22,7 +22,7 @@ from .scan import scanned
 
 
 class Runner:
-    """One model, bound for any step (`model`) and for decoding by so many sequences (`decodes`, fewest rows first).
+    """One model, bound for any step (`mixed`) and for decoding by so many sequences (`decodes`, fewest rows first).
 
     `depth` steps may be in flight when another is launched; all run in the order of their launch. Raises whatever a
     kernel raises; a step that could not be launched may be launched again, since it writes the same values to the same
@@ -31,17 +31,15 @@ class Runner:
 
     def __init__(
         self,
-        model: Model,
+        mixed: Mixed,
         decodes: Items[Decode],
         cache: Cache,
         lanes: Lanes,
-        batcher: Batcher,
-        draw: Draw,
         sampler: Sampler,
         depth: int = 0,
     ) -> None:
-        self.model, self.decodes, self.cache, self.depth = model, decodes, cache, depth
-        self.lanes, self.batcher, self.draw, self.sampler = lanes, batcher, draw, sampler
+        self.mixed, self.decodes, self.cache, self.depth = mixed, decodes, cache, depth
+        self.lanes, self.sampler = lanes, sampler
         self._arrivals = Arrivals(decodes[-1].rows, lanes.device)
 
     @torch.inference_mode()
@@ -70,31 +68,28 @@ class Runner:
         return Drawing(drawn)
 
     def _mixed(self, plan: Plan) -> Flight:
-        lanes = self.lanes
-        batch = self.batcher.batch(plan)
-        hidden = self.model.forward(batch.step)
-        flight = self._draw(plan, batch, hidden)
+        lanes, mixed = self.lanes, self.mixed
+        shape = mixed.shape(plan)
+        batch = mixed.batcher.fill(plan, shape)
+        hidden = mixed.forward(shape, int(lanes.widths[batch.moved].max()))
+        flight = self._draw(plan, shape, batch.rows, hidden)
         lanes.drawn_at[batch.moved] = batch.drawn_at
         return flight
 
-    def _draw(self, plan: Plan, batch: Batch, hidden: Tensor) -> Flight:
-        lanes = self.lanes
+    def _draw(self, plan: Plan, shape: Shape, rows: np.ndarray, hidden: Tensor) -> Flight:
+        lanes, mixed, count = self.lanes, self.mixed, len(rows)
         asked = [chunk.sequence for chunk in plan.chunks]
-        scores = any(sequence.scanned is not None or sequence.pooled is not None for sequence in asked)
-        if not len(batch.rows) and not scores:
+        more = any(sequence.scanned is not None or sequence.pooled is not None for sequence in asked)
+        if not count and not more:
             return Done(Sampled([]))
-        if not len(batch.rows):
-            nothing = Drawn(batch.picks, [], lambda tensors: Sampled([]))
-            return Drawing(pooled(scanned(nothing, plan, self.model, hidden), plan, hidden))
-        logits = self.model.logits(hidden, batch.picks)
-        if scores or not lanes.plain(batch.rows):
+        if not more and lanes.plain(rows):
+            return self._arrivals.fetch(mixed.tell(hidden, shape, lanes.greedy(rows))[:count])
+        drawn = Drawn(lanes.drawn[:0], [], lambda tensors: Sampled([]))
+        if count:
+            logits = mixed.logits(hidden, shape, count)
             drawn = self.sampler(logits, plan.sampling())
-            lanes.put(batch.lanes, drawn.tokens, logits.shape[1])
-            return Drawing(pooled(scanned(drawn, plan, self.model, hidden), plan, hidden))
-        settings = None if lanes.greedy(batch.rows) else tuple(s[batch.lanes] for s in lanes.settings)
-        tokens, told = self.draw(logits, settings, batch.drawing)
-        lanes.put(batch.lanes, tokens, logits.shape[1])
-        return self._arrivals.fetch(told)
+            lanes.put(mixed.batcher.sampling(shape).lanes[:count], drawn.tokens, logits.shape[1])
+        return Drawing(pooled(scanned(drawn, plan, mixed.model, hidden), plan, hidden))
 
     @torch.inference_mode()
     def clear(self, pages: Items[int]) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError, MissingTensorError
+from .transfer import Place
 
 DTYPES = {
     "BOOL": torch.bool,
@@ -70,6 +71,11 @@ class SafetensorsFile:
         if data.storage_offset() % entry.dtype.itemsize:
             data = data.clone()
         return data.view(entry.dtype).view(entry.shape)
+
+    def place(self, name: str) -> Place:
+        """Where the bytes of a known tensor lie."""
+        entry = self.entries[name]
+        return Place(self.path, self._base + entry.start, entry.end - entry.start)
 
     def _header_size(self, prefix: bytes, size: int) -> int:
         length = int.from_bytes(prefix, "little")

@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..registry import Weight
 from .checked import Stored
 from .errors import CheckpointError, MissingTensorError
 from .files import inside, read_json
 from .safetensors import SafetensorsFile
+from .transfer import Transfer
 
 _INDEX = "model.safetensors.index.json"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -22,7 +24,7 @@ class Shards(Stored):
     """Dense weights of a directory, converted to `dtype` when looked up and not kept.
 
     Of the same dtype and on the CPU they are views of the mapped files: nothing may write to them. Integer tensors
-    keep their dtype.
+    keep their dtype. For a GPU all are read ahead, from the moment that it is named.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -31,10 +33,13 @@ class Shards(Stored):
         self._homes = self._find_homes()
         self.dtype: torch.dtype | None = None
         self.device = torch.device("cpu")
+        self._ahead: Transfer | None = None
 
     def to(self, dtype: torch.dtype, device: torch.device) -> Shards:
         """Say in which dtype and where weights are wanted."""
         self.dtype, self.device = dtype, device
+        if device.type != "cpu":
+            self._ahead = Transfer({name: home.place(name) for name, home in self._homes.items()}, device)
         return self
 
     @property
@@ -50,8 +55,14 @@ class Shards(Stored):
     def __getitem__(self, name: str) -> Weight:
         if name not in self._homes:
             raise MissingTensorError(f"{self.directory}: tensor {name} is missing")
-        tensor = self._homes[name].read(name)
+        tensor = self._read(name)
         return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
+
+    def _read(self, name: str) -> Tensor:
+        if self._ahead is None or name not in self._ahead:
+            return self._homes[name].read(name)
+        entry = self._homes[name].entries[name]
+        return self._ahead.take(name).view(entry.dtype).view(entry.shape)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""

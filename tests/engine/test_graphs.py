@@ -14,12 +14,12 @@ from rustinfer.engine.engine import Engine
 from rustinfer.registry import Binding
 
 from .fakes import Log, request
-from .tiny import VOCAB, Replayed, load, with_graphs
+from .tiny import VOCAB, load, replay, with_graphs
 
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> Loaded:
-    monkeypatch.setattr("rustinfer.engine.graphs.Graph", Replayed)
+    replay(monkeypatch)
     made = with_graphs(load(), 1, 2, 4, 8)
     made.engine.runner.depth = 1
     return made
@@ -111,7 +111,7 @@ def test_what_a_graph_cannot_hold_is_named(loaded: Loaded, caplog: pytest.LogCap
 
 
 def test_a_lane_without_finite_logits_is_told_apart_and_keeps_a_token(loaded: Loaded) -> None:
-    draw = loaded.engine.runner.draw  # type: ignore[attr-defined]
+    draw = loaded.engine.runner.mixed._draw  # type: ignore[attr-defined]
     logits = torch.randn(4, 9)
     logits[1], logits[2, 3], logits[3] = torch.nan, torch.inf, -torch.inf
     tokens, told = draw(logits, None, torch.zeros(4, dtype=torch.int64))

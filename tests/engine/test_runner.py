@@ -16,7 +16,7 @@ from rustinfer.engine.errors import UnknownArchitecture
 from rustinfer.models import Step
 
 from .fakes import Log, request
-from .tiny import VOCAB, Replayed, checkpoint, load, with_graphs
+from .tiny import VOCAB, checkpoint, load, replay, with_graphs
 
 
 def prompts(count: int, seed: int = 0) -> dict[str, list[int]]:
@@ -67,7 +67,7 @@ def test_batches_chunks_hits_and_preemptions_change_nothing(
 ) -> None:
     loaded = load(**options)
     if graphs:
-        monkeypatch.setattr("rustinfer.engine.graphs.Graph", Replayed)
+        replay(monkeypatch)
         with_graphs(loaded, 1, 2, 4, 8)
     engine = loaded.engine
     engine.runner.depth = depth
@@ -127,7 +127,7 @@ def test_log_probabilities_are_the_models_own() -> None:
 
 def logits_of(loaded: Loaded, tokens: list[int]) -> torch.Tensor:
     """Every row's logits, computed in one go on pages that nobody uses."""
-    model = loaded.engine.runner.model  # type: ignore[attr-defined]
+    model = loaded.engine.runner.mixed.model  # type: ignore[attr-defined]
     size = len(tokens)
     pages = torch.arange(-(-size // 16), dtype=torch.int32)[None]
     with torch.inference_mode():
@@ -191,7 +191,7 @@ def test_the_wiring_for_decoding_runs_exactly_the_steps_of_single_rows() -> None
     loaded = load(max_num_seqs=4)
     calls: list[tuple[str, int]] = []
     runner = loaded.engine.runner
-    for name, model in (("decode", runner.decodes[0].model), ("mixed", runner.model)):  # type: ignore[attr-defined]
+    for name, model in (("decode", runner.decodes[0].model), ("mixed", runner.mixed.model)):  # type: ignore[attr-defined]
         forward = model.forward
         model.forward = lambda step, n=name, f=forward: calls.append((n, len(step.tokens))) or f(step)
     ask(loaded.engine, "a", [1, 2, 3], max_tokens=3)

@@ -149,7 +149,7 @@ def test_a_prompt_may_be_scored_without_going_on(engine: Engine, length: int, to
 def test_many_prompt_rows_are_scored_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load(max_num_batched_tokens=200)
     sizes: list[int] = []
-    model = loaded.engine.runner.model  # type: ignore[attr-defined]
+    model = loaded.engine.runner.mixed.model  # type: ignore[attr-defined]
     logits = model.logits
     monkeypatch.setattr(model, "logits", lambda hidden, rows: sizes.append(len(rows)) or logits(hidden, rows))
     ask(loaded.engine, "a", [1 + i % 90 for i in range(150)], prompt_logprobs=0, max_tokens=1)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer
@@ -16,6 +17,7 @@ from tokenizers.models import BPE
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor
 
+from rustinfer.engine.batch import Shape
 from rustinfer.engine.build import Loaded, build
 from rustinfer.engine.graphs import Decode
 from rustinfer.engine.options import Options
@@ -117,6 +119,12 @@ class Replayed:
         return self.result
 
 
+def replay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stand-in be what graphs are."""
+    for module in ("graphs", "mixed"):
+        monkeypatch.setattr(f"rustinfer.engine.{module}.Graph", Replayed)
+
+
 def with_graphs(loaded: Loaded, *rows: int) -> Loaded:
     """The same engine with decode steps of fixed sizes, as graphs have them."""
     runner: Any = loaded.engine.runner
@@ -125,4 +133,7 @@ def with_graphs(loaded: Loaded, *rows: int) -> Loaded:
     runner.decodes = [Decode(free.model, n, runner.lanes, free._advance, free._draw, (0, 0)) for n in rows]
     for step in reversed(runner.decodes):
         step.warm_up()
+    for shape in ((16, 3), (16, 9), (48, 3), (48, 9)):
+        if shape[1] <= free.rows + 1 and shape[0] <= loaded.engine.scheduler.limits.tokens:
+            runner.mixed.record(Shape(*shape), (0, 0))
     return loaded

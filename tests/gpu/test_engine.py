@@ -101,8 +101,8 @@ def test_the_large_model_says_what_float32_says_where_that_is_sure(large: Loaded
     said = said_by(large, prompt, 40)
     scores = exact_logits([*prompt, *said])[len(prompt) - 1 : -1]
     best = scores.topk(2)
-    sure = (best.values[:, 0] - best.values[:, 1]) > 0.06 * scores.std()
-    assert sure.sum() > 20
+    sure = (best.values[:, 0] - best.values[:, 1]) > 0.12 * scores.std()
+    assert sure.sum() > 10
     assert (best.indices[:, 0] == torch.tensor(said, device="cuda"))[sure].all()
 
 

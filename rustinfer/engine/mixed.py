@@ -1,0 +1,86 @@
+"""Steps with prompts in them: any rows of any sequences, in graphs where there are few."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..models import Model
+from .batch import Batcher, Shape
+from .draw import Draw
+from .graphs import Graph, Pool
+from .plan import Plan
+
+TOKENS = (128, 256, 512, 1024, 2048)
+"""Rows of the steps that have graphs. Larger ones keep the device busy for longer than it takes to launch them."""
+FEW = 4
+
+
+class Recorded(NamedTuple):
+    """A step up to its hidden states, and the two ways to draw from them."""
+
+    forward: Graph[Tensor]
+    greedy: Graph[Tensor]
+    random: Graph[Tensor]
+
+
+class Mixed:
+    """The model bound for any step, run on what the batcher has sent. Graphs are made for some shapes; those pad."""
+
+    def __init__(self, model: Model, batcher: Batcher, draw: Draw) -> None:
+        self.model, self.batcher, self._draw = model, batcher, draw
+        self._graphs: dict[Shape, Recorded] = {}
+
+    @torch.inference_mode()
+    def record(self, shape: Shape, pool: Pool) -> None:
+        """Make the graphs of a shape, out of padding alone."""
+        self.batcher.fill(Plan(), shape)
+        forward = Graph(lambda: self._forward(shape, self.batcher.lanes.pages.shape[1]), pool)
+        hidden = forward()
+        greedy = Graph(lambda: self._tell(hidden, shape, greedy=True), pool)
+        self._graphs[shape] = Recorded(forward, greedy, Graph(lambda: self._tell(hidden, shape, greedy=False), pool))
+
+    def shape(self, plan: Plan) -> Shape:
+        """The smallest shape with a graph that this plan fits into, or else its own."""
+        exact = Shape(plan.tokens, len(plan))
+        fits = (s for s in self._graphs if s.tokens >= exact.tokens and s.sequences > exact.sequences)
+        return min(fits, default=exact)
+
+    def forward(self, shape: Shape, width: int) -> Tensor:
+        """Hidden states of the rows. `width` pages hold the longest sequence."""
+        return self._graphs[shape].forward() if shape in self._graphs else self._forward(shape, width)
+
+    def tell(self, hidden: Tensor, shape: Shape, greedy: bool) -> Tensor:
+        """Draw plainly for the sequences that sample: their tokens, or -1 where logits are not finite; then padding."""
+        if shape in self._graphs:
+            recorded = self._graphs[shape]
+            return recorded.greedy() if greedy else recorded.random()
+        return self._tell(hidden, shape, greedy)
+
+    def logits(self, hidden: Tensor, shape: Shape, count: int) -> Tensor:
+        """Logits of the `count` sequences that sample."""
+        return self.model.logits(hidden, self.batcher.sampling(shape).picks[:count])
+
+    def _forward(self, shape: Shape, width: int) -> Tensor:
+        return self.model.forward(self.batcher.step(shape, width))
+
+    def _tell(self, hidden: Tensor, shape: Shape, greedy: bool) -> Tensor:
+        lanes, sampling = self.batcher.lanes, self.batcher.sampling(shape)
+        owners = sampling.lanes.clamp(max=lanes.nobody - 1)
+        settings = None if greedy else tuple(setting[owners] for setting in lanes.settings)
+        tokens, told = self._draw(self.model.logits(hidden, sampling.picks), settings, sampling.drawing)
+        lanes.drawn.index_copy_(0, sampling.lanes, tokens)
+        return told
+
+
+def shapes(tokens: int, sequences: int, context: int) -> list[Shape]:
+    """The shapes that get graphs, largest first: for few sequences and for as many as there may be."""
+    made = {
+        Shape(rows, min(rows, most) + 1)
+        for rows in TOKENS
+        if rows <= min(tokens, context)
+        for most in (min(FEW, sequences), sequences)
+    }
+    return sorted(made, reverse=True)
