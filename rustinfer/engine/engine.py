@@ -16,9 +16,10 @@ from typing import Protocol
 from ..protocol.messages import Failed, FinishReason, Output, TokenLogprob
 from ..protocol.structured import Structured
 from .admission import Admission
-from .errors import EngineDead, RequestRefused
+from .errors import RequestRefused
 from .grammar import Grammar
 from .kvcache import KVCache
+from .launch import Launcher, check_alive
 from .measures import Measures
 from .plan import Plan
 from .sampled import Flight, Sampled
@@ -40,6 +41,8 @@ class Runs(Protocol):
     depth: int
 
     def launch(self, plan: Plan) -> Flight: ...
+
+    def relieve(self) -> None: ...
 
     def clear(self, pages: Items[int]) -> None: ...
 
@@ -84,6 +87,7 @@ class Engine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.runner, self.cache, self.admission = runner, cache, admission
+        self._launcher = Launcher(runner, self._unlaunched)
         self.scheduler = Scheduler(cache, limits)
         self.totals, self.measures = Totals(), Measures()
         self._clock, self._random, self._order = clock, Random(seed), count()
@@ -198,7 +202,7 @@ class Engine:
         if plan:
             self.totals.steps += 1
             self.measures.launched(plan, self._now)
-            self._flights.append((self._now, self._launch(plan)))
+            self._flights.append((self._now, self._launcher(plan)))
         if self._flights and (len(self._flights) > self.runner.depth or not plan):
             self._land_oldest()
         news, self._news = self._news, []
@@ -212,37 +216,19 @@ class Engine:
         for plan, result in results:
             self._land(plan, result)
 
-    def _launch(self, plan: Plan) -> list[tuple[Plan, Flight]]:
-        try:
-            return [(plan, self.runner.launch(plan))]
-        except Exception as error:
-            _check_alive(error)
-            log.exception("a step of %d sequences failed, trying them one by one", len(plan))
-            return [(alone, flight) for alone in plan.alone() if (flight := self._launch_alone(alone))]
-
-    def _launch_alone(self, plan: Plan) -> Flight | None:
-        (sequence,) = plan.sequences()
-        if sequence.state is State.DONE:  # a sibling has failed a moment ago, and the whole request with it
-            self._drop(plan)
-            return None
-        try:
-            return self.runner.launch(plan)
-        except Exception as error:
-            _check_alive(error)
-            self._drop(plan)
-            self._fail_all(plan, error)
-            return None
-
-    def _drop(self, plan: Plan) -> None:
+    def _unlaunched(self, plan: Plan, error: Exception | None) -> None:
+        """A plan of one sequence cannot be run, or (no error) need not be."""
         plan.cancel()
         for sequence in plan.sequences():
             self._landed(sequence, sequence.settled, sound=True)
+        if error:
+            self._fail_all(plan, error)
 
     def _read(self, plan: Plan, flight: Flight) -> Sampled:
         try:
             return flight.result()
         except Exception as error:
-            _check_alive(error)
+            check_alive(error, plan)
             log.exception("the results of %d sequences could not be read", len(plan))
             self._fail_all(plan, error)
             return Sampled([0] * len(plan.sampling()), unsound=range(len(plan)))
@@ -403,9 +389,3 @@ def _embedding(sequence: Sequence) -> list[float] | None:
 
 def _wrap(seed: int) -> int:
     return (seed + 2**63) % 2**64 - 2**63
-
-
-def _check_alive(error: Exception) -> None:
-    # By name: this module does not import torch. A device error of this kind is sticky.
-    if type(error).__name__ == "AcceleratorError":
-        raise EngineDead(f"the device failed: {error}") from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import secrets
@@ -93,9 +92,6 @@ def run(model: str, options: Options, address: str) -> int:
         fingerprint=loaded.fingerprint,
     )
     loop = EngineLoop(loaded.engine, channel, memory=lambda: measure(options.device))
-    # What was made while loading stays: the collector need not look at it again and again.
-    gc.collect()
-    gc.freeze()
     total = time.perf_counter() - started
     log.info("%s: %s, %d tokens of context, %d of cache", card.id, card.dtype, card.context, loaded.engine.capacity)
     log.info("ready in %.1f s (import %.1f s, %s), pid %d at %s", total, imported, loaded.phases, os.getpid(), address)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from .sequence import Sequence
+from .sequence import Sequence, State
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,30 @@ class Plan:
             sequence.computed -= 1
         for chunk in self.chunks:
             chunk.sequence.computed = chunk.start
+
+    def halves(self) -> list[Plan]:
+        """The plan in two parts of about as many sequences."""
+        middle, first = len(self) // 2, len(self.decodes)
+        cut = max(middle - first, 0)
+        return [
+            Plan(self.decodes[:middle], self.chunks[:cut], self.touched, self.moves),
+            Plan(self.decodes[middle:], self.chunks[cut:], self.touched, self.moves),
+        ]
+
+    def living(self) -> Plan:
+        """The plan without the sequences that are done."""
+        decodes = [sequence for sequence in self.decodes if sequence.state is not State.DONE]
+        chunks = [chunk for chunk in self.chunks if chunk.sequence.state is not State.DONE]
+        return Plan(decodes, chunks, self.touched, self.moves)
+
+    def shortened(self) -> Plan | None:
+        """The same, if it is one chunk, with half of it; None where there is nothing to halve."""
+        if self.decodes or len(self.chunks) != 1 or self.chunks[0].count < 2:
+            return None
+        whole = self.chunks[0]
+        chunk = Chunk(whole.sequence, whole.start, whole.count // 2, False)
+        whole.sequence.computed = chunk.start + chunk.count
+        return Plan([], [chunk], self.touched, self.moves)
 
     def alone(self) -> Iterator[Plan]:
         """A plan for each sequence."""

@@ -91,6 +91,11 @@ class Runner:
             lanes.put(mixed.batcher.sampling(shape).lanes[:count], drawn.tokens, logits.shape[1])
         return Drawing(pooled(scanned(drawn, plan, mixed.model, hidden), plan, hidden))
 
+    def relieve(self) -> None:
+        """Give back what the allocator keeps: a step has failed, perhaps for want of memory."""
+        if self.lanes.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     @torch.inference_mode()
     def clear(self, pages: Items[int]) -> None:
         """Write zeros over pages that may hold numbers that are not finite: a mask does not stop those."""

@@ -50,6 +50,9 @@ class FakeRunner:
         unsound = [row for row, chunk in enumerate(sampling) if self.unsound(chunk)]
         return Lost() if self.unreadable(plan) else Done(Sampled([t for t in tokens if t is not None], unsound))
 
+    def relieve(self) -> None:
+        pass
+
     def clear(self, pages: Items[int]) -> None:
         self.cleared += pages
         for page in pages:
