@@ -36,8 +36,8 @@ def hidden() -> torch.Tensor:
     """The normed hidden states of the whole prompt, computed at once and caught on their way."""
     engine = load().engine
     caught = []
-    inner = engine.runner.model.forward
-    engine.runner.model.forward = lambda step: caught.append(inner(step)) or caught[-1]
+    inner = engine.runner.mixed.model.forward
+    engine.runner.mixed.model.forward = lambda step: caught.append(inner(step)) or caught[-1]
     vectors(engine, request("a", "last"))
     assert len(caught) == 1
     return caught[0].float()
