@@ -19,6 +19,7 @@ VERBS: Mapping[str, str] = MappingProxyType(
         "bench": "measure latency, throughput, or this CPU beside llama.cpp",
         "ops": "list the ops, explain which kernel runs where and why, check a back end",
         "plugins": "list what is installed, and what failed to load",
+        "plan": "say what a model would take of this machine, and how fast it may be",
         "doctor": "say what this machine has and what it lacks",
     }
 )

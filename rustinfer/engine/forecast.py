@@ -1,0 +1,118 @@
+"""What a model will take of this machine and may give: worked out from its files' headers, and one layer bound."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+
+import torch
+
+from ..models import Parameters
+from ..models.checkpoint import Checkpoint
+from ..models.shapes import weight_shapes
+from ..registry import Binding, Plugins, Policy, Target
+from .build import Binders, builder_of, on_device
+from .headroom import GRAPHS
+from .machine import free_memory
+from .options import Options
+from .sizing import Size, choose_size
+from .storage import allocate, bytes_per_token
+
+PROBE_BYTES = 256 << 20
+ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Sizes are in bytes, `bandwidth` in bytes a second. `weights` are those that each token reads."""
+
+    weights: int
+    stored: int
+    token: int
+    free: int
+    size: Size
+    page: int
+    sequences: int
+    bandwidth: float
+    bindings: tuple[Binding, ...]
+
+    @property
+    def cache(self) -> int:
+        """Bytes of the key-value cache."""
+        return self.size.pages * self.page * self.token
+
+    @property
+    def concurrency(self) -> float:
+        """How many sequences of the whole context the cache holds."""
+        return self.size.pages * self.page / self.size.context
+
+    def bound(self, sequences: int, context: int) -> float:
+        """Tokens a second at most: each step reads the weights once, and the cache of every sequence."""
+        return sequences * self.bandwidth / (self.weights + sequences * context * self.token)
+
+
+def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Forecast:
+    """Nothing is fetched, and of the weights only what one layer needs is read. Raises UserError like `build`."""
+    options = on_device(options)
+    builder = builder_of(checkpoint.config.architecture, plugins)
+    target = Target.of(options.device, checkpoint.dtype)
+    stored = stored_bytes(checkpoint)
+    token = bytes_per_token(builder.cache_spec(checkpoint.config), target.dtype)
+    free = free_bytes(options, stored)
+    size = choose_size(options, checkpoint.config.context, token, free)
+    config = replace(checkpoint.config, layers=1, context=min(size.context, 4096))
+    cache = allocate(builder.cache_spec(config), 1, options.block_size, target)
+    bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))
+    parameters = Parameters(checkpoint.weights)
+    for each in (target, target.decoding(options.sequences)):
+        builder(config, bind(each), parameters, cache)
+    return Forecast(
+        weights=stored - unread_bytes(checkpoint, stored),
+        stored=stored,
+        token=token,
+        free=free,
+        size=size,
+        page=options.block_size,
+        sequences=options.sequences,
+        bandwidth=bandwidth(target.device),
+        bindings=bind.bindings,
+    )
+
+
+def stored_bytes(checkpoint: Checkpoint) -> int:
+    """Bytes of all weights: the files' sizes, or for random weights what their shapes take."""
+    root = Path(checkpoint.root)
+    files = [root] if root.is_file() else list(root.glob("*.safetensors"))
+    if files:
+        return sum(file.stat().st_size for file in files)
+    return sum(map(prod, weight_shapes(checkpoint.config).values())) * checkpoint.dtype.itemsize
+
+
+def unread_bytes(checkpoint: Checkpoint, stored: int) -> int:
+    """Of an embedding that is not the projection too, a token reads one row: as good as nothing."""
+    config = checkpoint.config
+    if config.tied:
+        return 0
+    shapes = weight_shapes(config)
+    return stored * prod(shapes["model.embed_tokens.weight"]) // sum(map(prod, shapes.values()))
+
+
+def free_bytes(options: Options, stored: int) -> int:
+    """What the cache may take, once the weights are there."""
+    if options.device != "cuda":
+        return max(free_memory() - stored, 0)
+    free, total = torch.cuda.mem_get_info()
+    return max(int(total * options.gpu_memory_utilization) - (total - free) - stored - GRAPHS, 0)
+
+
+def bandwidth(device: torch.device) -> float:
+    """Bytes a second that the device reads, measured: the best of some sums over more than its caches hold."""
+    data = torch.ones(PROBE_BYTES // 4, device=device)
+    best = float("inf")
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        data.sum().item()
+        best = min(best, time.perf_counter() - started)
+    return PROBE_BYTES / best
