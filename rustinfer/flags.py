@@ -13,6 +13,7 @@ Flags = Sequence[Flag]
 DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOAD_FORMATS = ("auto", "safetensors", "gguf", "dummy")
+QUANTIZATIONS = ("int8", "fp8", "fp8-block", "int4")
 METRICS = ("vllm",)
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
@@ -42,6 +43,7 @@ ENGINE: Flags = (
     ("--pin", {"action": "append", "metavar": "OP=BACKEND", "help": "run this op by this back end, or refuse"}),
     ("--strict", {"action": "store_true", "help": "refuse to run a reference kernel on a GPU"}),
     ("--load-format", {"choices": LOAD_FORMATS, "help": "dummy: random weights of the model's shape"}),
+    ("--quantization", {"choices": QUANTIZATIONS, "help": "pack dense weights so while loading (default: keep them)"}),
     ("--seed", {"type": int, "metavar": "N", "help": "seed for requests that bring none (default: 0)"}),
     ("--threads", {"type": int, "metavar": "N", "help": "threads to compute with (default: physical cores)"}),
     ("--served-model-name", {"metavar": "NAME", "help": "the model's name towards clients"}),

@@ -217,6 +217,7 @@ def main() -> None:
     parser.add_argument("--only", default="limits,agreement,conformance,decode,prefill,sweep,ops")
     parser.add_argument("--sweep-seconds", type=float, default=80)
     parser.add_argument("--judge-seconds", type=float, default=150)
+    parser.add_argument("--judge-ops", default="", help="judge these ops only, separated by commas")
     chosen = parser.parse_args()
     chosen.out.mkdir(parents=True, exist_ok=True)
     report: Report = {}
@@ -229,7 +230,7 @@ def main() -> None:
         return rows
 
     def judged() -> object:
-        result = judge(seconds=chosen.judge_seconds)
+        result = judge(seconds=chosen.judge_seconds, ops=tuple(filter(None, chosen.judge_ops.split(","))))
         (chosen.out / "failures.txt").write_text("\n".join(map(str, result["failures"])))  # type: ignore[call-overload]
         print({k: v for k, v in result.items() if k != "failures"}, flush=True)
         for line in list(result["failures"])[:25]:  # type: ignore[call-overload]

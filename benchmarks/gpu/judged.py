@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import time
@@ -10,16 +11,17 @@ import traceback
 from .world import registry
 
 
-def child(share: int, shares: int, deadline: float, backends: list[str]) -> None:
+def child(share: int, shares: int, deadline: float, backends: list[str], ops: list[str]) -> None:
     """Judge every `shares`-th point; one line for each failure, a count at the end."""
     from rustinfer.testing.points import points
 
     found = registry("triton", "cublas")
     passed = failed = refused = late = 0
     for backend in (found.backends[name] for name in backends):
-        every = list(points(backend))
-        # Should time run out, each kernel has been judged on half of its cases rather than half of the kernels on all.
-        for number, point in enumerate(every[0::2] + every[1::2]):
+        every = [point for point in points(backend) if not ops or point.kernel.op.name in ops]
+        # Should time run out, each kernel has been judged on some of its cases rather than some kernels on all.
+        random.Random(0).shuffle(every)
+        for number, point in enumerate(every):
             if number % shares != share:
                 continue
             if time.time() > deadline:
@@ -43,14 +45,14 @@ def child(share: int, shares: int, deadline: float, backends: list[str]) -> None
 
 
 def judge(
-    shares: int = 14, seconds: float = 170, backends: tuple[str, ...] = ("triton", "cublas")
+    shares: int = 14, seconds: float = 170, backends: tuple[str, ...] = ("triton", "cublas"), ops: tuple[str, ...] = ()
 ) -> dict[str, object]:
-    """Start the processes, gather their lines."""
+    """Start the processes, gather their lines. Without `ops` every op is judged."""
     deadline = str(time.time() + seconds)
     command = [sys.executable, "-m", "benchmarks.gpu.judged"]
     running = [
         subprocess.Popen(
-            [*command, str(i), str(shares), deadline, *backends],
+            [*command, str(i), str(shares), deadline, ",".join(backends), ",".join(ops)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -71,4 +73,5 @@ def judge(
 
 
 if __name__ == "__main__":
-    child(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4:])
+    names = [list(filter(None, text.split(","))) for text in sys.argv[4:6]]
+    child(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *names)

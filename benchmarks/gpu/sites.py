@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from rustinfer.models.config import ModelConfig
+from rustinfer.models.quantise import SCHEMES
 from rustinfer.models.rotary import rotary_table
-from rustinfer.registry import Binder, Registry, Target
+from rustinfer.registry import Binder, Registry, Target, Weight
 
 from .world import DEVICE, PAGE, step
 
@@ -40,10 +41,11 @@ class Bench:
     """Makes the sites of a configuration for a target."""
 
     def __init__(
-        self, config: ModelConfig, found: Registry, target: Target, *, rows: int, ctx: int, copies: int | None = None
-    ) -> None:
+        self, config: ModelConfig, found: Registry, target: Target, *, rows: int, ctx: int,
+        copies: int | None = None, packing: str = "",
+    ) -> None:  # fmt: skip
         self.config, self.found, self.target, self.rows, self.ctx = config, found, target, rows, ctx
-        self.copies = copies or config.layers
+        self.copies, self.packing = copies or config.layers, packing
         self.x = randn(rows, config.width, dtype=target.dtype)
         self.residual = randn(rows, config.width, dtype=target.dtype)
 
@@ -56,25 +58,26 @@ class Bench:
             raise LookupError(f"{op}: {refusal}")
         return kernel.build(self.target, **full)
 
-    def weights(self, rows: int, columns: int) -> list[Tensor]:
-        """One weight a layer."""
-        return [randn(rows, columns, dtype=self.target.dtype, scale=0.02) for _ in range(self.copies)]
+    def weights(self, rows: int, columns: int) -> list[Weight]:
+        """One weight a layer, packed if the bench asks for that."""
+        dense = (randn(rows, columns, dtype=self.target.dtype, scale=0.02) for _ in range(self.copies))
+        return [SCHEMES[self.packing](weight) if self.packing else weight for weight in dense]
 
-    def site(self, name: str, calls: list[Call], weight: int, acts: float, flops: float) -> Site:
-        """Bytes from elements: weights and activations."""
-        return Site(name, calls, (weight + acts) * self.target.dtype.itemsize, flops)
+    def site(self, name: str, calls: list[Call], weight: float, acts: float, flops: float) -> Site:
+        """Bytes of the weight or cache, and elements of activations."""
+        return Site(name, calls, weight + acts * self.target.dtype.itemsize, flops)
 
     def linear(self, name: str, outputs: int, columns: int, backend: str | None = None) -> Site:
         """A plain projection."""
         x = randn(self.rows, columns, dtype=self.target.dtype)
-        bound = [self.build("linear", backend, weight=w) for w in self.weights(outputs, columns)]
+        held = self.weights(outputs, columns)
+        bound = [self.build("linear", backend, weight=w) for w in held]
         size = outputs * columns
-        return self.site(
-            name, [lambda f=f: f(x) for f in bound], size, self.rows * (outputs + columns), 2 * size * self.rows
-        )
+        calls = [lambda f=f: f(x) for f in bound]
+        return self.site(name, calls, held[0].nbytes, self.rows * (outputs + columns), 2 * size * self.rows)
 
     def gate_up(self) -> Site:
-        """Norm (for one row), gate, up and SiLU."""
+        """Gate, up and SiLU; for one row, with the norm in front."""
         c, fused = self.config, self.rows == 1
         norm = randn(c.width, dtype=self.target.dtype)
         held = self.weights(2 * c.hidden, c.width)
@@ -85,10 +88,10 @@ class Bench:
             bound = [self.build("gate_up_silu", weight=w) for w in held]
             calls = [lambda f=f: f(self.x) for f in bound]
         size = 2 * c.hidden * c.width
-        return self.site("gate_up", calls, size, self.rows * (c.width + c.hidden), 2 * size * self.rows)
+        return self.site("gate_up", calls, held[0].nbytes, self.rows * (c.width + c.hidden), 2 * size * self.rows)
 
     def qkv(self) -> Site:
-        """Norm (for one row), projection, rotation, cache write."""
+        """Projection, rotation, cache write; for one row, with the norm in front."""
         c, fused = self.config, self.rows == 1
         outputs = (c.heads + 2 * c.kv_heads) * c.head_dim
         cos, sin = rotary_table(c, c.context, DEVICE)
@@ -107,7 +110,7 @@ class Bench:
             bound = [self.build("qkv_rope_write", weight=w, **rest) for w in held]
             calls = [lambda f=f, k=k: f(self.x, s.positions, s.slots, *k) for f, k in zip(bound, caches, strict=True)]
         size = outputs * c.width
-        return self.site("qkv", calls, size, self.rows * (c.width + outputs), 2 * size * self.rows)
+        return self.site("qkv", calls, held[0].nbytes, self.rows * (c.width + outputs), 2 * size * self.rows)
 
     def attention(self) -> Site:
         """Attention: one row a sequence if the target decodes, one sequence of `rows` rows otherwise."""
@@ -118,17 +121,17 @@ class Bench:
         calls = [lambda k=k: call(q, *k, *flow) for k in self.caches()]
         read = 2 * c.kv_heads * c.head_dim * int(s.lengths.sum())
         pairs = self.rows * self.ctx if self.target.decode else self.rows * self.rows / 2
-        return self.site("attention", calls, read, 2 * q.numel(), 4 * pairs * c.heads * c.head_dim)
+        return self.site("attention", calls, read * q.itemsize, 2 * q.numel(), 4 * pairs * c.heads * c.head_dim)
 
     def head(self) -> Site:
         """The projection to the vocabulary, one copy: it is larger than the cache by itself."""
         c = self.config
-        call = self.build("lm_head", weight=randn(c.vocab, c.width, dtype=self.target.dtype, scale=0.02))
+        weight = randn(c.vocab, c.width, dtype=self.target.dtype, scale=0.02)
+        held = SCHEMES[self.packing](weight) if self.packing else weight
+        call = self.build("lm_head", weight=held)
         rows = torch.arange(self.rows, device=DEVICE)
-        size = c.vocab * c.width
-        return self.site(
-            "head", [lambda: call(self.x, rows)], size, self.rows * (c.width + 2 * c.vocab), 2 * size * self.rows
-        )
+        acts, size = self.rows * (c.width + 2 * c.vocab), c.vocab * c.width
+        return self.site("head", [lambda: call(self.x, rows)], held.nbytes, acts, 2 * size * self.rows)
 
     def norm(self) -> Site:
         """Add and norm by itself."""

@@ -10,12 +10,13 @@ import dataclasses
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from unittest import mock
 
 import torch
 
-from rustinfer.backends.triton import attention, tuning
+from rustinfer.backends.triton import attention, matrix, sampling, tuning
 from rustinfer.registry import Target
 
 from .graph import Graph, milliseconds
@@ -23,69 +24,107 @@ from .sites import Bench, Site
 from .world import DEVICE, configuration, registry
 
 Choice = dict[str, int]
+Shape = tuple[int, int, int, int, int]  # BR, BK, STAGES, SPLITS, warps
 
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """One op, one number of rows, one configuration."""
+    """One op of a model, one packing of its weight, one number of rows, one configuration."""
 
     op: str
     rows: int
     choice: tuple[tuple[str, int], ...]
+    packing: str = ""
+    model: str = "llama-3.2-1b"
+
+    @property
+    def key(self) -> tuple[str, str, int, str]:
+        """What competes with each other."""
+        return self.model, self.op, self.rows, self.packing
 
     def __str__(self) -> str:
-        return f"{self.op} rows {self.rows} " + " ".join(f"{k}={v}" for k, v in self.choice)
+        return f"{' '.join(map(str, self.key))} " + " ".join(f"{k}={v}" for k, v in self.choice)
 
 
-def freeze(choice: Choice) -> tuple[tuple[str, int], ...]:
-    """A choice that can be a key."""
-    return tuple(choice.items())
+def shapes(op: str, rows: int, table: Sequence[Shape], packings: Sequence[str] = ("",), model: str = "llama-3.2-1b"
+           ) -> Iterator[Trial]:  # fmt: skip
+    """Trials of a product."""
+    for packing in packings:
+        for br, bk, stages, splits, warps in table:
+            choice = {"BR": br, "BK": bk, "STAGES": stages, "SPLITS": splits, "num_warps": warps}
+            yield Trial(op, rows, tuple(choice.items()), packing, model)
 
 
-FEW = (
-    (16, 512, 4, 2), (16, 512, 4, 4), (16, 1024, 3, 4), (16, 256, 6, 2), (32, 128, 4, 4), (32, 256, 3, 4),
-    (32, 256, 4, 4),     (32, 512, 3, 4), (64, 128, 4, 4), (64, 256, 3, 4), (64, 128, 5, 8),
-)  # fmt: skip
-ONE = ((4, 512, 2), (4, 1024, 2), (4, 2048, 4), (8, 512, 2), (8, 1024, 4), (2, 2048, 2), (4, 4096, 4))
+EIGHT = ((16, 512, 4, 1, 2), (16, 512, 3, 2, 2), (16, 256, 4, 2, 2), (16, 256, 4, 1, 2), (32, 256, 3, 2, 4),
+         (32, 128, 4, 4, 4), (16, 512, 2, 4, 2))  # fmt: skip
+EIGHT_O = (*EIGHT, (16, 256, 2, 4, 2), (16, 256, 3, 4, 1), (32, 256, 2, 4, 4))
+EIGHT_DOWN = ((16, 512, 4, 1, 2), (16, 512, 4, 2, 2), (16, 512, 3, 4, 2), (16, 256, 4, 4, 2), (16, 512, 2, 8, 2),
+              (32, 512, 3, 4, 4), (32, 256, 4, 4, 4), (32, 256, 3, 8, 4), (64, 256, 3, 8, 4))  # fmt: skip
+EIGHT_WIDE = ((64, 256, 3, 1, 4), (32, 256, 3, 1, 4), (32, 256, 4, 1, 4), (32, 256, 3, 2, 4), (64, 128, 4, 1, 4),
+              (16, 256, 4, 1, 2), (64, 256, 3, 2, 4))  # fmt: skip
+MANY = ((32, 512, 3, 1, 4), (32, 256, 4, 1, 4), (16, 512, 3, 1, 4), (16, 512, 2, 2, 4), (32, 256, 3, 2, 4),
+        (16, 256, 4, 2, 4), (32, 256, 2, 4, 4), (64, 256, 3, 2, 4))  # fmt: skip
+MANY_DOWN = ((32, 512, 3, 4, 4), (16, 512, 3, 2, 4), (16, 512, 3, 4, 4), (32, 256, 4, 4, 4), (32, 256, 3, 8, 4),
+             (64, 256, 3, 4, 4), (64, 256, 3, 8, 4), (64, 128, 4, 8, 4))  # fmt: skip
+MANY_8B = ((64, 128, 4, 2, 4), (64, 256, 3, 2, 4), (64, 128, 4, 4, 4), (64, 256, 3, 4, 4), (128, 128, 3, 4, 4),
+           (128, 128, 3, 8, 8), (128, 64, 4, 4, 4))  # fmt: skip
+ONE_PACKED = ((4, 512, 1, 1, 2), (4, 1024, 1, 1, 2), (4, 1024, 1, 1, 4), (4, 2048, 1, 1, 4), (8, 512, 1, 1, 2),
+              (8, 1024, 1, 1, 4), (2, 2048, 1, 1, 2), (8, 2048, 1, 1, 4))  # fmt: skip
+SOME_PACKED = ((16, 256, 3, 1, 2), (32, 128, 3, 1, 4), (32, 256, 3, 1, 4), (32, 256, 2, 1, 4), (64, 128, 3, 1, 4),
+               (64, 256, 2, 1, 8), (64, 128, 2, 1, 4), (32, 256, 2, 2, 4), (64, 128, 3, 4, 4))  # fmt: skip
+WIDE_PACKED = ((64, 128, 3, 1, 4), (64, 128, 2, 1, 4), (128, 64, 3, 1, 4), (128, 128, 2, 1, 8), (64, 256, 2, 1, 8),
+               (32, 256, 2, 1, 4))  # fmt: skip
 
 
-def matrices(op: str, columns: int, pairs: bool) -> Iterator[Trial]:
-    """Configurations of a projection for one row, for eight and, where it is fused, for 32."""
-    for br, bk, warps in ONE:
-        if bk <= columns and (br > 2 or not pairs):
-            yield Trial(op, 1, freeze({"BR": br, "BK": bk, "STAGES": 1, "num_warps": warps}))
-    for rows in (8, 32) if pairs else (8,):
-        for br, bk, stages, warps in FEW:
-            yield Trial(op, rows, freeze({"BR": br, "BK": bk, "STAGES": stages, "num_warps": warps}))
+def products() -> Iterator[Trial]:
+    """Block shapes of projections."""
+    yield from shapes("qkv", 8, EIGHT)
+    yield from shapes("o", 8, EIGHT_O)
+    yield from shapes("down", 8, EIGHT_DOWN)
+    yield from shapes("gate_up", 8, EIGHT_WIDE)
+    for op in ("qkv", "o"):
+        yield from shapes(op, 32, MANY)
+    yield from shapes("down", 32, MANY_DOWN)
+    for op in ("o", "down"):
+        yield from shapes(op, 64, MANY_8B, model="llama-3.1-8b")
+    yield from shapes("gate_up", 1, ONE_PACKED, ("int4", "int8"))
+    yield from shapes("down", 1, ONE_PACKED, ("int4", "int8"))
+    yield from shapes("o", 1, ONE_PACKED[:5], ("int4", "int8"))
+    yield from shapes("gate_up", 1, ONE_PACKED[1:5:3], ("fp8", "fp8-block"))
+    yield from shapes("head", 1, ONE_PACKED[1:6], ("int8",))
+    yield from shapes("gate_up", 8, SOME_PACKED, ("int4", "int8"))
+    yield from shapes("down", 8, SOME_PACKED, ("int4",))
+    yield from shapes("gate_up", 64, WIDE_PACKED, ("int4", "int8"))
+    yield from shapes("down", 128, WIDE_PACKED, ("int4",))
+
+
+def attentions() -> Iterator[Trial]:
+    """Tiles of attention."""
+    for model, rows in (("llama-3.2-1b", 1), ("llama-3.2-1b", 8), ("llama-3.2-1b", 32), ("llama-3.1-8b", 64)):
+        for bn, warps, least in ((64, 4, 64), (64, 2, 64), (64, 4, 128), (128, 4, 128), (128, 4, 256), (64, 4, 256)):
+            choice = {"BN": bn, "num_warps": warps, "num_stages": 2, "LEAST": least}
+            if rows < 64 or bn * least > 4096:
+                yield Trial("decode", rows, tuple(choice.items()), model=model)
+    for model, rows in (("llama-3.2-1b", 2048), ("llama-3.2-1b", 8192), ("llama-3.1-8b", 8192)):
+        for bm, bn, warps, stages, shared in PROMPT:
+            if rows == 8192 or not shared:
+                choice = {"BM": bm, "BN": bn, "num_warps": warps, "num_stages": stages, "SHARED": shared}
+                yield Trial("prefill", rows, tuple(choice.items()), model=model)
+    for rows in (1, 64, 256):
+        for warps in (4, 8, 16):
+            yield Trial("sample", rows, (("num_warps", warps),))
+
+
+PROMPT = ((64, 64, 4, 2, 0), (64, 64, 4, 3, 0), (64, 128, 4, 2, 0), (128, 64, 4, 3, 0), (128, 64, 4, 2, 0),
+          (128, 64, 8, 3, 0), (128, 128, 8, 2, 0), (256, 64, 8, 3, 0), (128, 64, 4, 3, 1),
+          (128, 128, 8, 2, 1))  # fmt: skip
 
 
 def trials() -> list[Trial]:
     """Everything to try."""
-    found = [t for op, columns, pairs in PRODUCTS for t in matrices(op, columns, pairs)]
-    for rows in (8, 32, 64):
-        found += [
-            Trial("decode", rows, freeze({"BN": bn, "num_warps": w, "num_stages": stages}))
-            for bn in (64, 128)
-            for w in (2, 4)
-            for stages in (2, 3)
-        ]
-    for rows, count in ((2048, "prefill"), (8192, "prefill")):
-        found += [
-            Trial(count, rows, freeze({"BM": bm, "BN": bn, "num_warps": w, "num_stages": stages}))
-            for bm, w in ((64, 4), (128, 4), (128, 8))
-            for bn in (64, 128)
-            for stages in (2, 3)
-        ]
-    return found
+    return [*products(), *attentions()]
 
 
-PRODUCTS = (
-    ("qkv", 2048, True),
-    ("o", 2048, False),
-    ("gate_up", 2048, True),
-    ("down", 8192, False),
-    ("head", 2048, False),
-)
 MAKE: dict[str, Callable[[Bench], Site]] = {
     "qkv": lambda b: b.qkv(),
     "o": lambda b: b.linear("o", b.config.width, b.config.width, "triton"),
@@ -94,44 +133,47 @@ MAKE: dict[str, Callable[[Bench], Site]] = {
     "head": lambda b: b.head(),
     "decode": lambda b: b.attention(),
     "prefill": lambda b: b.attention(),
+    "sample": lambda b: b.sample(),
 }
 
 
 @contextmanager
 def forced(trial: Trial) -> Iterator[None]:
-    """The back end with its choices replaced by the trial's."""
-    kept = tuning.choose, attention.blocks, attention.decode_blocks
+    """The back end with its choices replaced by the trial's, and with its own products up to 64 rows."""
     choice = dict(trial.choice)
-    tuning.choose = lambda *a, **k: dict(choice)  # type: ignore[assignment]
-    attention.blocks = lambda *a, **k: dict(choice)  # type: ignore[assignment]
-    attention.decode_blocks = lambda *a, **k: dict(choice)  # type: ignore[assignment]
-    try:
+    least = choice.pop("LEAST", 64)
+    with ExitStack() as stack:
+        for module, name, value in (
+            (tuning, "choose", lambda *a, **k: dict(choice)),
+            (attention, "blocks", lambda *a, **k: dict(choice)),
+            (attention, "decode_blocks", lambda *a, **k: dict(choice)),
+            (attention, "least_positions", lambda rows: least),
+            (matrix, "FEW_ROWS", 64),
+            (sampling, "DRAW_WARPS", choice.get("num_warps", 8)),
+        ):
+            stack.enter_context(mock.patch.object(module, name, value))
         yield
-    finally:
-        tuning.choose, attention.blocks, attention.decode_blocks = kept
 
 
 def bench(trial: Trial, copies: int | None) -> Bench:
-    """The bench of a trial, in the 1B shape."""
+    """The bench of a trial."""
     target = Target.of(DEVICE, torch.bfloat16)
     target = target if trial.op == "prefill" else target.decoding(trial.rows)
-    return Bench(
-        configuration("llama-3.2-1b", 9216), registry("triton"), target, rows=trial.rows, ctx=512, copies=copies
-    )
+    config, copies = configuration(trial.model, 9216), copies or (8 if "8b" in trial.model else 16)
+    rest = {"rows": trial.rows, "ctx": 512, "copies": copies, "packing": trial.packing}
+    return Bench(config, registry("triton"), target, **rest)  # type: ignore[arg-type]
 
 
 def warm(share: int, shares: int) -> None:
     """Compile and run every `shares`-th trial once, on one weight."""
-    mine = trials()[share::shares]
-    for key in dict.fromkeys((t.op, t.rows) for t in mine):
-        shared = bench(next(t for t in mine if (t.op, t.rows) == key), 1)
-        for trial in (t for t in mine if (t.op, t.rows) == key):
-            with forced(trial):
-                try:
-                    MAKE[trial.op](shared).calls[0]()
-                    torch.cuda.synchronize()
-                except Exception as error:  # some configurations need more shared memory than there is
-                    print(f"{trial}: {type(error).__name__} {str(error)[:80]}", flush=True)
+    torch.cuda.set_per_process_memory_fraction(0.06)
+    for trial in trials()[share::shares]:
+        with forced(trial):
+            try:
+                MAKE[trial.op](bench(trial, 1)).calls[0]()
+                torch.cuda.synchronize()
+            except Exception as error:  # some configurations need more shared memory than there is
+                print(f"{trial}: {type(error).__name__} {str(error)[:80]}", flush=True)
 
 
 def prepare(shares: int = 14) -> None:
@@ -155,36 +197,29 @@ def sweep(seconds: float) -> list[dict[str, object]]:
                 site = MAKE[trial.op](bench(trial, None))
                 graph = Graph(lambda site=site: [call() for call in site.calls], warm=1)
                 took = milliseconds(graph.replay, repeat=5, inner=3) / len(site.calls)
-                rows.append({"op": trial.op, "rows": trial.rows, **dict(trial.choice), "us": took * 1e3,
-                             "TBs": site.nbytes / took / 1e9, "TFLOPs": site.flops / took / 1e9})  # fmt: skip
+                got: dict[str, object] = {
+                    "us": took * 1e3,
+                    "TBs": site.nbytes / took / 1e9,
+                    "TFLOPs": site.flops / took / 1e9,
+                }
             except Exception as error:  # as in `warm`
-                rows.append(
-                    {
-                        "op": trial.op,
-                        "rows": trial.rows,
-                        **dict(trial.choice),
-                        "error": f"{type(error).__name__} {str(error)[:120]}",
-                    }
-                )
+                got = {"error": f"{type(error).__name__} {str(error)[:120]}"}
+        rows.append({"trial": " ".join(map(str, trial.key)), "shape": str(trial.choice), **got})
     return rows
 
 
-def best(rows: list[dict[str, object]], keep: int = 4) -> list[str]:
-    """The fastest configurations of each op and row count, as lines."""
+def best(rows: list[dict[str, object]], keep: int = 3) -> list[str]:
+    """The fastest configurations of each competition, as lines; then how the rest did."""
     lines = []
-    for key in dict.fromkeys((r["op"], r["rows"]) for r in rows):
-        mine = sorted((r for r in rows if (r["op"], r["rows"]) == key and "us" in r), key=lambda r: float(str(r["us"])))
-        for r in mine[:keep]:
-            shape = " ".join(f"{k}={v}" for k, v in r.items() if k not in ("op", "rows", "us", "TBs", "TFLOPs"))
-            lines.append(
-                f"{key[0]:8} rows {key[1]:<5} {r['us']:8.2f} us {r['TBs']:6.2f} TB/s "
-                f"{r['TFLOPs']:7.1f} TFLOP/s  {shape}"
-            )
-        lines.append(
-            f"{key[0]:8} rows {key[1]:<5} worst {mine[-1]['us']:.1f} us of {len(mine)}"
-            if mine
-            else f"{key}: all failed"
-        )
+    for key in dict.fromkeys(r["trial"] for r in rows):
+        mine = sorted((r for r in rows if r["trial"] == key and "us" in r), key=lambda r: float(str(r["us"])))
+        lines += [
+            f"{key:32} {r['us']:8.2f} us {r['TBs']:6.2f} TB/s {r['TFLOPs']:6.1f} TFLOP/s  {r['shape']}"
+            for r in mine[:keep]
+        ]
+        failed = sum(r["trial"] == key and "error" in r for r in rows)
+        rest = " ".join(f"{r['us']:.1f}" for r in mine[keep:])
+        lines.append(f"{key:32} then {rest}; {failed} failed")
     return lines
 
 

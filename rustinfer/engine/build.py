@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..models import Parameters
 from ..models.checkpoint import Checkpoint
 from ..models.model import ModelBuilder
+from ..models.quantise import Quantised
 from ..models.sources import open_checkpoint
 from ..protocol.messages import ModelCard
 from ..registry import Binder, Binding, Plugins, Policy, Target, load_plugins
@@ -62,6 +63,8 @@ def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded
         dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
         device = torch.device(options.device)
         checkpoint = open_checkpoint(model, load_format=options.load_format, dtype=dtype, device=device)
+        if options.quantization:
+            checkpoint = replace(checkpoint, weights=Quantised(checkpoint.weights, options.quantization))
     loaded = build(checkpoint, options, plugins, phases)
     # What was made while loading stays: the collector need not look at it again and again, for 50 ms each time.
     gc.collect()

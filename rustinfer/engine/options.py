@@ -9,7 +9,7 @@ from typing import Any
 
 from .. import flags
 from ..errors import UserError
-from ..flags import DEVICES, DTYPES, ENGINE
+from ..flags import DEVICES, DTYPES, ENGINE, QUANTIZATIONS
 from ..settings import settle
 
 _COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_tokens", "block_size", "threads")
@@ -43,10 +43,13 @@ class Options:
     served_model_name: str | None = None
     gpu_memory_utilization: float = 0.92
     enforce_eager: bool = False
+    quantization: str | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
             raise UserError(f"dtype {self.dtype!r} is not known: use one of {', '.join(DTYPES)}")
+        if self.quantization not in (None, *QUANTIZATIONS):
+            raise UserError(f"quantization {self.quantization!r} is not known: use one of {', '.join(QUANTIZATIONS)}")
         if self.device not in DEVICES:
             raise UserError(f"device {self.device!r} is not known: use one of {', '.join(DEVICES)}")
         for name in _COUNTS:

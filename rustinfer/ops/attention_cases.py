@@ -31,9 +31,10 @@ class Batch:
     window: int = 0
     scale: float = 1.0
     decode: bool = False
+    in_order: bool = False
 
     def case(self, dtype: torch.dtype, device: torch.device) -> Case:
-        """The tensors: pages in scrambled order, large stale values wherever no sequence has written."""
+        """The tensors: pages scrambled or in order, large stale values wherever no sequence has written."""
         d = Draw(self.name, dtype, device)
         table = self._table(d)
         shape = (table.numel() + 3, self.kv_heads, self.page_size, self.dim)
@@ -47,7 +48,8 @@ class Batch:
 
     def _table(self, d: Draw) -> Tensor:
         widest = max((-(-n // self.page_size) for n in self.lengths), default=0) + 1
-        return d.shuffled(len(self.lengths) * widest + 1)[1:].cpu().view(len(self.lengths), widest)
+        pages = d.shuffled(len(self.lengths) * widest + 1).cpu()
+        return (pages.sort().values if self.in_order else pages)[1:].view(len(self.lengths), widest)
 
     def _live(self, table: Tensor, pages: int) -> Tensor:
         live = torch.zeros(pages, 1, self.page_size, 1, dtype=torch.bool)
@@ -76,6 +78,8 @@ BATCHES = (
     Batch("dim 8", (8, 2), (8, 40), dim=8, heads=2, kv_heads=1),
     Batch("dim 6", (3,), (5,), dim=6, heads=1, kv_heads=1),
     Batch("dim 256", (5,), (21,), dim=256),
+    Batch("prompts in order", (150, 1, 70), (150, 1, 300), heads=8, in_order=True),
+    Batch("dim 128 in order", (3, 100), (200, 110), heads=2, kv_heads=1, dim=128, in_order=True),
     *(Batch(f"times {m:g}", (9, 3), (9, 50), scale=m) for m in MAGNITUDES),
     Batch("no rows", (), ()),
     Batch("decode", (1, 1, 1, 1, 1), (1, 16, 17, 100, 63), heads=9, kv_heads=3, decode=True),

@@ -13,6 +13,7 @@ from .registry import ModelBuilder, Registry
 from .shared import shared
 from .target import Target
 from .weight import FP8, INT4, INT8, Format, PackedWeight, Weight, dense, join
+from .workspace import Workspace
 
 __all__ = [
     "API_VERSION",
@@ -42,6 +43,7 @@ __all__ = [
     "UnknownBackendError",
     "UnknownOpError",
     "Weight",
+    "Workspace",
     "dense",
     "hookimpl",
     "join",

@@ -69,8 +69,8 @@ class Kernel:
     deterministic: bool = True
 
     def refusal(self, target: Target, bound: Mapping[str, Any]) -> Refusal:
-        """Why this kernel cannot serve that binding, or None."""
-        return self.requires.refusal(target) or self.when(bound)
+        """Why this kernel cannot serve that binding, or None. `when` finds the target beside the bound arguments."""
+        return self.requires.refusal(target) or self.when({**bound, "target": target})
 
 
 def _always(bound: Mapping[str, Any]) -> Refusal:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import torch
+
+from .workspace import Workspace
 
 
 @dataclass(frozen=True)
@@ -12,7 +14,8 @@ class Target:
     """The dispatch key: fixed for the life of a binding.
 
     `rows` is the most rows a call will carry (None: any number) and `decode` says that every sequence contributes
-    exactly one row: a choice that depends on the row count is made by binding again for another target.
+    exactly one row: a choice that depends on the row count is made by binding again for another target. `workspace` is
+    what the kernels built for it take their scratch from; targets that one makes of another share it.
     """
 
     device: torch.device
@@ -20,6 +23,7 @@ class Target:
     sm: tuple[int, int] | None = None
     rows: int | None = None
     decode: bool = False
+    workspace: Workspace = field(default_factory=Workspace, compare=False, repr=False)
 
     @classmethod
     def of(cls, device: torch.device | str, dtype: torch.dtype) -> Target:

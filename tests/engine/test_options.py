@@ -26,6 +26,7 @@ GIVEN = [
     *("--max-num-queued-reqs=9", "--kv-cache-tokens=640", "--block-size=8", "--no-enable-prefix-caching"),
     *("--prefer=a,b", "--prefer=c", "--pin=x=y", "--strict", "--load-format=dummy", "--seed=3", "--threads=2"),
     *("--served-model-name=m", "--device=cuda", "--gpu-memory-utilization=0.5", "--enforce-eager"),
+    "--quantization=int8",
 ]
 
 
@@ -51,6 +52,7 @@ def test_every_flag_becomes_an_option_and_travels() -> None:
         "m",
         0.5,
         True,
+        "int8",
     )
     assert Options.of(parse(*as_flags(parse(*GIVEN), ENGINE))) == options
     assert as_flags(parse(), ENGINE) == []
@@ -66,6 +68,7 @@ def test_every_flag_becomes_an_option_and_travels() -> None:
         ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization must be"),
         ({"threads": 1.5}, "threads must be"),
         ({"dtype": "int8"}, "dtype 'int8'"),
+        ({"quantization": "int3"}, "quantization 'int3' is not known: use one of int8, fp8"),
         ({"max_num_seqs": 100, "max_num_batched_tokens": 99}, "at least max_num_seqs"),
     ],
 )

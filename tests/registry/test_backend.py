@@ -43,6 +43,17 @@ def test_a_kernel_asks_its_target_first_and_then_its_arguments() -> None:
     assert registered.build(CPU, weight=3, bias=0.0)(2) == 6
 
 
+def test_a_kernel_may_refuse_by_target_and_arguments_together() -> None:
+    made = Backend("toy", requires=Requires("cpu"))
+
+    @made.kernel(scale, when=lambda b: "many biased rows" if b["bias"] and b["target"].rows is None else None)
+    def kernel(x: Tensor, *, weight: Tensor, bias: float = 0.0) -> Tensor:
+        return x * weight
+
+    assert made.kernels["scale"].refusal(CPU, {"bias": 1}) == "many biased rows"
+    assert made.kernels["scale"].refusal(CPU.decoding(4), {"bias": 1}) is None
+
+
 def test_a_kernel_of_an_op_without_bound_arguments_is_called_as_it_is() -> None:
     made = Backend("toy", requires=Requires("cpu"))
 

@@ -32,7 +32,7 @@ def test_a_refused_point_says_why_and_cannot_be_tested() -> None:
         found[-1].test()
 
 
-def test_when_sees_the_bound_arguments_with_defaults() -> None:
+def test_when_sees_the_bound_arguments_with_defaults_and_the_target() -> None:
     seen: list[Mapping[str, Any]] = []
 
     def when(bound: Mapping[str, Any]) -> str | None:
@@ -40,7 +40,7 @@ def test_when_sees_the_bound_arguments_with_defaults() -> None:
         return "never"
 
     assert next(points(backend(good, when=when))).refusal() == "never"
-    assert list(seen[0]) == ["weight"]
+    assert list(seen[0]) == ["weight", "target"]
 
 
 def test_an_unavailable_back_end_refuses_everything() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from ... import ops
 from ...registry import Target
 from ...registry.op import Function
-from .backend import triton
-from .launch import counters, pdl, power, scratch
+from .backend import INTERPRETED, triton
+from .launch import pdl, power
 
 LOG2E = 1.4426950408889634
 MOST_SPLITS = 64
+AT_ONCE = 8  # shares that are merged in one go
 
 
 @triton.kernel(ops.attention, build=True)
@@ -36,7 +39,7 @@ def decode_blocks(target: Target, wide: int) -> dict[str, int]:
     """Positions a tile, warps and stages of the decode kernel: 16 KB of keys a tile, less for a small batch."""
     fitting = max(8192 // (wide * max(target.dtype.itemsize // 2, 1)), 16)
     few = target.rows is not None and target.rows <= 8
-    return {"BN": min(fitting, 64 if few else 128), "num_warps": 4, "num_stages": 2}
+    return {"BN": min(fitting, 64 if few else 128), "num_warps": 2 if few and wide <= 64 else 4, "num_stages": 2}
 
 
 def decode(target: Target, scale: float, window: int) -> Function:
@@ -59,11 +62,13 @@ def decode(target: Target, scale: float, window: int) -> Function:
         block = decode_blocks(target, wide)
         decode_kernel[(sequences, kv_heads, shares)](
             q, k_cache, v_cache, lengths, pages, out,
-            scratch(q.device, places * shares * tall * wide, "attention"),
-            scratch(q.device, places * shares * tall * 2, "attention peaks"), counters(q.device, places),
-            q.stride(0), q.stride(1), *k_cache.stride()[:3], pages.stride(0), scale * LOG2E, kv_heads,
-            DIM=dim, GROUP=heads // kv_heads, PAGE=page, BM=tall, BD=wide, SPLITS=shares,
-            MIN_TILES=max(least_positions(rows) // block["BN"], 1),
+            target.workspace.scratch(q.device, "attention", places * shares * tall * wide),
+            target.workspace.scratch(q.device, "attention peaks", places * shares * tall * 2),
+            target.workspace.counters(q.device, places),
+            q.stride(0), q.stride(1), *k_cache.stride()[:3], pages.stride(0), pages.shape[1], scale * LOG2E,
+            kv_heads,
+            DIM=dim, GROUP=heads // kv_heads, WIDE=power(heads // kv_heads), PAGE=page, BM=tall, BD=wide, SPLITS=shares,
+            MIN_TILES=max(least_positions(rows) // block["BN"], 1), AT_ONCE=min(shares, AT_ONCE),
             **block, **config,
         )  # fmt: skip
         return out
@@ -73,7 +78,7 @@ def decode(target: Target, scale: float, window: int) -> Function:
 
 def prefill(target: Target, scale: float, window: int) -> Function:
     """Blocks of rows of one sequence times the heads that share a key head. Every row must belong to a sequence."""
-    from .kernels.attention import prefill_kernel
+    from .kernels.prefill import prefill_kernel
 
     config = {"WINDOW": window, **pdl(target)}
 
@@ -87,14 +92,28 @@ def prefill(target: Target, scale: float, window: int) -> Function:
             return out
         group, sequences = heads // kv_heads, len(lengths)
         block = blocks(rows, group, power(dim, 16), q.dtype)
-        prefill_kernel[(rows // (block["BM"] // power(group)) + sequences, kv_heads)](
-            q, k_cache, v_cache, query_starts, lengths, pages, out, sequences,
+        boxes = tiles(target, k_cache, v_cache, block["BN"]) if not window else None
+        prefill_kernel[(kv_heads, rows // (block["BM"] // power(group)) + sequences)](
+            q, k_cache, v_cache, *(boxes or (k_cache, v_cache)), query_starts, lengths, pages, out, sequences,
             q.stride(0), q.stride(1), *k_cache.stride()[:3], pages.stride(0), scale * LOG2E, kv_heads,
-            DIM=dim, GROUP=group, WIDE=power(group), PAGE=page, BD=power(dim, 16), **block, **config,
+            DIM=dim, GROUP=group, WIDE=power(group), PAGE=page, BD=power(dim, 16), TMA=boxes is not None,
+            **block, **config,
         )  # fmt: skip
         return out
 
     return call
+
+
+def tiles(target: Target, k_cache: Tensor, v_cache: Tensor, positions: int) -> tuple[Any, Any] | None:
+    """Descriptions of both caches in boxes of so many positions of one head; None where TMA cannot read them."""
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    page, dim = k_cache.shape[2:]
+    fits = k_cache.is_contiguous() and positions % page == 0 and 32 <= dim == power(dim) and page == power(page)
+    if not (INTERPRETED or (target.sm or (0, 0)) >= (9, 0)) or k_cache.dtype.itemsize != 2 or not fits:
+        return None
+    box = [positions // page, 1, page, dim]
+    return TensorDescriptor.from_tensor(k_cache, box), TensorDescriptor.from_tensor(v_cache, box)
 
 
 def blocks(rows: int, group: int, wide: int, dtype: torch.dtype) -> dict[str, int]:

@@ -10,32 +10,39 @@ from ... import ops
 from ...registry import PackedWeight, Target, Weight
 from ...registry.op import Function
 from . import tuning
-from .backend import FUSED_ROWS, on, triton
-from .launch import pdl, power
-from .matrix import Matrix, readable
+from .backend import FEW_ROWS, on, triton
+from .dequantise import dequantiser
+from .launch import Shares, pdl, power
+from .matrix import Matrix, few, fusable, readable
 
 
 def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> Function:
     """(x, residual) -> (hidden, x + residual); without a norm the residual is ignored and the sum is not written."""
     from .kernels.fused import gate_up_kernel
 
-    matrix, rows, hidden = Matrix.of(weight), target.rows or FUSED_ROWS, weight.shape[0] // 2
-    config = matrix.config(target, rows, tuning.choose(target, matrix.rows, matrix.columns, rows, pairs=True))
+    matrix, most, hidden = Matrix.of(weight), target.rows or FEW_ROWS, weight.shape[0] // 2
+    config = matrix.config(target, most, tuning.choose(target, matrix, most, pairs=True))
     config |= {"NORM": norm is not None, "KP": power(matrix.columns), "HIDDEN": hidden}
-    grid = (-(-hidden // (config["BR"] // 2)),)
+
+    def grid(rows: int) -> tuple[int, int, int]:
+        return -(-rows // config["BM"]), -(-hidden // (config["BR"] // 2)), config["SPLITS"]
+
+    shares = Shares(target, grid(most), config)
 
     def call(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
         out = torch.empty((len(x), hidden), dtype=x.dtype, device=x.device)
         total = out if norm is None else torch.empty(x.shape, dtype=x.dtype, device=x.device)
         if out.numel():
-            weighing = x if norm is None else norm
-            gate_up_kernel[grid](x, residual, weighing, eps, total, *matrix.parts, out, len(x), x.stride(0), **config)
+            gate_up_kernel[grid(len(x))](
+                x, residual, x if norm is None else norm, eps, total, *matrix.parts, out, *shares(out), len(x),
+                x.stride(0), **config,
+            )  # fmt: skip
         return out, total
 
     return call
 
 
-@triton.kernel(ops.gate_up_silu, build=True, requires=on(rows=FUSED_ROWS), when=readable)
+@triton.kernel(ops.gate_up_silu, build=True, when=fusable)
 def gate_up_silu(target: Target, *, weight: Weight) -> Function:
     """Gate and up rows read in pairs."""
     call = gate_up(target, weight, None, 0.0)
@@ -55,13 +62,14 @@ def qkv(
     """(x, residual, positions, slots, caches) -> (q, x + residual), for a few rows."""
     from .kernels.fused import qkv_kernel
 
-    matrix, rows, dim = Matrix.of(weight), target.rows or FUSED_ROWS, 2 * cos.shape[1]
-    choice = tuning.choose(target, matrix.rows, matrix.columns, rows, pairs=True)
-    config = matrix.config(target, rows, choice | {"BR": min(choice["BR"], power(dim, 16 if rows > 1 else 2))})
+    matrix, most, dim = Matrix.of(weight), target.rows or FEW_ROWS, 2 * cos.shape[1]
+    choice = tuning.choose(target, matrix, most, pairs=True)
+    config = matrix.config(target, most, choice | {"BR": min(choice["BR"], power(dim, 16 if most > 1 else 2))})
     config |= {"NORM": norm is not None, "KP": power(matrix.columns), "BIAS": bias is not None}
     config |= {"HEADS": heads, "KV_HEADS": kv_heads, "DIM": dim}
-    grid = ((heads + 2 * kv_heads) * -(-(dim // 2) // (config["BR"] // 2)),)
+    blocks = (heads + 2 * kv_heads) * -(-(dim // 2) // (config["BR"] // 2))
     added = matrix.parts[0] if bias is None else bias
+    shares = Shares(target, (-(-most // config["BM"]), blocks, config["SPLITS"]), config)
 
     def call(
         x: Tensor, residual: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor
@@ -69,9 +77,10 @@ def qkv(
         q = torch.empty((len(x), heads, dim), dtype=x.dtype, device=x.device)
         total = q if norm is None else torch.empty(x.shape, dtype=x.dtype, device=x.device)
         if q.numel():
-            qkv_kernel[grid](
+            qkv_kernel[(-(-len(x) // config["BM"]), blocks, config["SPLITS"])](
                 x, residual, x if norm is None else norm, eps, total, positions, slots, k_cache, v_cache, *matrix.parts,
-                added, cos, sin, q, len(x), x.stride(0), *k_cache.stride()[:3], PAGE=k_cache.shape[2], **config,
+                added, cos, sin, q, *shares(q), len(x), x.stride(0), *k_cache.stride()[:3],
+                PAGE=k_cache.shape[2], **config,
             )  # fmt: skip
         return q, total
 
@@ -79,7 +88,7 @@ def qkv(
 
 
 def rotate_and_store(
-    target: Target, weight: Tensor, bias: Tensor | None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
+    target: Target, weight: Weight, bias: Tensor | None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
 ) -> Function:
     """For many rows: the library's matrix product, then one kernel for all that follows it."""
     from .kernels.rotary import rope_write_kernel
@@ -88,9 +97,10 @@ def rotate_and_store(
     width = power(half)
     block = min(power(every), max(2048 // width, 1))
     config = {"HEADS": heads, "KV_HEADS": kv_heads, "HALF": half, "BH": block, "BD": width, **pdl(target)}
+    dense = dequantiser(target, weight) if isinstance(weight, PackedWeight) else lambda: weight
 
     def call(x: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
-        joint = F.linear(x, weight, bias)
+        joint = F.linear(x, dense(), bias)
         q = torch.empty((len(x), heads, 2 * half), dtype=x.dtype, device=x.device)
         if q.numel():
             grid = (len(x), -(-every // block))
@@ -108,11 +118,10 @@ def qkv_rope_write(
     target: Target, *, weight: Weight, bias: Tensor | None = None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
 ) -> Function:
     """A few rows in one kernel; many rows as a library product and one kernel behind it."""
-    if target.rows is not None and target.rows <= FUSED_ROWS:
+    if few(target, weight):
         call = qkv(target, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
         return lambda x, *rest: call(x, x, *rest)[0]
-    dense = weight.dequantise() if isinstance(weight, PackedWeight) else weight
-    return rotate_and_store(target, dense, bias, cos, sin, heads, kv_heads)
+    return rotate_and_store(target, weight, bias, cos, sin, heads, kv_heads)
 
 
 @triton.kernel(ops.norm_qkv_rope_write, build=True, requires=on(rows=1), when=readable)

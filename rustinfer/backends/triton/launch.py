@@ -1,11 +1,10 @@
-"""How kernels are launched: programmatic launch, block sizes, scratch shared by all sites."""
+"""How kernels are launched: programmatic launch, block sizes, where programs meet."""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from ...registry import Target
@@ -29,13 +28,17 @@ def flat(x: Tensor) -> Tensor:
     return x if x.dim() == 2 else x.reshape(-1, x.shape[-1])
 
 
-@cache
-def counters(device: torch.device, count: int) -> Tensor:
-    """Arrival counters, zero between launches: sites share them, since kernels of a stream run one after the other."""
-    return torch.zeros(count, dtype=torch.int32, device=device)
+class Shares:
+    """Where the programs that share an output's columns meet: their partial sums, and who has come."""
 
+    def __init__(self, target: Target, grid: tuple[int, int, int], config: Mapping[str, Any]) -> None:
+        self.workspace = target.workspace
+        self.blocks = grid[0] * grid[1] if grid[2] > 1 else 0
+        self.size = self.blocks * grid[2] * config["BM"] * config["BR"]
 
-@cache
-def scratch(device: torch.device, count: int, name: str) -> Tensor:
-    """Float32 scratch that all sites of one use share. Nothing in it outlives a kernel."""
-    return torch.empty(count, dtype=torch.float32, device=device)
+    def __call__(self, unused: Tensor) -> tuple[Tensor, Tensor]:
+        """(sums, counters); without shares something that is not read."""
+        if not self.blocks:
+            return unused, unused
+        sums = self.workspace.scratch(unused.device, "shares", self.size)
+        return sums, self.workspace.counters(unused.device, self.blocks)

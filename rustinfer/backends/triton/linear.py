@@ -1,35 +1,44 @@
-"""Matrix products of a few rows with dense or packed weights."""
+"""Matrix products: of a few rows with dense weights, of any number with packed ones."""
 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ... import ops
-from ...registry import Target, Weight
+from ...registry import PackedWeight, Target, Weight
 from ...registry.op import Function
 from . import tuning
-from .backend import FEW_ROWS, on, triton
-from .launch import flat
-from .matrix import Matrix, readable
+from .backend import FEW_ROWS, triton
+from .dequantise import dequantiser
+from .launch import Shares, flat
+from .matrix import Matrix, few, multipliable
 
 
-@triton.kernel(ops.linear, build=True, requires=on(rows=FEW_ROWS), when=readable)
+def grid(matrix: Matrix, rows: int, config: dict[str, int]) -> tuple[int, int, int]:
+    """Blocks of activation rows, blocks of weight rows, shares of the columns."""
+    return -(-rows // config["BM"]), -(-matrix.rows // config["BR"]), config["SPLITS"]
+
+
+@triton.kernel(ops.linear, build=True, when=multipliable)
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Function:
-    """Reads the weight once, whatever the number of rows."""
+    """A few rows read the weight as it is, once; many rows of a packed one dequantise it into scratch first."""
+    if isinstance(weight, PackedWeight) and not few(target, weight):
+        dense = dequantiser(target, weight)
+        return lambda x: F.linear(flat(x), dense(), bias)
     from .kernels.linear import linear_kernel
 
-    matrix, rows = Matrix.of(weight), target.rows or FEW_ROWS
-    config = matrix.config(target, rows, tuning.choose(target, matrix.rows, matrix.columns, rows))
-    grid = (-(-matrix.rows // config["BR"]),)
-    added = matrix.parts[0] if bias is None else bias
+    matrix, most = Matrix.of(weight), target.rows or FEW_ROWS
+    config = matrix.config(target, most, tuning.choose(target, matrix, most))
+    added, shares = matrix.parts[0] if bias is None else bias, Shares(target, grid(matrix, most, config), config)
 
     def call(x: Tensor) -> Tensor:
         x = flat(x)
         out = torch.empty((len(x), matrix.rows), dtype=x.dtype, device=x.device)
         if out.numel():
-            linear_kernel[grid](
-                x, x, *matrix.parts, added, out, len(x), matrix.rows, x.stride(0),
+            linear_kernel[grid(matrix, len(x), config)](
+                x, x, *matrix.parts, added, out, *shares(out), len(x), matrix.rows, x.stride(0),
                 INDEX=False, BIAS=bias is not None, **config,
             )  # fmt: skip
         return out
@@ -37,21 +46,21 @@ def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Fun
     return call
 
 
-@triton.kernel(ops.lm_head, build=True, requires=on(rows=FEW_ROWS), when=readable)
+@triton.kernel(ops.lm_head, build=True, when=multipliable)
 def lm_head(target: Target, *, weight: Weight) -> Function:
-    """Gathers its rows itself and keeps the fp32 sums."""
+    """Gathers its rows itself and keeps the fp32 sums. Of a packed weight any number of rows, 16 at a time."""
     from .kernels.linear import linear_kernel
 
     matrix, most = Matrix.of(weight), target.rows or FEW_ROWS
-    config = matrix.config(target, most, tuning.choose(target, matrix.rows, matrix.columns, most))
-    grid = (-(-matrix.rows // config["BR"]),)
+    config = matrix.config(target, most, tuning.choose(target, matrix, most))
+    shares = Shares(target, grid(matrix, most, config), config)
 
     def call(hidden: Tensor, rows: Tensor) -> Tensor:
         out = torch.empty((len(rows), matrix.rows), dtype=torch.float32, device=hidden.device)
         if out.numel():
-            linear_kernel[grid](
-                hidden, rows, *matrix.parts, matrix.parts[0], out, len(rows), matrix.rows, hidden.stride(0),
-                INDEX=True, BIAS=False, **config,
+            linear_kernel[grid(matrix, len(rows), config)](
+                hidden, rows, *matrix.parts, matrix.parts[0], out, *shares(out), len(rows), matrix.rows,
+                hidden.stride(0), INDEX=True, BIAS=False, **config,
             )  # fmt: skip
         return out
 

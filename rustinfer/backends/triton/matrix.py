@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor
 
 from ...registry import FP8, INT4, INT8, PackedWeight, Refusal, Target, Weight
+from .backend import FEW_ROWS, PACKED_ROWS, on
 from .launch import pdl, power
 
 READABLE = {"int4": INT4, "int8": INT8, "fp8": FP8}
+MOST_TOGETHER = 64  # activation rows of one program
 
 
 def readable(bound: Mapping[str, Any]) -> Refusal:
@@ -21,6 +23,27 @@ def readable(bound: Mapping[str, Any]) -> Refusal:
     if isinstance(weight, PackedWeight) and weight.format not in READABLE.values():
         return f"reads {', '.join(READABLE)} and dense weights, not {weight.format.name}"
     return None
+
+
+def few(target: Target, weight: Weight) -> bool:
+    """Whether kernels read the weight themselves for so many rows: beyond, a library's product is faster."""
+    return target.rows is not None and target.rows <= most_rows(weight)
+
+
+def most_rows(weight: Weight) -> int:
+    """The most rows for which that is so. Of a packed weight they are more: a library wants it made dense first."""
+    return PACKED_ROWS if isinstance(weight, PackedWeight) else FEW_ROWS
+
+
+def multipliable(bound: Mapping[str, Any]) -> Refusal:
+    """Packed weights for any number of rows, dense ones for a few."""
+    rows = None if isinstance(bound["weight"], PackedWeight) else FEW_ROWS
+    return readable(bound) or on(rows=rows).refusal(bound["target"])
+
+
+def fusable(bound: Mapping[str, Any]) -> Refusal:
+    """A few rows only: with many, the product is a library's."""
+    return readable(bound) or on(rows=most_rows(bound["weight"])).refusal(bound["target"])
 
 
 @dataclass(frozen=True)
@@ -61,8 +84,9 @@ class Matrix:
             "FORMAT": self.format,
             "GROUP": self.group,
             "ZEROS": self.has_zeros,
-            "BM": 1 if rows == 1 else power(rows, 16),
+            "BM": 1 if rows == 1 else min(power(rows, 16), MOST_TOGETHER),
             "SPAN": span,
+            "SPLITS": 1,
             **choice,
             **pdl(target),
         }

@@ -11,18 +11,21 @@ from ... import ops
 from ...registry import Target
 from ...registry.op import Function
 from .backend import INTERPRETED, triton
-from .launch import counters, pdl, power, scratch
+from .launch import pdl, power
 
 BLOCK = 16384 if INTERPRETED else 4096
+DRAW_WARPS = 8
 BANDS = 32  # of half a unit of logit each: further down than 16, a token has less than 1e-7 of the peak's mass
 
 
-def stages(vocab: int, rows: int, device: torch.device) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, int]]:
+def stages(target: Target, logits: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor], dict[str, int]]:
     """Scratch for each row's block winners (values, indices, arrival counters), and the constants of the blocks."""
-    block = min(power(vocab, 4), BLOCK)
+    rows, vocab = logits.shape
+    block, space = min(power(vocab, 4), BLOCK), target.workspace
     count = -(-vocab // block)
-    best, at = scratch(device, rows * count, "winners"), scratch(device, rows * count, "indices").view(torch.int32)
-    return (best, at, counters(device, rows)), {"BLOCK": block, "BLOCKS": count, "BP": power(count)}
+    best = space.scratch(logits.device, "winners", rows * count)
+    at = space.scratch(logits.device, "indices", rows * count, torch.int32)
+    return (best, at, space.counters(logits.device, rows)), {"BLOCK": block, "BLOCKS": count, "BP": power(count)}
 
 
 @triton.kernel(ops.argmax, build=True)
@@ -36,7 +39,7 @@ def argmax(target: Target) -> Function:
         rows, vocab = logits.shape
         out = torch.empty(rows, dtype=torch.int64, device=logits.device)
         if rows:
-            space, shape = stages(vocab, rows, logits.device)
+            space, shape = stages(target, logits)
             argmax_kernel[(rows, shape["BLOCKS"])](logits, *space, out, vocab, logits.stride(0), **shape, **config)
         return out
 
@@ -62,11 +65,11 @@ def sample(target: Target) -> Function:
         rows, vocab = logits.shape
         out = torch.empty(rows, dtype=torch.int64, device=logits.device)
         if rows:
-            space, shape = stages(vocab, rows, logits.device)
+            space, shape = stages(target, logits)
             limits = cutoffs(logits, (temperature, top_k, top_p), min_p, shape, config)
             draw_kernel[(rows, shape["BLOCKS"])](
                 logits, temperature, limits, seeds, positions, *space, out, vocab, logits.stride(0),
-                num_warps=16, **shape, **config,
+                FAST=not INTERPRETED, num_warps=DRAW_WARPS, **shape, **config,
             )  # fmt: skip
         return out
 
@@ -87,7 +90,7 @@ def cutoffs(
     blocks = rows, shape["BLOCKS"]
     maxima, cutoff, listed = (logits.new_empty(*size) for size in (blocks, (rows,), (rows, vocab)))
     counts, masses = (logits.new_empty(*blocks, BANDS) for _ in "ab")
-    maxima_kernel[blocks](logits, maxima, vocab, logits.stride(0), num_warps=4, **shape, **config)
+    maxima_kernel[blocks](logits, *wanted, min_p, maxima, vocab, logits.stride(0), num_warps=4, **shape, **config)
     bands = (*wanted, maxima, counts, masses)
     sub = min(shape["BLOCK"], 4096 if INTERPRETED else 128)
     bands_kernel[blocks](logits, *bands, vocab, logits.stride(0), WAYS=BANDS, SUB=sub, num_warps=4, **shape, **config)

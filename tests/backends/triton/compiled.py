@@ -14,6 +14,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from triton.runtime.jit import JITFunction
+from triton.tools.tensor_descriptor import TensorDescriptor
 
 TYPES = {
     torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16", torch.float8_e4m3fn: "fp8e4nv",
@@ -47,6 +48,8 @@ def compile_one(kernel: Any, args: tuple[Any, ...], kwargs: dict[str, Any], sm: 
             signature[name], constants[(index,)] = "constexpr", value
             continue
         signature[name] = kind(value)
+        if isinstance(value, TensorDescriptor):
+            continue
         if isinstance(value, torch.Tensor) or (isinstance(value, int) and value % 16 == 0):
             attributes[(index,)] = [["tt.divisibility", 16]]
     source = ASTSource(fn=kernel, signature=signature, constexprs=constants, attrs=attributes)
@@ -57,6 +60,8 @@ def kind(value: object) -> str:
     """Triton's name for an argument's type."""
     if isinstance(value, torch.Tensor):
         return "*" + TYPES[value.dtype]
+    if isinstance(value, TensorDescriptor):
+        return f"tensordesc<{TYPES[value.base.dtype]}{list(value.block_shape)}>"
     if isinstance(value, float):
         return "fp32"
     assert isinstance(value, int), value

@@ -8,7 +8,7 @@ import torch
 pytest.importorskip("triton", reason="triton is not installed: pip install 'rustinfer[cuda]'")
 
 from rustinfer.backends.triton import triton as backend
-from rustinfer.registry import Target
+from rustinfer.registry import INT4, PackedWeight, Target
 
 from .compiled import compiled
 
@@ -37,6 +37,37 @@ def test_projection_compiles_and_fits(rows: int, dtype: torch.dtype, sm: int) ->
         assert reads[0] < waits[0]
 
 
+def packed(rows: int, columns: int) -> PackedWeight:
+    """An int4 weight without sensible numbers."""
+    scales = torch.empty(rows, columns // 32, dtype=torch.float16)
+    data = torch.empty(rows, columns // 2, dtype=torch.uint8)
+    return PackedWeight(INT4, data, scales, scales, 32, torch.Size((rows, columns)), torch.bfloat16)
+
+
+@pytest.mark.parametrize("rows", [1, 8, 100])
+def test_packed_projection_compiles_and_fits(rows: int) -> None:
+    call = backend.kernels["linear"].build(target(rows, 90, torch.bfloat16), weight=packed(256, 2048), bias=None)
+    (made,) = compiled(lambda: call(torch.empty(rows, 2048, dtype=torch.bfloat16)))
+    assert made.metadata.shared <= SHARED[90]
+
+
+@pytest.mark.parametrize("rows", [1, 8])
+def test_gate_and_up_compile(rows: int) -> None:
+    weight = torch.empty(512, 2048, dtype=torch.bfloat16)
+    call = backend.kernels["gate_up_silu"].build(target(rows, 90, torch.bfloat16), weight=weight)
+    (made,) = compiled(lambda: call(torch.empty(rows, 2048, dtype=torch.bfloat16)))
+    assert made.metadata.shared <= SHARED[90]
+
+
+def test_shares_of_long_rows_meet_in_the_workspace() -> None:
+    place = target(8, 90, torch.bfloat16)
+    call = backend.kernels["linear"].build(place, weight=torch.empty(256, 8192, dtype=torch.bfloat16), bias=None)
+    assert place.workspace.nbytes == 0
+    (made,) = compiled(lambda: call(torch.empty(8, 8192, dtype=torch.bfloat16)))
+    assert "atom" in made.asm["ptx"]
+    assert place.workspace.nbytes > 0
+
+
 @pytest.mark.parametrize(("dim", "dtype"), [(64, torch.bfloat16), (128, torch.bfloat16), (128, torch.float32)])
 @pytest.mark.parametrize("decode", [True, False], ids=["decode", "prefill"])
 def test_attention_compiles_and_fits(decode: bool, dim: int, dtype: torch.dtype) -> None:
@@ -50,6 +81,8 @@ def test_attention_compiles_and_fits(decode: bool, dim: int, dtype: torch.dtype)
     pages = torch.zeros(sequences, 33, dtype=torch.int32)
     (made,) = compiled(lambda: call(q, cache, cache, starts, lengths, pages))
     assert made.metadata.shared <= SHARED[90]
+    # Tiles of pages that follow each other come by TMA.
+    assert ("cp.async.bulk.tensor" in made.asm["ptx"]) == (not decode and dtype == torch.bfloat16)
 
 
 def test_sampling_compiles() -> None:

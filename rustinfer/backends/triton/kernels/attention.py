@@ -12,19 +12,16 @@ from .common import begin, last_to_arrive, wait
 
 @triton.jit
 def absorb(
-    acc, peak, norm, q, k_cache, v_cache, table, position, present, n, at,
+    acc, peak, norm, q, k_cache, v_cache, page, position, n, at,
     head_offset, page_stride, slot_stride, scale, newest,
     DIM: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr, MASKED: tl.constexpr,
 ):  # fmt: skip
     """One tile of keys and values into the running softmax. `scale` includes log2(e): exponentials are powers of 2.
 
-    q: [BM, BD]; position: [BM] of its rows; n: [BN] key positions; newest: positions from there on are not loaded.
+    q: [BM, BD]; position: [BM] of its rows; n, page: [BN] key positions and the pages they are in; newest: positions
+    from there on are not loaded.
     """
     there = n < newest
-    if MASKED:
-        page = tl.load(table + n // PAGE, mask=there, other=0)
-    else:
-        page = tl.load(table + n // PAGE)
     base = page.to(tl.int64) * page_stride + head_offset + (n % PAGE) * slot_stride
     if MASKED:
         inside = there[:, None] & (at < DIM)[None, :]
@@ -56,10 +53,10 @@ def absorb(
 @triton.jit
 def decode_kernel(
     q, k_cache, v_cache, lengths, pages, out, parts, peaks, counters,
-    q_row, q_head, page_stride, head_stride, slot_stride, pages_row, scale, KV_HEADS,
+    q_row, q_head, page_stride, head_stride, slot_stride, pages_row, TABLE, scale, KV_HEADS,
     DIM: tl.constexpr, GROUP: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr,
-    BM: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, SPLITS: tl.constexpr, MIN_TILES: tl.constexpr,
-    PDL: tl.constexpr,
+    WIDE: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr,
+    SPLITS: tl.constexpr, MIN_TILES: tl.constexpr, AT_ONCE: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """One row a sequence. A program takes a share of one sequence's positions for one key head.
 
@@ -69,8 +66,13 @@ def decode_kernel(
     s = tl.program_id(0)
     g = tl.program_id(1)
     split = tl.program_id(2)
+    table = pages + s.to(tl.int64) * pages_row
+    guess = split * MIN_TILES * BN
+    slots = tl.arange(0, BN) // PAGE
     wait(PDL)
     length = tl.load(lengths + s)
+    # Where a share begins depends on the length, but mostly it is here: so the pages need not wait for the length.
+    guessed = tl.load(table + guess // PAGE + slots, mask=guess // PAGE + slots < TABLE, other=0)
     start = 0
     if WINDOW > 0:
         start = tl.maximum(0, length - WINDOW) // BN * BN
@@ -94,10 +96,12 @@ def decode_kernel(
         first = start + split * per * BN
         end = tl.minimum(length, first + per * BN)
         for tile in range(first, end, BN):
+            n = tile + tl.arange(0, BN)
+            known = (tile == guess) & (tile % PAGE == 0)
+            page = tl.where(known, guessed, tl.load(table + n // PAGE, mask=(n < length) & (known == 0), other=0))
             acc, peak, norm = absorb(
-                acc, peak, norm, query, k_cache, v_cache, pages + s.to(tl.int64) * pages_row, position, h < GROUP,
-                tile + tl.arange(0, BN), at, g * head_stride, page_stride, slot_stride, scale, length,
-                DIM, PAGE, WINDOW, True)  # fmt: skip
+                acc, peak, norm, query, k_cache, v_cache, page, position, n, at,
+                g * head_stride, page_stride, slot_stride, scale, length, DIM, PAGE, WINDOW, True)  # fmt: skip
         if used == 1:
             tl.store(target, (acc / norm[:, None]).to(out.dtype.element_ty), mask=inside)
         else:
@@ -108,101 +112,40 @@ def decode_kernel(
             tl.store(peaks + slot * 2 * BM + h, peak, mask=h < GROUP)
             tl.store(peaks + slot * 2 * BM + BM + h, norm, mask=h < GROUP)
             if last_to_arrive(counters + row, used):
-                combine(parts, peaks, target, row, used, inside, h, at, GROUP, BM, BD, SPLITS)
+                combine(parts, peaks, out, row, used, DIM, GROUP, WIDE, BM, BD, SPLITS, AT_ONCE)
 
 
 @triton.jit
 def combine(
-    parts, peaks, target, row, used, inside, h, at,
-    GROUP: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr, SPLITS: tl.constexpr,
+    parts, peaks, out, row, used,
+    DIM: tl.constexpr, GROUP: tl.constexpr, WIDE: tl.constexpr, BM: tl.constexpr, BD: tl.constexpr,
+    SPLITS: tl.constexpr, AT_ONCE: tl.constexpr,
 ):  # fmt: skip
-    """Merge the shares of one sequence and key head in their order, so the result does not depend on who was last."""
-    acc = tl.zeros((BM, BD), tl.float32)
-    peak = tl.full((BM,), -float("inf"), tl.float32)
-    norm = tl.zeros((BM,), tl.float32)
-    real = h < GROUP
-    for split in range(used):
+    """Merge the shares of one sequence and key head in their order, so the result does not depend on who was last.
+
+    Several are asked for at once, for each costs a trip to the L2 cache; padded heads are left out, which frees the
+    registers for that.
+    """
+    h = tl.arange(0, WIDE)
+    at = tl.arange(0, BD)
+    acc = tl.zeros((WIDE, BD), tl.float32)
+    peak = tl.full((WIDE,), -float("inf"), tl.float32)
+    norm = tl.zeros((WIDE,), tl.float32)
+    for first in range(0, used, AT_ONCE):
+        split = first + tl.arange(0, AT_ONCE)
         slot = row.to(tl.int64) * SPLITS + split
-        entry = peaks + slot * 2 * BM + h
-        its_peak = tl.load(entry, mask=real, other=-float("inf"), cache_modifier=".cg")
-        its_norm = tl.load(entry + BM, mask=real, other=0.0, cache_modifier=".cg")
-        cell = parts + slot * BM * BD + h[:, None] * BD + at[None, :]
-        its_acc = tl.load(cell, mask=real[:, None], other=0.0, cache_modifier=".cg")
-        highest = tl.maximum(peak, its_peak)
+        there = (split < used)[:, None] & (h < GROUP)[None, :]
+        entry = peaks + slot[:, None] * 2 * BM + h[None, :]
+        cell = parts + slot[:, None, None] * BM * BD + h[None, :, None] * BD + at[None, None, :]
+        its_acc = tl.load(cell, mask=there[:, :, None], other=0.0, cache_modifier=".cg")
+        its_peak = tl.load(entry, mask=there, other=-float("inf"), cache_modifier=".cg")
+        its_norm = tl.load(entry + BM, mask=there, other=0.0, cache_modifier=".cg")
+        highest = tl.maximum(peak, tl.max(its_peak, 0))
         anchor = tl.where(highest == -float("inf"), 0.0, highest)
-        ours, theirs = tl.exp2(peak - anchor), tl.exp2(its_peak - anchor)
-        acc = acc * ours[:, None] + its_acc * theirs[:, None]
-        norm = norm * ours + its_norm * theirs
+        ours, theirs = tl.exp2(peak - anchor), tl.exp2(its_peak - anchor[None, :])
+        acc = acc * ours[:, None] + tl.sum(its_acc * theirs[:, :, None], 0)
+        norm = norm * ours + tl.sum(its_norm * theirs, 0)
         peak = highest
-    tl.store(target, (acc / norm[:, None]).to(target.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def sequence_of(starts, block, S, BQ: tl.constexpr):
-    """The sequence that block `block` of BQ rows belongs to: the last s with starts[s] // BQ + s <= block."""
-    low = 0
-    high = S
-    while high - low > 1:
-        middle = (low + high) // 2
-        if tl.load(starts + middle) // BQ + middle <= block:
-            low = middle
-        else:
-            high = middle
-    return low
-
-
-@triton.jit
-def prefill_kernel(
-    q, k_cache, v_cache, starts, lengths, pages, out, S,
-    q_row, q_head, page_stride, head_stride, slot_stride, pages_row, scale, KV_HEADS,
-    DIM: tl.constexpr, GROUP: tl.constexpr, WIDE: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr,
-    BM: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr, PDL: tl.constexpr,
-):  # fmt: skip
-    """Any rows of any sequences. A program takes BM / WIDE rows of a sequence with the GROUP heads of one key head."""
-    begin(PDL)
-    wait(PDL)
-    BQ: tl.constexpr = BM // WIDE
-    # The longest rows come last in a sequence and take most work, so they start first.
-    block = tl.num_programs(0) - 1 - tl.program_id(0)
-    g = tl.program_id(1)
-    s = sequence_of(starts, block, S, BQ)
-    begins = tl.load(starts + s)
-    count = tl.load(starts + s + 1) - begins
-    row = (block - (begins // BQ + s)) * BQ
-    if row < count:
-        length = tl.load(lengths + s)
-        m = tl.arange(0, BM)
-        at = tl.arange(0, BD)
-        token = row + m // WIDE
-        head = m % WIDE
-        present = (token < count) & (head < GROUP)
-        inside = present[:, None] & (at < DIM)[None, :]
-        source = (begins + token).to(tl.int64)
-        query = tl.load(
-            q + source[:, None] * q_row + (g * GROUP + head[:, None]) * q_head + at[None, :], mask=inside, other=0.0
-        )
-        position = length - count + token
-        first = length - count + row
-        newest = tl.minimum(length, first + BQ)
-        acc = tl.zeros((BM, BD), tl.float32)
-        peak = tl.full((BM,), -float("inf"), tl.float32)
-        norm = tl.zeros((BM,), tl.float32)
-        table = pages + s.to(tl.int64) * pages_row
-        begin_at = 0
-        if WINDOW > 0:
-            begin_at = tl.maximum(0, first - WINDOW + 1) // BN * BN
-            whole = begin_at
-        else:
-            whole = (first + 1) // BN * BN
-        for tile in range(0, whole if WINDOW == 0 else 0, BN):
-            acc, peak, norm = absorb(
-                acc, peak, norm, query, k_cache, v_cache, table, position, present, tile + tl.arange(0, BN), at,
-                g * head_stride, page_stride, slot_stride, scale, newest, DIM, PAGE, WINDOW, False)  # fmt: skip
-        for tile in range(whole, newest, BN):
-            acc, peak, norm = absorb(
-                acc, peak, norm, query, k_cache, v_cache, table, position, present, tile + tl.arange(0, BN), at,
-                g * head_stride, page_stride, slot_stride, scale, newest, DIM, PAGE, WINDOW, True)  # fmt: skip
-        # Only padding (length 0) sees nothing; its rows are zero.
-        result = acc / tl.where(norm > 0, norm, 1.0)[:, None]
-        target = out + (source[:, None] * KV_HEADS * GROUP + g * GROUP + head[:, None]) * DIM + at[None, :]
-        tl.store(target, result.to(out.dtype.element_ty), mask=inside)
+    inside = (h < GROUP)[:, None] & (at < DIM)[None, :]
+    target = out + (row.to(tl.int64) * GROUP + h[:, None]) * DIM + at[None, :]
+    tl.store(target, (acc / norm[:, None]).to(out.dtype.element_ty), mask=inside)

@@ -1,4 +1,4 @@
-"""Rows of a dense or packed matrix."""
+"""Rows of a dense or packed matrix, picked or all of them."""
 
 # mypy: ignore-errors
 # Triton's language is not typed Python.
@@ -11,18 +11,10 @@ from .common import begin, wait
 
 
 @triton.jit
-def embedding_kernel(
-    tokens, w, scales, zeros, out,
-    WIDTH: tl.constexpr, FORMAT: tl.constexpr, GROUP: tl.constexpr, ZEROS: tl.constexpr,
-    BLOCK: tl.constexpr, PDL: tl.constexpr,
-):  # fmt: skip
-    """out[t] = w[tokens[t]], a block of columns a program; a nibble's byte is read by each of its two columns."""
-    begin(PDL)
-    wait(PDL)
-    t = tl.program_id(0).to(tl.int64)
-    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+def row_block(w, scales, zeros, row, at, WIDTH: tl.constexpr, FORMAT: tl.constexpr, GROUP: tl.constexpr,
+              ZEROS: tl.constexpr):  # fmt: skip
+    """The numbers of one row at the columns `at`; a nibble's byte is read by each of its two columns."""
     inside = at < WIDTH
-    row = tl.load(tokens + t).to(tl.int64)
     if FORMAT == "dense":
         value = tl.load(w + row * WIDTH + at, mask=inside)
     else:
@@ -36,4 +28,34 @@ def embedding_kernel(
         value = raw * tl.load(scales + group, mask=inside).to(tl.float32)
         if ZEROS:
             value += tl.load(zeros + group, mask=inside).to(tl.float32)
-    tl.store(out + t * WIDTH + at, value.to(out.dtype.element_ty), mask=inside)
+    return value
+
+
+@triton.jit
+def embedding_kernel(
+    tokens, w, scales, zeros, out,
+    WIDTH: tl.constexpr, FORMAT: tl.constexpr, GROUP: tl.constexpr, ZEROS: tl.constexpr,
+    BLOCK: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """out[t] = w[tokens[t]], a block of columns a program."""
+    begin(PDL)
+    wait(PDL)
+    t = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    value = row_block(w, scales, zeros, tl.load(tokens + t).to(tl.int64), at, WIDTH, FORMAT, GROUP, ZEROS)
+    tl.store(out + t * WIDTH + at, value.to(out.dtype.element_ty), mask=at < WIDTH)
+
+
+@triton.jit
+def dequantise_kernel(
+    w, scales, zeros, out,
+    WIDTH: tl.constexpr, FORMAT: tl.constexpr, GROUP: tl.constexpr, ZEROS: tl.constexpr,
+    BLOCK: tl.constexpr, PDL: tl.constexpr,
+):  # fmt: skip
+    """out = w, a block of one row's columns a program. What it overwrites may still be read: it waits to write."""
+    begin(PDL)
+    row = tl.program_id(0).to(tl.int64)
+    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    value = row_block(w, scales, zeros, row, at, WIDTH, FORMAT, GROUP, ZEROS)
+    wait(PDL)
+    tl.store(out + row * WIDTH + at, value.to(out.dtype.element_ty), mask=at < WIDTH)

@@ -1,7 +1,6 @@
-"""The product of a few activation rows with some rows of a dense or packed matrix: the core of every decode projection.
+"""The product of one activation row with some rows of a dense or packed matrix, on the ordinary cores.
 
-One row (BM == 1) runs on the ordinary cores: a program holds BR weight rows times BK columns in registers, the next
-columns on their way. More rows run on the tensor cores, BM padded to 16, weights streamed through shared memory.
+A program holds BR weight rows times BK columns in registers, the next columns on their way.
 """
 
 # mypy: ignore-errors
@@ -122,75 +121,3 @@ def vector_product(
         acc += vector_chunk(here, x, residual, norm, inverse, scales, zeros, rows, live, step * BW, at + step * BW,
                             K, FORMAT, GROUP, ZEROS, NORM, BR, BW, SPAN)  # fmt: skip
     return tl.sum(acc, 1)
-
-
-@triton.jit
-def dequantised(raw, scales, zeros, rows, live, start, kind: tl.constexpr,
-                K: tl.constexpr, GROUP: tl.constexpr, SGROUP: tl.constexpr, ZEROS: tl.constexpr,
-                BR: tl.constexpr, BW: tl.constexpr, SPAN: tl.constexpr):  # fmt: skip
-    """raw * scale + zero in fp32, rounded to `kind`: [BR, BW]. SGROUP stored elements have a scale of their own."""
-    groups = (start + tl.arange(0, BW // SPAN) * SPAN) // SGROUP
-    scale = scale_of(scales, rows, live, groups, K // GROUP)
-    value = tl.reshape(raw.to(tl.float32), (BR, BW // SPAN, SPAN)) * scale[:, :, None]
-    if ZEROS:
-        value += scale_of(zeros, rows, live, groups, K // GROUP)[:, :, None]
-    return tl.reshape(value, (BR, BW)).to(kind)
-
-
-@triton.jit
-def load_rows(x, offsets, present, at, K: tl.constexpr):
-    """Activations [BM, columns] of the rows at `offsets`."""
-    return tl.load(x + offsets[:, None] + at[None, :], mask=present[:, None] & (at < K)[None, :], other=0.0)
-
-
-@triton.jit
-def matrix_product(
-    x, offsets, present, w, scales, zeros, rows, live,
-    K: tl.constexpr, FORMAT: tl.constexpr, GROUP: tl.constexpr, ZEROS: tl.constexpr,
-    BM: tl.constexpr, BR: tl.constexpr, BK: tl.constexpr, SPAN: tl.constexpr, STAGES: tl.constexpr,
-):  # fmt: skip
-    """[BM, BR] products of the activation rows at `offsets`, accumulated in fp32 on the tensor cores."""
-    PER: tl.constexpr = 2 if FORMAT == "int4" else 1
-    STORED: tl.constexpr = K // PER
-    BW: tl.constexpr = BK // PER
-    kind: tl.constexpr = x.dtype.element_ty
-    acc = tl.zeros((BM, BR), tl.float32)
-    for start in tl.range(0, STORED, BW, num_stages=STAGES):
-        at = start + tl.arange(0, BW)
-        tile = load_tile(w, rows, live, at, STORED)
-        column = first_column(at, FORMAT, GROUP)
-        low = load_rows(x, offsets, present, column, K)
-        if FORMAT == "dense":
-            acc = tl.dot(low, tl.trans(tile), acc, input_precision="ieee")
-        elif FORMAT == "int4":
-            high = load_rows(x, offsets, present, column + GROUP // 2, K)
-            first = dequantised(
-                tile & 15, scales, zeros, rows, live, start, kind, K, GROUP, GROUP // 2, ZEROS, BR, BW, SPAN
-            )
-            second = dequantised(
-                tile >> 4, scales, zeros, rows, live, start, kind, K, GROUP, GROUP // 2, ZEROS, BR, BW, SPAN
-            )
-            acc = tl.dot(low, tl.trans(first), acc, input_precision="ieee")
-            acc = tl.dot(high, tl.trans(second), acc, input_precision="ieee")
-        else:
-            value = dequantised(tile, scales, zeros, rows, live, start, kind, K, GROUP, GROUP, ZEROS, BR, BW, SPAN)
-            acc = tl.dot(low, tl.trans(value), acc, input_precision="ieee")
-    return acc
-
-
-@triton.jit
-def product(
-    x, offsets, present, residual, norm, eps, total, write, w, scales, zeros, rows, live,
-    K: tl.constexpr, FORMAT: tl.constexpr, GROUP: tl.constexpr, ZEROS: tl.constexpr, NORM: tl.constexpr,
-    BM: tl.constexpr, BR: tl.constexpr, BK: tl.constexpr, SPAN: tl.constexpr, KP: tl.constexpr,
-    STAGES: tl.constexpr, PDL: tl.constexpr,
-):  # fmt: skip
-    """[BM, BR] products in fp32. BM == 1 reads the row at `x` itself and may normalise it; else `offsets` apply."""
-    if BM == 1:
-        one = vector_product(x, residual, norm, eps, total, write, w, scales, zeros, rows, live,
-                             K, FORMAT, GROUP, ZEROS, NORM, BR, BK, SPAN, KP, PDL)  # fmt: skip
-        return one[None, :]
-    else:
-        wait(PDL)
-        return matrix_product(x, offsets, present, w, scales, zeros, rows, live,
-                              K, FORMAT, GROUP, ZEROS, BM, BR, BK, SPAN, STAGES)  # fmt: skip

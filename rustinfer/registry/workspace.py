@@ -1,0 +1,44 @@
+"""Scratch memory that an engine's kernels share: partial sums, arrival counters, weights made dense for a moment."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+Key = tuple[torch.device, str, torch.dtype]
+
+
+class Workspace:
+    """Named regions that grow until every kernel has run once, and stay where they are from then on.
+
+    Kernels of a stream run one after the other, so all sites that use a name share its region: what one kernel leaves
+    there is lost to the next, save that regions of `counters` are zero between kernels. A region that turns out too
+    small is replaced, and the old one kept, for a captured graph may know its address.
+    """
+
+    def __init__(self) -> None:
+        self._regions: dict[Key, Tensor] = {}
+        self._outgrown: list[Tensor] = []
+
+    def scratch(self, device: torch.device, name: str, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The first `count` numbers of a region; what they are is not said."""
+        return self._region((device, name, dtype), count, zero=False)
+
+    def counters(self, device: torch.device, count: int) -> Tensor:
+        """`count` int32 counters that are 0; whoever counts with them leaves them so."""
+        return self._region((device, "counters", torch.int32), count, zero=True)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all regions, outgrown ones included."""
+        return sum(tensor.nbytes for tensor in (*self._regions.values(), *self._outgrown))
+
+    def _region(self, key: Key, count: int, *, zero: bool) -> Tensor:
+        region = self._regions.get(key)
+        if region is None or len(region) < count:
+            if region is not None:
+                self._outgrown.append(region)
+            device, _, dtype = key
+            region = torch.empty(count, dtype=dtype, device=device)
+            self._regions[key] = region.zero_() if zero else region
+        return region[:count]
