@@ -33,7 +33,17 @@ def model_card(checkpoint: Checkpoint, options: Options, size: Size, bindings: S
         ops=op_rows(bindings),
         defaults=dict(checkpoint.defaults),
         width=checkpoint.config.width,
+        device=device_name(options.device),
     )
+
+
+def device_name(device: str) -> str:
+    """What people call it: `cpu`, or the GPU's own name."""
+    if device == "cpu":
+        return device
+    import torch
+
+    return str(torch.cuda.get_device_name(device))
 
 
 class Choice(NamedTuple):

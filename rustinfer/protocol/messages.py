@@ -10,7 +10,7 @@ from typing import Literal
 
 from .sampling import SamplingParams
 
-VERSION = 4
+VERSION = 5
 """The protocol's version: raised whenever a message changes, since both ends must agree on every field."""
 
 FinishReason = Literal["stop", "length", "abort", "error"]
@@ -36,8 +36,9 @@ class OpRow:
 class ModelCard:
     """What a server must know of the model to speak for it. `created` is in Unix seconds; `context` in tokens.
 
-    `width` is the length of its hidden states. `special_tokens` maps names such as bos_token to their text; `defaults`
-    are the checkpoint's sampling defaults. The chat template may be several, by name.
+    `width` is the length of its hidden states, `device` what people call the processor it runs on. `special_tokens` maps
+    names such as bos_token to their text; `defaults` are the checkpoint's sampling defaults. The chat template may be
+    several, by name.
     """
 
     id: str
@@ -54,6 +55,7 @@ class ModelCard:
     ops: list[OpRow] = field(default_factory=list)
     defaults: dict[str, int | float] = field(default_factory=dict)
     width: int = 0
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)

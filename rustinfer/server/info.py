@@ -33,7 +33,8 @@ async def ops(request: Request) -> Response:
     """Every binding of the running model: where, which op, which kernel, and why not each other one."""
     served = _served(request)
     rows = [{"site": r.site, "op": r.op, "kernel": r.kernel, "refusals": r.refusals} for r in served.card.ops]
-    head = {"model": served.card.id, "dtype": served.card.dtype, "fingerprint": served.fingerprint}
+    card = served.card
+    head = {"model": card.id, "device": card.device, "dtype": card.dtype, "fingerprint": served.fingerprint}
     return JSON({"object": "list", **head, "data": rows})
 
 

@@ -77,6 +77,7 @@ def card(**changes: object) -> ModelCard:
         "chat_template": TEMPLATE,
         "special_tokens": {"eos_token": "<|end|>"},
         "dtype": "float32",
+        "device": "Acme 9000",
         "page_size": 16,
         "created": 1_700_000_000,
         "root": "/secret/models/bytes",

@@ -177,7 +177,7 @@ def test_ops(http: httpx.Client) -> None:
     answer = http.get("/v1/ops").json()
     row = {"site": "model.layers.0.mlp", "op": "linear", "kernel": "cpu", "refusals": {"triton": "needs a GPU"}}
     assert answer["data"] == [row]
-    assert answer["dtype"] == "float32"
+    assert (answer["dtype"], answer["device"]) == ("float32", "Acme 9000")
 
 
 def test_version(http: httpx.Client) -> None:

@@ -78,6 +78,13 @@ def site(shared_site: Site) -> Iterator[Site]:
     vars(engine).update(kept)
 
 
+@pytest.fixture
+def address() -> Iterator[str]:
+    address = private_address()
+    yield address
+    shutil.rmtree(Path(address.removeprefix("ipc://")).parent)
+
+
 class Visit:
     """One visitor: a browser's context of its own, and what went wrong in it."""
 

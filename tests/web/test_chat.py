@@ -6,6 +6,8 @@ import time
 
 from playwright.sync_api import Browser, Page, expect
 
+from ..server.conftest import live
+from ..server.fake_engine import TEMPLATE, FakeEngine, card
 from .conftest import Site, Visit
 from .talking import answered, last, say
 
@@ -143,8 +145,6 @@ def test_the_page_follows_only_who_is_at_the_end(page: Page, site: Site) -> None
 
 
 def test_an_api_key_is_asked_for_once(browser: Browser, site: Site) -> None:
-    from ..server.conftest import live
-
     with live(site.server.app.state.options.engine, api_keys=("sesame",)) as server:
         visit = Visit(browser, server.url)
         page = visit.page
@@ -172,3 +172,18 @@ def test_a_message_sent_before_the_model_is_known_waits_for_its_name(visit: Visi
     visit.page.press("#input", "Enter")
     answered(visit.page)
     expect(visit.page.locator(".error")).to_have_count(0)
+
+
+def test_thoughts_are_folded_away(browser: Browser, address: str) -> None:
+    template = TEMPLATE.replace("assistant: ", "<think>") + "{# <think> </think> #}"
+    thinking = FakeEngine(address, text="Let me see.</think>It is Paris.", ends=True, card=card(chat_template=template))
+    with thinking, live(address) as server:
+        visit = Visit(browser, server.url)
+        page = visit.open()
+        say(page, "where")
+        expect(last(page).locator(".text")).to_have_text("It is Paris.")
+        expect(last(page).locator(".thought")).to_be_hidden()
+        page.get_by_text("Thoughts").click()
+        expect(last(page).locator(".thought")).to_have_text("Let me see.")
+        visit.context.close()
+        assert not visit.problems

@@ -56,7 +56,7 @@ def test_quantiles_are_those_of_the_counts(page: Page) -> None:
 def test_the_model_card(page: Page) -> None:
     page.click("#tab-dashboard")
     facts = page.locator("#facts")
-    for text in ("acme/bytes", "512 tokens", "float32", "cpu (1)", "f" * 32):
+    for text in ("acme/bytes", "512 tokens", "float32", "Acme 9000", "cpu (1)", "f" * 32):
         expect(facts).to_contain_text(text)
     expect(facts).not_to_contain_text("secret")
     expect(page.locator("#model")).to_have_text("acme/bytes")
@@ -67,7 +67,7 @@ def test_the_ops_table(page: Page, site: Site) -> None:
         *(OpRow(f"model.layers.{n}.mlp", "linear", "cpu", {"triton": "needs a GPU"}) for n in range(12)),
         OpRow("model.norm", "rms_norm", "acme"),
     ]
-    table = {"model": "m", "dtype": "float32", "data": [vars(row) for row in rows]}
+    table = {"model": "m", "dtype": "float32", "device": "cpu", "data": [vars(row) for row in rows]}
     page.click("#tab-ops")
     page.evaluate("(table) => opsTable(table)", table)
     body = page.locator("#rows tr")

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 from playwright.sync_api import Browser, expect
-
-from rustinfer.protocol.channel import private_address
 
 from ..server.conftest import live
 from ..server.fake_engine import FakeEngine
 from .conftest import Visit
 from .talking import answered, last
-
-
-@pytest.fixture
-def address() -> Iterator[str]:
-    address = private_address()
-    yield address
-    shutil.rmtree(Path(address.removeprefix("ipc://")).parent)
 
 
 def test_the_engine_goes_and_comes_back(browser: Browser, address: str) -> None:

@@ -53,6 +53,7 @@ class OpBinding(BaseModel):
 class Ops(BaseModel):
     object: Literal["list"]
     model: str
+    device: str
     dtype: str
     fingerprint: str
     data: list[OpBinding]

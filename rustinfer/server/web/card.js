@@ -17,6 +17,7 @@ async function describe() {
     Model: card.id,
     "Loaded from": card.root,
     "Context": `${count(card.max_model_len)} tokens`,
+    Device: table.device,
     "Data type": table.dtype,
     "Serving since": new Date(card.created * 1000).toLocaleString(),
     "Kernels bound": kernels.join(", "),
