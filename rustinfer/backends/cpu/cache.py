@@ -50,5 +50,7 @@ class Pages:
             for cache in (k, v):
                 if not cache.is_contiguous():
                     raise ValueError(f"a cache of shape {tuple(cache.shape)} must be contiguous, not {cache.stride()}")
+                # Sequences' pages lie apart: with small memory pages, each would cost an address look-up of its own.
+                library().ri_large_pages(cache.data_ptr(), cache.nbytes)
             self.k, self.v, self.known = k, v, (k.data_ptr(), v.data_ptr(), k.shape[2])
         return self.known

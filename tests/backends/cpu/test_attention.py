@@ -42,3 +42,16 @@ def test_strided_caches_are_refused(bind: Bind) -> None:
     q, k, v, *rest = Batch("strided", (1,), (9,)).case(torch.float32, CPU).flow
     with pytest.raises(ValueError, match="contiguous"):
         bind(torch.float32).attention(scale=1.0)(q, k.transpose(1, 2), v, *rest)
+
+
+def test_what_lies_past_the_end_need_not_be_a_number(bind: Bind, dtype: torch.dtype) -> None:
+    q, k, v, starts, lengths, pages = Batch("past", (1, 1), (37, 5), heads=6, kv_heads=2, dim=64).case(dtype, CPU).flow
+    call = bind(dtype).attention(scale=0.125)
+    want = call(q, k, v, starts, lengths, pages)
+    size = k.shape[2]
+    known = {(int(pages[s, at // size]), at % size) for s, end in enumerate(lengths.tolist()) for at in range(end)}
+    for page in range(k.shape[0]):
+        for offset in range(size):
+            if (page, offset) not in known:
+                k[page, :, offset] = v[page, :, offset] = torch.nan
+    assert torch.equal(call(q, k, v, starts, lengths, pages), want)

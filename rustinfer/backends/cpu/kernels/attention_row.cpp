@@ -57,7 +57,7 @@ static INLINE void soften(float* scores, long n, float* sums, float* stats, long
 }
 
 // sums[heads H][padded] += weights[H][RUN] times values[n][padded]: each value is read once for all H heads.
-template <long H> static void mix(const float* weights, const float* values, long n, long padded, float* sums) {
+template <long H, class T> static void mix(const float* weights, const T* values, long n, long padded, float* sums) {
     for (long d = 0; d < padded; d += 2 * LANES) {
         vf acc[H][2];
         UNROLL for (long h = 0; h < H; h++) acc[h][0] = load(sums + h * padded + d), acc[h][1] = load(sums + h * padded + d + LANES);
@@ -72,7 +72,61 @@ template <long H> static void mix(const float* weights, const float* values, lon
     }
 }
 
+template <class T> static void mix_all(long group, const float* weights, const T* values, long n, long padded, float* sums) {
+    long h = 0;
+    for (; h + 4 <= group; h += 4) mix<4>(weights + h * RUN, values, n, padded, sums + h * padded);
+    if (group - h == 3) mix<3>(weights + h * RUN, values, n, padded, sums + h * padded);
+    else if (group - h == 2) mix<2>(weights + h * RUN, values, n, padded, sums + h * padded);
+    else if (group - h == 1) mix<1>(weights + h * RUN, values, n, padded, sums + h * padded);
+}
+
+// Keys and values are read where they lie if sixteen positions always lie together and a head's numbers fill registers.
+#if defined(__AVX512BF16__)
+static bool in_place(const Batch<f32>&) { return false; }
+static bool in_place(const Batch<bf16>& b) { return b.size % LANES == 0 && b.dim % STRIP == 0; }
+
+// The products of one head with sixteen keys. Products of bf16 are exact, their sums float.
+static INLINE vf dots(const bf16* q, const bf16* keys, long dim) {
+    vf v[16] = {};
+    for (long d = 0; d < dim; d += 2 * LANES) {
+        __m512bh x = (__m512bh)_mm512_loadu_si512(q + d);
+        UNROLL for (long i = 0; i < 16; i++) v[i] = (vf)_mm512_dpbf16_ps((__m512)v[i], x, (__m512bh)_mm512_loadu_si512(keys + i * dim + d));
+    }
+    return sums_of(v);
+}
+
+static void attend_in_place(const Batch<bf16>& b, long s, long g, long row, long first, long last, float* sums, float* stats) {
+    long dim = b.dim, group = b.group();
+    float* scores = scratch<float>(ATTEND, group * RUN);
+    for (long h = 0; h < group; h++) {
+        for (long d = 0; d < dim; d += LANES) store(sums + h * dim + d, vf{});
+        stats[2 * h] = -INFINITY, stats[2 * h + 1] = 0;
+    }
+    ask_ahead(b, s, g, first, last - first < RUN ? last - first : RUN);
+    for (long at = first / LANES * LANES; at < last; at += RUN) {
+        long n = last - at < RUN ? last - at : RUN;
+        ask_ahead(b, s, g, at + n, last - at - n < RUN ? last - at - n : RUN);
+        long place[RUN / LANES];
+        for (long i = 0; i < n; i += LANES) {
+            long page = b.pages[s * b.ldp + (at + i) / b.size];
+            place[i / LANES] = ((page * b.kv_heads + g) * b.size + (at + i) % b.size) * dim;
+            for (long h = 0; h < group; h++) store(scores + h * RUN + i, dots(b.query(row, g * group + h), b.k + place[i / LANES], dim) * b.scale);
+        }
+        for (long h = 0; h < group; h++) {
+            for (long i = 0; i < first - at; i++) scores[h * RUN + i] = -INFINITY;
+            soften(scores + h * RUN, n, sums + h * dim, stats + 2 * h, dim);
+        }
+        for (long i = 0; i < n; i += LANES)  // what lies past the end need not be a number
+            mix_all(group, scores + i, b.v + place[i / LANES], n - i < LANES ? n - i : LANES, dim, sums);
+    }
+}
+#else
+template <class T> static bool in_place(const Batch<T>&) { return false; }
+#endif
+template <class T> static void attend_in_place(const Batch<T>&, long, long, long, long, long, float*, float*) {}
+
 template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, long first, long last, float* sums, float* stats) {
+    if (in_place(b)) return attend_in_place(b, s, g, row, first, last, sums, stats);
     long padded = b.padded(), group = b.group();
     float *keys = scratch<float>(ATTEND, 2 * RUN * padded + group * (padded + RUN)), *values = keys + RUN * padded;
     float *q = values + RUN * padded, *scores = q + group * padded;
@@ -93,11 +147,7 @@ template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, 
         for (long i = 0; i < n; i += LANES)
             for (long h = 0; h < group; h++) store(scores + h * RUN + i, dots(q + h * padded, keys + i * padded, padded));
         for (long h = 0; h < group; h++) soften(scores + h * RUN, n, sums + h * padded, stats + 2 * h, padded);
-        long h = 0;
-        for (; h + 4 <= group; h += 4) mix<4>(scores + h * RUN, values, n, padded, sums + h * padded);
-        if (group - h == 3) mix<3>(scores + h * RUN, values, n, padded, sums + h * padded);
-        else if (group - h == 2) mix<2>(scores + h * RUN, values, n, padded, sums + h * padded);
-        else if (group - h == 1) mix<1>(scores + h * RUN, values, n, padded, sums + h * padded);
+        mix_all(group, scores, values, n, padded, sums);
     }
 }
 template void attend_row(const Batch<f32>&, long, long, long, long, long, float*, float*);
