@@ -36,7 +36,7 @@ class OpRow:
 class ModelCard:
     """What a server must know of the model to speak for it. `created` is in Unix seconds; `context` in tokens.
 
-    `width` is the length of its hidden states, `device` what people call the processor it runs on. `special_tokens` maps
+    `width` is the length of its hidden states, `device` what people call its processor. `special_tokens` maps
     names such as bos_token to their text; `defaults` are the checkpoint's sampling defaults. The chat template may be
     several, by name.
     """
