@@ -42,6 +42,10 @@ ENGINE: Flags = (
     ("--prefer", {"action": "append", "metavar": "NAME", "help": "a back end to ask before the others"}),
     ("--pin", {"action": "append", "metavar": "OP=BACKEND", "help": "run this op by this back end, or refuse"}),
     ("--strict", {"action": "store_true", "help": "refuse to run a reference kernel on a GPU"}),
+    (
+        "--deterministic",
+        {"action": "store_true", "help": "the same tokens to the bit whatever else runs; slower, or refused"},
+    ),
     ("--load-format", {"choices": LOAD_FORMATS, "help": "dummy: random weights of the model's shape"}),
     ("--quantization", {"choices": QUANTIZATIONS, "help": "pack dense weights so while loading (default: keep them)"}),
     ("--seed", {"type": int, "metavar": "N", "help": "seed for requests that bring none (default: 0)"}),

@@ -57,6 +57,7 @@ class LLM:
         seed: int = 0,
         threads: int | None = None,
         block_size: int = 16,
+        deterministic: bool = False,
         gpu_memory_utilization: float = 0.92,
         enforce_eager: bool = False,
     ) -> None:
@@ -76,6 +77,7 @@ class LLM:
             seed=seed,
             threads=threads,
             block_size=block_size,
+            deterministic=deterministic,
             gpu_memory_utilization=gpu_memory_utilization,
             enforce_eager=enforce_eager,
         )

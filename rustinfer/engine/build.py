@@ -84,7 +84,7 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     """An engine over an open checkpoint. Raises UnknownArchitecture, NoKernelError, and UserError for bad sizes."""
     phases, options = phases or Phases(), on_device(options)
     builder = builder_of(checkpoint.config.architecture, plugins)
-    target = Target.of(options.device, checkpoint.dtype)
+    target = replace(Target.of(options.device, checkpoint.dtype), invariant=options.deterministic)
     spec = builder.cache_spec(checkpoint.config)
     bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))
     parameters = Parameters(phases.timed("weights", checkpoint.weights))
@@ -95,7 +95,7 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     config = replace(checkpoint.config, context=size.context)
     with phases.phase("bind"):
         model = builder(config, bind(target), parameters, cache)
-        scores = bind(Target.of(options.device, torch.float32).decoding(options.sequences))
+        scores = bind(replace(target, dtype=torch.float32).decoding(options.sequences))
         sampler, draw = Sampler(scores, checkpoint.config.vocab), Draw(scores)
         lanes = Lanes(options.sequences, -(-size.context // options.block_size), options.block_size, target.device)
         mixed = Mixed(model, Batcher(options.tokens, options.sequences, lanes), draw)

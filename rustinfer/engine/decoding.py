@@ -35,7 +35,8 @@ def decodes(
     pool = torch.cuda.graph_pool_handle() if gpu and not options.enforce_eager and can_capture(draw.bindings) else None
     made = []
     for rows in bucket_sizes(options.sequences) if gpu else [options.sequences]:
-        binder = bind(target.decoding(rows))
+        # Where every row must come out alike, decoding takes the kernels that prompts take.
+        binder = bind(target if target.invariant else target.decoding(rows))
         binder.site = "place"
         advance = binder.advance(page_size=lanes.page_size)
         model = builder(config, binder, parameters, cache)

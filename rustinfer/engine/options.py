@@ -44,6 +44,7 @@ class Options:
     gpu_memory_utilization: float = 0.92
     enforce_eager: bool = False
     quantization: str | None = None
+    deterministic: bool = False
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:

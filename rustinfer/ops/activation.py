@@ -14,7 +14,7 @@ from .inputs import MAGNITUDES, Draw, strided
 from .precision import wide
 
 
-@op()
+@op(rows=("x",))
 def silu_mul(x: Tensor) -> Tensor:
     """SiLU of the first half of the last axis times the second half, in fp32, rounded once.
 
@@ -24,7 +24,7 @@ def silu_mul(x: Tensor) -> Tensor:
     return (F.silu(gate) * up).to(x.dtype)
 
 
-@op()
+@op(rows=("x",))
 def gelu_mul(x: Tensor) -> Tensor:
     """GELU (tanh form) of the first half of the last axis times the second half, in fp32, rounded once.
 

@@ -10,7 +10,7 @@ from rustinfer.registry import op
 from .precision import wide
 
 
-@op()
+@op(batch_invariant=False)
 def attention(
     q: Tensor,
     k_cache: Tensor,

@@ -14,7 +14,7 @@ from .inputs import Draw
 EXACT = Tolerance(floor={torch.float32: 0.0, torch.float16: 0.0, torch.bfloat16: 0.0})
 
 
-@op(mutates=("k_cache", "v_cache"), tolerance=EXACT)
+@op(mutates=("k_cache", "v_cache"), tolerance=EXACT, rows=("k", "v", "slots"))
 def write_kv(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
     """Store each row's key and value at its slot; a row whose slot is negative is skipped.
 

@@ -14,7 +14,7 @@ from rustinfer.registry import FP8, INT4, INT8, Case, PackedWeight, Weight, op
 from .inputs import Draw
 
 
-@op()
+@op(rows=("tokens",))
 def embedding(tokens: Tensor, *, weight: Weight) -> Tensor:
     """Rows of weight, dequantised if it is packed.
 

@@ -17,7 +17,7 @@ from .norm import add_rms_norm
 from .rotary import rope
 
 
-@op()
+@op(rows=("x",), batch_invariant=False)
 def gate_up_silu(x: Tensor, *, weight: Weight) -> Tensor:
     """The first half of a gated MLP: silu_mul(linear(x)).
 
@@ -27,7 +27,7 @@ def gate_up_silu(x: Tensor, *, weight: Weight) -> Tensor:
     return hidden
 
 
-@op()
+@op(rows=("x", "residual"), batch_invariant=False)
 def norm_gate_up_silu(
     x: Tensor, residual: Tensor, *, norm: Tensor, eps: float, weight: Weight
 ) -> tuple[Tensor, Tensor]:
@@ -39,7 +39,7 @@ def norm_gate_up_silu(
     return gate_up_silu(normed, weight=weight), total
 
 
-@op(mutates=("k_cache", "v_cache"))
+@op(mutates=("k_cache", "v_cache"), rows=("x", "positions", "slots"), batch_invariant=False)
 def qkv_rope_write(
     x: Tensor,
     positions: Tensor,
@@ -66,7 +66,7 @@ def qkv_rope_write(
     return rotated
 
 
-@op(mutates=("k_cache", "v_cache"))
+@op(mutates=("k_cache", "v_cache"), rows=("x", "residual", "positions", "slots"), batch_invariant=False)
 def norm_qkv_rope_write(
     x: Tensor,
     residual: Tensor,

@@ -16,7 +16,7 @@ from .inputs import MAGNITUDES, Draw, strided
 from .precision import wide
 
 
-@op()
+@op(rows=("x",), batch_invariant=False)
 def linear(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Tensor:
     """x @ weight.T + bias, accumulated in fp32; a packed weight is dequantised to its dtype first.
 
@@ -25,7 +25,7 @@ def linear(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Tensor:
     return F.linear(x, dense(weight), bias)
 
 
-@op()
+@op(rows=("rows",), batch_invariant=False)
 def lm_head(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Tensor:
     """Logits of the selected rows, in fp32.
 

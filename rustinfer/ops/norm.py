@@ -15,7 +15,7 @@ from .inputs import MAGNITUDES, Draw, strided
 from .precision import wide
 
 
-@op()
+@op(rows=("x",))
 def rms_norm(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
     """Scale each row to unit root-mean-square, in fp32, round to x's dtype, then multiply by weight.
 
@@ -25,7 +25,7 @@ def rms_norm(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
     return (h * torch.rsqrt(h.pow(2).mean(-1, keepdim=True) + eps)).to(x.dtype) * weight
 
 
-@op()
+@op(rows=("x", "residual"))
 def add_rms_norm(x: Tensor, residual: Tensor, *, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Add x to the residual stream and normalise the sum; returns (normalised, x + residual).
 

@@ -13,7 +13,7 @@ from .inputs import Draw
 from .mutants import wrong
 
 
-@op()
+@op(rows=("logits", "prompt", "output", "presence", "frequency", "repetition"))
 def penalize(
     logits: Tensor, prompt: Tensor, output: Tensor, presence: Tensor, frequency: Tensor, repetition: Tensor
 ) -> Tensor:

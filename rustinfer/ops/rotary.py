@@ -14,7 +14,7 @@ from .inputs import MAGNITUDES, Draw
 from .precision import wide
 
 
-@op()
+@op(rows=("x", "positions"))
 def rope(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Tensor:
     """Rotate the two halves of each head by the row's position, in fp32.
 

@@ -10,7 +10,7 @@ from rustinfer.registry import op
 from .philox import gumbel
 
 
-@op()
+@op(rows=("logits",))
 def argmax(logits: Tensor) -> Tensor:
     """The most likely token of each row, the lowest id among equals.
 
@@ -19,7 +19,7 @@ def argmax(logits: Tensor) -> Tensor:
     return logits.argmax(-1)
 
 
-@op()
+@op(rows=("logits", "temperature", "top_k", "top_p", "min_p", "seeds", "positions"))
 def sample(
     logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
 ) -> Tensor:

@@ -13,6 +13,7 @@ from .errors import DefinitionError
 from .op import Function, Op
 from .target import Target
 
+VARIES = "may give a row other bits when there are other rows, which --deterministic rules out"
 Refusal = str | None  # None means "I can"; otherwise why not, in words a person can act on
 When = Callable[[Mapping[str, Any]], Refusal]
 
@@ -67,9 +68,12 @@ class Kernel:
     when: When
     capturable: bool = True
     deterministic: bool = True
+    batch_invariant: bool = False
 
     def refusal(self, target: Target, bound: Mapping[str, Any]) -> Refusal:
         """Why this kernel cannot serve that binding, or None. `when` finds the target beside the bound arguments."""
+        if target.invariant and not (self.deterministic and self.batch_invariant):
+            return VARIES
         return self.requires.refusal(target) or self.when({**bound, "target": target})
 
 
@@ -95,9 +99,12 @@ class Backend:
         build: bool = False,
         capturable: bool = True,
         deterministic: bool = True,
+        batch_invariant: bool = False,
     ) -> Callable[[Function], Function]:
         """Decorator: register a kernel. With build=True the function gets (target, **bound) and returns the callable.
 
+        A `deterministic` kernel gives the same bits again. A `batch_invariant` one, built for an invariant target,
+        gives a row the same bits whatever other rows a call has.
         Raises DefinitionError where the signature does not match the op's, or the op already has a kernel here.
         """
 
@@ -107,7 +114,9 @@ class Backend:
             (op.check_builder if build else op.check_signature)(fn)
             builder = fn if build else lambda target, **bound: freeze(fn, bound)
             needs = requires or self.requires
-            self.kernels[op.name] = Kernel(op, self.name, builder, needs, when, capturable, deterministic)
+            self.kernels[op.name] = Kernel(
+                op, self.name, builder, needs, when, capturable, deterministic, batch_invariant
+            )
             return fn
 
         return register

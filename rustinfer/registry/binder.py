@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from .backend import freeze
+from .backend import VARIES, freeze
 from .errors import NoKernelError, UnknownBackendError, UnknownOpError
 from .op import Function, Op
 from .parts import part_of
@@ -107,6 +107,8 @@ class Binder:
 
     def _reference_refusal(self, op: Op) -> str | None:
         # A composition costs nothing: its parts are bound, and judged, one by one.
+        if self.target.invariant and not op.batch_invariant and not op.composition:
+            return VARIES
         if op.composition or op.name in self.policy.pins or not (self.policy.strict and self._slow):
             return None
         return "--strict forbids reference kernels on a GPU"

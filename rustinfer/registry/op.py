@@ -40,15 +40,25 @@ CaseMaker = Callable[[torch.dtype, torch.device], Iterable[Case]]
 class Op:
     """Positional parameters flow through every call; keyword-only parameters are frozen at bind.
 
-    Calling an Op runs its reference. `mutates` names the positional parameters that it writes to.
+    Calling an Op runs its reference. `mutates` names the positional parameters that it writes to, `rows` those whose
+    rows stand each for itself: what comes of one depends on no other. A reference that is not `batch_invariant` may
+    give a row other bits when there are other rows.
     """
 
-    def __init__(self, reference: Function, *, tolerance: Tolerance, mutates: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        reference: Function,
+        *,
+        tolerance: Tolerance,
+        mutates: tuple[str, ...] = (),
+        rows: tuple[str, ...] = (),
+        batch_invariant: bool = True,
+    ) -> None:
         self.name = reference.__name__
         self.reference = reference
         self.signature = inspect.signature(reference)
         self.tolerance = tolerance
-        self.mutates = mutates
+        self.mutates, self.rows, self.batch_invariant = mutates, rows, batch_invariant
         self.mutants: dict[str, Function] = {}
         self.composition: Function | None = None
         self._cases: CaseMaker | None = None
@@ -57,8 +67,9 @@ class Op:
             raise DefinitionError(f"op {self.name}: parameters {odd} must be plain positional or keyword-only")
         self.flow = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self.bound = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-        if unknown := set(mutates) - set(self.flow):
-            raise DefinitionError(f"op {self.name}: mutates {sorted(unknown)}, which are not positional parameters")
+        for what, names in (("mutates", mutates), ("has rows in", rows)):
+            if unknown := set(names) - set(self.flow):
+                raise DefinitionError(f"op {self.name}: {what} {sorted(unknown)}, which are not positional parameters")
 
     @property
     def summary(self) -> str:
@@ -132,6 +143,15 @@ class Op:
         return f"<Op {self}>"
 
 
-def op(*, tolerance: Tolerance | None = None, mutates: tuple[str, ...] = ()) -> Callable[[Function], Op]:
+def op(
+    *,
+    tolerance: Tolerance | None = None,
+    mutates: tuple[str, ...] = (),
+    rows: tuple[str, ...] = (),
+    batch_invariant: bool = True,
+) -> Callable[[Function], Op]:
     """Turn a reference function into an Op."""
-    return lambda reference: Op(reference, tolerance=tolerance or Tolerance(), mutates=mutates)
+    limits = tolerance or Tolerance()
+    return lambda reference: Op(
+        reference, tolerance=limits, mutates=mutates, rows=rows, batch_invariant=batch_invariant
+    )

@@ -14,8 +14,9 @@ class Target:
     """The dispatch key: fixed for the life of a binding.
 
     `rows` is the most rows a call will carry (None: any number) and `decode` says that every sequence contributes
-    exactly one row: a choice that depends on the row count is made by binding again for another target. `workspace` is
-    what the kernels built for it take their scratch from; targets that one makes of another share it.
+    exactly one row: a choice that depends on the row count is made by binding again for another target. `invariant`
+    asks that what a row gives depend on that row alone, to the bit, and not on how many others there are. `workspace`
+    is what the kernels built for it take their scratch from; targets that one makes of another share it.
     """
 
     device: torch.device
@@ -23,6 +24,7 @@ class Target:
     sm: tuple[int, int] | None = None
     rows: int | None = None
     decode: bool = False
+    invariant: bool = False
     workspace: Workspace = field(default_factory=Workspace, compare=False, repr=False)
 
     @classmethod

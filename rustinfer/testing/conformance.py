@@ -10,6 +10,7 @@ from rustinfer.registry import Case, Kernel, Target
 from rustinfer.registry.op import Function
 
 from .capture import replayed
+from .invariance import check_rows
 from .judge import Judge, NonconformingError, Outputs, floor, outputs
 from .values import bits, copied, doubled, same_bytes, tensors
 
@@ -40,6 +41,8 @@ def examine(kernel: Kernel, case: Case, target: Target) -> None:
         for name, value in first.items():
             if bits(value) != bits(second[name]):
                 raise NonconformingError(f"{name} differs between two runs of a kernel that claims to be deterministic")
+    if kernel.batch_invariant:
+        check_rows(kernel, case, target)
     if kernel.capturable and target.device.type == "cuda" and first_rows(case):
         flow = copied(case.flow)
         judge.require(outputs(kernel.op, replayed(call, flow), flow))

@@ -14,13 +14,13 @@ from .library import library
 from .plan import DTYPES
 
 
-@cpu.kernel(ops.silu_mul, build=True)
+@cpu.kernel(ops.silu_mul, build=True, batch_invariant=True)
 def silu_mul(target: Target) -> Callable[[Tensor], Tensor]:
     """Both halves in one pass, in fp32."""
     return _gated(target, 0)
 
 
-@cpu.kernel(ops.gelu_mul, build=True)
+@cpu.kernel(ops.gelu_mul, build=True, batch_invariant=True)
 def gelu_mul(target: Target) -> Callable[[Tensor], Tensor]:
     """Both halves in one pass, in fp32."""
     return _gated(target, 1)

@@ -26,6 +26,6 @@ class Untiled(Requires):
         """Refuse bindings for any number of rows of bfloat16 where there is such a unit; never those for decoding."""
         if told := super().refusal(target):
             return told
-        if target.dtype is torch.bfloat16 and target.rows is None and present():
+        if target.dtype is torch.bfloat16 and target.rows is None and not target.invariant and present():
             return "this CPU has AMX, by which oneDNN multiplies many rows of bfloat16 faster"
         return None

@@ -11,6 +11,7 @@ from torch import Tensor
 from rustinfer import ops
 from rustinfer.registry import Target
 
+from .alone import single_rows
 from .backend import cpu
 from .cache import Pages
 from .library import library
@@ -24,7 +25,7 @@ class Shape(ctypes.Structure):
     _fields_ = [("dtype", c_long), ("window", c_long), ("scale", c_double)]
 
 
-@cpu.kernel(ops.attention, build=True)
+@cpu.kernel(ops.attention, build=True, batch_invariant=True)
 def attention(
     target: Target, *, scale: float, window: int = 0
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
@@ -53,4 +54,4 @@ def attention(
         )  # fmt: skip
         return out
 
-    return call
+    return single_rows(call) if target.invariant else call

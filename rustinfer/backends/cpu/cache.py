@@ -16,7 +16,7 @@ from .rows import rows
 Write = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
 
 
-@cpu.kernel(ops.write_kv, build=True)
+@cpu.kernel(ops.write_kv, build=True, batch_invariant=True)
 def write_kv(target: Target) -> Write:
     """Copies each head's numbers to its slot; k and v may be any slices of a projection's heads."""
     run, size, pages = library().ri_write_kv, target.dtype.itemsize, Pages()

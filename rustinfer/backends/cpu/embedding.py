@@ -34,7 +34,7 @@ def _packed(bound: Mapping[str, Any]) -> str | None:
     return weight_refusal(weight, block=2)
 
 
-@cpu.kernel(ops.embedding, build=True, when=_packed)
+@cpu.kernel(ops.embedding, build=True, when=_packed, batch_invariant=True)
 def embedding(target: Target, *, weight: Weight) -> Callable[[Tensor], Tensor]:
     """Reads int4 and int8 tables as they are stored."""
     assert isinstance(weight, PackedWeight)

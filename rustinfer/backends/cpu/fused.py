@@ -10,6 +10,7 @@ from torch import Tensor
 from rustinfer import ops
 from rustinfer.registry import Target, Weight
 
+from .alone import alone
 from .backend import PRODUCT, cpu
 from .cache import Pages
 from .library import library
@@ -18,7 +19,7 @@ from .plan import Pinned, readable
 Pair = tuple[Tensor, Tensor]
 
 
-@cpu.kernel(ops.gate_up_silu, requires=PRODUCT, build=True, when=readable)
+@cpu.kernel(ops.gate_up_silu, requires=PRODUCT, build=True, when=readable, batch_invariant=True)
 def gate_up_silu(target: Target, *, weight: Weight) -> Callable[[Tensor], Tensor]:
     """Gate and up meet in registers and are rounded once, after the activation."""
     pinned, run, hidden = Pinned(target.dtype, weight), library().ri_gate_up, weight.shape[0] // 2
@@ -31,10 +32,10 @@ def gate_up_silu(target: Target, *, weight: Weight) -> Callable[[Tensor], Tensor
         run(address, x.data_ptr(), None, count, None, out.data_ptr())
         return out
 
-    return call
+    return alone(target, weight, call, (0,))
 
 
-@cpu.kernel(ops.norm_gate_up_silu, requires=PRODUCT, build=True, when=readable)
+@cpu.kernel(ops.norm_gate_up_silu, requires=PRODUCT, build=True, when=readable, batch_invariant=True)
 def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weight) -> Callable[[Tensor, Tensor], Pair]:
     """The normalised rows stay in fp32 (or 16-bit integers) on their way to the product."""
     pinned = Pinned(target.dtype, weight, norm=norm.to(target.dtype))
@@ -52,10 +53,10 @@ def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weigh
         )  # fmt: skip
         return out, total
 
-    return call
+    return alone(target, weight, call, (0, 1))
 
 
-@cpu.kernel(ops.qkv_rope_write, requires=PRODUCT, build=True, when=readable)
+@cpu.kernel(ops.qkv_rope_write, requires=PRODUCT, build=True, when=readable, batch_invariant=True)
 def qkv_rope_write(
     target: Target,
     *,
@@ -83,10 +84,10 @@ def qkv_rope_write(
         )  # fmt: skip
         return q
 
-    return call
+    return alone(target, weight, call, (0, 1, 2))
 
 
-@cpu.kernel(ops.norm_qkv_rope_write, requires=PRODUCT, build=True, when=readable)
+@cpu.kernel(ops.norm_qkv_rope_write, requires=PRODUCT, build=True, when=readable, batch_invariant=True)
 def norm_qkv_rope_write(
     target: Target,
     *,
@@ -124,7 +125,7 @@ def norm_qkv_rope_write(
         )  # fmt: skip
         return q, total
 
-    return call
+    return alone(target, weight, call, (0, 1, 2, 3))
 
 
 def _projection(

@@ -50,7 +50,8 @@ def load() -> tuple[Any, str | None]:
         function = getattr(loaded, name)
         function.argtypes, function.restype = [TYPES[kind] for kind in parameters], None
     loaded.ri_packed_bytes.argtypes, loaded.ri_packed_bytes.restype = [c_void_p], c_long
-    loaded.ri_threads.argtypes, loaded.ri_threads.restype = [], c_long
+    for name in ("ri_threads", "ri_has_integers"):
+        getattr(loaded, name).argtypes, getattr(loaded, name).restype = [], c_long
     return loaded, None
 
 

@@ -10,12 +10,13 @@ from torch import Tensor
 from rustinfer import ops
 from rustinfer.registry import Target, Weight
 
+from .alone import alone
 from .backend import PRODUCT, cpu
 from .library import library
 from .plan import Pinned, readable
 
 
-@cpu.kernel(ops.linear, requires=PRODUCT, build=True, when=readable)
+@cpu.kernel(ops.linear, requires=PRODUCT, build=True, when=readable, batch_invariant=True)
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Callable[[Tensor], Tensor]:
     """Packed integers are expanded in registers for a few rows and in the cache for many, never as a whole.
 
@@ -31,10 +32,10 @@ def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Cal
         run(address, x.data_ptr(), count, out.data_ptr())
         return out
 
-    return call
+    return alone(target, weight, call, (0,))
 
 
-@cpu.kernel(ops.lm_head, build=True, when=readable)
+@cpu.kernel(ops.lm_head, build=True, when=readable, batch_invariant=True)
 def lm_head(target: Target, *, weight: Weight) -> Callable[[Tensor, Tensor], Tensor]:
     """Only the selected rows are read, in place."""
     pinned, run, vocab = Pinned(target.dtype, weight), library().ri_lm_head, weight.shape[0]
@@ -47,4 +48,4 @@ def lm_head(target: Target, *, weight: Weight) -> Callable[[Tensor, Tensor], Ten
         run(address, hidden.data_ptr(), picked.data_ptr(), count, out.data_ptr())
         return out
 
-    return call
+    return alone(target, weight, call, (1,))

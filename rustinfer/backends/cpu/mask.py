@@ -13,7 +13,7 @@ from .backend import cpu
 from .library import library
 
 
-@cpu.kernel(ops.mask_logits, build=True)
+@cpu.kernel(ops.mask_logits, build=True, batch_invariant=True)
 def mask_logits(target: Target) -> Callable[[Tensor, Tensor, Tensor], None]:
     """Whole words of allowed tokens are passed over; only forbidden logits are written."""
     run = library().ri_mask

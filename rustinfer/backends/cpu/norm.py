@@ -15,7 +15,7 @@ from .library import library
 from .plan import DTYPES
 
 
-@cpu.kernel(ops.rms_norm, build=True)
+@cpu.kernel(ops.rms_norm, build=True, batch_invariant=True)
 def rms_norm(target: Target, *, weight: Tensor, eps: float) -> Callable[[Tensor], Tensor]:
     """One pass over each row, in fp32 throughout."""
     weight = weight.to(target.dtype).contiguous()
@@ -31,7 +31,7 @@ def rms_norm(target: Target, *, weight: Tensor, eps: float) -> Callable[[Tensor]
     return call
 
 
-@cpu.kernel(ops.add_rms_norm, build=True)
+@cpu.kernel(ops.add_rms_norm, build=True, batch_invariant=True)
 def add_rms_norm(target: Target, *, weight: Tensor, eps: float) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """The sum is rounded to the activations' dtype, as it is kept, and normalised from there in fp32."""
     weight = weight.to(target.dtype).contiguous()

@@ -16,7 +16,7 @@ from .plan import DTYPES
 from .rows import rows
 
 
-@cpu.kernel(ops.rope, build=True)
+@cpu.kernel(ops.rope, build=True, batch_invariant=True)
 def rope(target: Target, *, cos: Tensor, sin: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
     """Heads may be any slice of a projection's: their strides are honoured."""
     table = (cos.float().contiguous(), sin.float().contiguous())

@@ -17,7 +17,7 @@ from .rows import rows
 Sample = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-@cpu.kernel(ops.argmax, build=True)
+@cpu.kernel(ops.argmax, build=True, batch_invariant=True)
 def argmax(target: Target) -> Callable[[Tensor], Tensor]:
     """One pass over each row."""
     run, empty = library().ri_argmax, torch.empty
@@ -31,7 +31,7 @@ def argmax(target: Target) -> Callable[[Tensor], Tensor]:
     return call
 
 
-@cpu.kernel(ops.sample, build=True)
+@cpu.kernel(ops.sample, build=True, batch_invariant=True)
 def sample(target: Target) -> Sample:
     """Noise is drawn only where it could win, and sorted is only the part of a row that top-k or top-p may keep."""
     run, empty = library().ri_sample, torch.empty

@@ -43,3 +43,5 @@ void finish_row(const Rows& x, long r, const float* source) {
     for (long b = 0; b < n / BLOCK; b++)
         x.scales[(r * (n / BLOCK) + b) * 2 + 1] = sum(load(f + b * BLOCK) + load(f + b * BLOCK + LANES));
 }
+
+extern "C" long ri_has_integers() { return HAS_INTEGER; }
