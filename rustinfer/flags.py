@@ -83,6 +83,11 @@ SERVER: Flags = (
         "--allow-host",
         {"action": "append", "default": (), "metavar": "NAME", "help": "a name that requests may ask for, * for any"},
     ),
+    (
+        "--middleware",
+        {"action": "append", "default": (), "metavar": "NAME", "help": "let requests pass through this plugin"},
+    ),
+    ("--log-requests", {"action": "store_true", "help": "a line in the log for each request, without its text"}),
     ("--ssl-certfile", {"metavar": "FILE", "help": "serve HTTPS with this certificate chain"}),
     ("--ssl-keyfile", {"metavar": "FILE", "help": "its private key, where the chain's file has none"}),
     ("--max-body-mib", {"type": int, "default": 32, "metavar": "N", "help": "largest request body (default: 32)"}),

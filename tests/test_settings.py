@@ -42,6 +42,8 @@ def test_every_flag_has_a_twin_that_loses_to_the_command_line(flag: tuple[str, d
     text, value = (details["choices"][-1],) * 2 if "choices" in details else (text, value)
     wanted = [value] if action == "append" else value
     assert getattr(settled(**{variable(name): text}), name) == wanted
+    if len(details.get("choices", "??")) == 1:
+        return  # there is nothing else to say on the command line
     other = details["choices"][0] if "choices" in details else "3"
     kept = getattr(settled(f"{spelling}={other}", **{variable(name): text}), name)
     assert kept != wanted

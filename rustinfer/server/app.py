@@ -21,6 +21,7 @@ from .keys import Keys
 from .limits import Limited, Limits
 from .link import EngineLink
 from .metrics import Metrics
+from .middleware import chosen
 from .options import Options
 from .responses import endpoints as responses
 from .responses.store import ResponseStore
@@ -59,13 +60,15 @@ def create(options: Options) -> Starlette:
     metrics = Metrics(options.metrics_compat, lambda card: options.names(card)[0])
     keys = Keys(options.api_keys, options.api_key_file)
     limits = Limits(options.requests_per_minute, options.tokens_per_minute)
-    middleware = [Middleware(Trace, metrics=metrics)]
+    middleware = [Middleware(Trace, metrics=metrics, log_requests=options.log_requests)]
     middleware.append(Middleware(Hosts, names=allowed(options.host, options.allow_hosts)))
     if options.allow_origins:
         origins = list(options.allow_origins)
         middleware.append(Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]))
     middleware.append(Middleware(Auth, keys=keys))
     middleware.append(Middleware(Limited, limits=limits))
+    # Behind the keys: no plugin opens what they close.
+    middleware += chosen(options.middleware)
     # Anything else that is raised is answered by Trace.
     handlers = {ApiError: on_api_error, HTTPException: on_http_error}
     app = Starlette(routes=ROUTES, middleware=middleware, exception_handlers=handlers, lifespan=_lifespan)

@@ -169,6 +169,8 @@ def _options(arguments: argparse.Namespace) -> Options:
         metrics_compat=arguments.metrics_compat,
         allow_origins=tuple(arguments.allow_origin),
         allow_hosts=tuple(arguments.allow_host),
+        middleware=tuple(arguments.middleware),
+        log_requests=bool(arguments.log_requests),
         certificate=_path(arguments.ssl_certfile),
         private_key=_path(arguments.ssl_keyfile),
         max_body=arguments.max_body_mib << 20,

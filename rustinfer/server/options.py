@@ -29,6 +29,8 @@ class Options:
     metrics_compat: str | None = None
     allow_origins: tuple[str, ...] = ()
     allow_hosts: tuple[str, ...] = ()
+    middleware: tuple[str, ...] = ()
+    log_requests: bool = False
     certificate: Path | None = None
     private_key: Path | None = None
     max_body: int = 32 << 20
