@@ -47,7 +47,7 @@ CLIENTS = (
     Client("instructor", "instructor", "with_instructor.py"),
     Client("llm", "llm", "with_llm.py"),
 )
-CHECKS = ("chat", "stream", "tools", "JSON schema", "embeddings", "errors", "cancel")
+CHECKS = ("chat", "stream", "tools", "JSON schema", "parse", "responses", "embeddings", "errors", "cancel")
 
 
 def install(client: Client) -> list[str]:

@@ -39,4 +39,13 @@ def structured() -> str:
     return checks.person(person.model_dump())
 
 
-checks.run({"stream": stream, "JSON schema": structured})
+def tools() -> str:
+    """The way it goes without being told: by a tool that must be called."""
+    asked = [{"role": "user", "content": checks.ABOUT}]
+    person = instructor.from_openai(plain).chat.completions.create(
+        model=checks.MODEL, messages=asked, response_model=Person, temperature=0, max_tokens=64, max_retries=0
+    )
+    return checks.person(person.model_dump())
+
+
+checks.run({"stream": stream, "tools": tools, "JSON schema": structured})

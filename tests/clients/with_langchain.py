@@ -20,4 +20,11 @@ def structured() -> str:
     return checks.person(model.with_structured_output(schema, method="json_schema").invoke(checks.ABOUT))
 
 
-checks.run({"stream": stream, "JSON schema": structured})
+def tools() -> str:
+    bound = model.bind_tools([checks.WEATHER], tool_choice="any")
+    (call,) = bound.invoke("What is the weather in Paris?").tool_calls
+    assert set(call["args"]) == {"city"}
+    return f"{call['name']}({call['args']})"
+
+
+checks.run({"stream": stream, "tools": tools, "JSON schema": structured})

@@ -32,4 +32,18 @@ def structured() -> str:
     return checks.person(answer.choices[0].message.content)
 
 
-checks.run({"stream": stream, "JSON schema": structured})
+def tools() -> str:
+    asked = [{"role": "user", "content": "What is the weather in Paris?"}]
+    answer = litellm.completion(messages=asked, tools=[checks.WEATHER], tool_choice="required", **COMMON)
+    (call,) = answer.choices[0].message.tool_calls
+    assert "city" in call.function.arguments
+    return f"{call.function.name}({call.function.arguments})"
+
+
+def embeddings() -> str:
+    common = {name: COMMON[name] for name in ("model", "api_base", "api_key")}
+    answer = litellm.embedding(input=["a cat"], **common)
+    return f"{len(answer.data[0]['embedding'])} numbers"
+
+
+checks.run({"stream": stream, "tools": tools, "JSON schema": structured, "embeddings": embeddings})

@@ -52,6 +52,21 @@ const checks = {
     sure(typeof found.name === "string" && Number.isInteger(found.age), JSON.stringify(found));
     return JSON.stringify(found);
   },
+  responses: async () => {
+    const common = { model, temperature: 0, max_output_tokens: 16, input: messages[0].content };
+    const first = await client.responses.create(common);
+    sure(first.output_text.includes("Paris"), first.output_text);
+    let [said, events, last] = ["", 0, null];
+    for await (const event of await client.responses.create({ ...common, stream: true })) {
+      events += 1;
+      last = event;
+      if (event.type === "response.output_text.delta") said += event.delta;
+    }
+    sure(last.type === "response.completed" && said.includes("Paris"), said);
+    sure((await client.responses.retrieve(first.id)).id === first.id, "it was not stored");
+    await client.responses.delete(first.id);
+    return `${events} events: ${said}`;
+  },
   embeddings: async () => {
     const answer = await client.embeddings.create({ model, input: ["a cat", "a kitten"] });
     const [cat] = answer.data.map((item) => item.embedding);

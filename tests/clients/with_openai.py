@@ -60,6 +60,40 @@ def json_schema() -> str:
     return checks.person(answer.choices[0].message.content)
 
 
+def responses() -> str:
+    """The Responses API: whole, continued from what was stored, streamed, and taken away."""
+    common = {"model": checks.MODEL, "temperature": 0, "max_output_tokens": 16}
+    first = client.responses.create(input=checks.QUESTION, **common)
+    checks.names_paris(first.output_text)
+    again = client.responses.create(input="And of Italy?", previous_response_id=first.id, **common)
+    assert again.usage.input_tokens > first.usage.input_tokens
+    events = list(client.responses.create(input=checks.QUESTION, stream=True, **common))
+    deltas = "".join(event.delta for event in events if event.type == "response.output_text.delta")
+    assert events[-1].type == "response.completed"
+    assert deltas == events[-1].response.output_text
+    assert client.responses.retrieve(first.id).output_text == first.output_text
+    client.responses.delete(first.id)
+    try:
+        client.responses.retrieve(first.id)
+    except openai.NotFoundError:
+        return f"{len(events)} events: {deltas}"
+    raise AssertionError("what was deleted is still there")
+
+
+def parsed() -> str:
+    """The client's own helper for typed answers."""
+    from pydantic import BaseModel, Field
+
+    class Person(BaseModel):
+        name: str = Field(max_length=20)
+        age: int
+
+    asked = [{"role": "user", "content": checks.ABOUT}]
+    helper = client.beta.chat.completions if openai.__version__.startswith("1.") else client.chat.completions
+    answer = helper.parse(model=checks.MODEL, messages=asked, response_format=Person, temperature=0, max_tokens=64)
+    return checks.person(answer.choices[0].message.parsed.model_dump())
+
+
 def embeddings() -> str:
     answer = client.embeddings.create(model=checks.MODEL, input=["a cat", "a kitten", "an invoice"])
     cat, kitten, invoice = (item.embedding for item in answer.data)
@@ -119,6 +153,8 @@ checks.run(
         "stream": stream,
         "tools": tools,
         "JSON schema": json_schema,
+        "parse": parsed,
+        "responses": responses,
         "embeddings": embeddings,
         "errors": errors,
         "cancel": cancel,

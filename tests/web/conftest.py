@@ -17,6 +17,7 @@ from rustinfer.protocol.channel import private_address
 from ..server.conftest import LiveServer, live
 from ..server.fake_engine import FakeEngine
 
+expect.set_options(timeout=15_000)
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync""".split()  # noqa: SIM905 - one long line otherwise
