@@ -7,7 +7,11 @@ excluded), the wait for the device, and the same graphs replayed back to back wi
 from __future__ import annotations
 
 import argparse
+import cProfile
+import io
 import json
+import pstats
+import random
 import statistics
 import time
 from pathlib import Path
@@ -53,6 +57,17 @@ def measure(engine: Any, count: int, temperature: float) -> dict[str, float]:
     return {"step": mean, "host": mean - waited, "wait": waited, "graphs alone": bare}
 
 
+def watch(runner: Any) -> None:
+    """Note of each launch whether it has prompts in it."""
+    launch = runner.launch
+
+    def noted(plan: Any) -> Any:
+        runner.launched.append(bool(plan.chunks))
+        return launch(plan)
+
+    runner.launch = noted
+
+
 @torch.inference_mode()
 def replayed(engine: Any, temperature: float, repeat: int = 40) -> float:
     """Microseconds of the step's graphs, back to back."""
@@ -71,6 +86,46 @@ def replayed(engine: Any, temperature: float, repeat: int = 40) -> float:
     return took
 
 
+def offline(engine: Any, temperature: float) -> dict[str, float]:
+    """256 requests of 100 to 1,024 tokens each way: seconds by kind of step, waiting and not."""
+    source = random.Random(0)
+    for i in range(256):
+        prompt = [source.randrange(10, 120000) for _ in range(source.randint(100, 1024))]
+        params = SamplingParams(temperature=temperature, max_tokens=source.randint(100, 1024), ignore_eos=True)
+        engine.add(Request(f"o{i}", prompt, params))
+    spent = dict.fromkeys(("mixed", "decode", "decode, host bound"), 0.0)
+    count = dict.fromkeys(spent, 0)
+    begin = time.perf_counter()
+    while engine.has_work:
+        launched = engine.runner.launched = []
+        WAITED[0], start = 0.0, time.perf_counter()
+        engine.step()
+        took = time.perf_counter() - start
+        kind = "mixed" if launched and launched[0] else "decode" if WAITED[0] > took / 20 else "decode, host bound"
+        spent[kind] += took
+        count[kind] += 1
+    return {"seconds": time.perf_counter() - begin, **spent, **{f"steps {k}": v for k, v in count.items()}}
+
+
+def functions(engine: Any, count: int) -> None:
+    """Print where the host's time goes in decode steps of `count` sequences."""
+    params = SamplingParams(temperature=0.0, max_tokens=300, ignore_eos=True)
+    for i in range(count):
+        engine.add(Request(f"f{i}", [i + 10] * 64, params))
+    while engine.scheduler.waiting or any(q.generated < 8 for q in engine.scheduler.running):
+        engine.step()
+    profile = cProfile.Profile()
+    profile.enable()
+    for _ in range(100):
+        engine.step()
+    profile.disable()
+    text = io.StringIO()
+    pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(14)
+    print("\n".join(line[:110] for line in text.getvalue().splitlines()[7:24]))
+    while engine.has_work:
+        engine.step()
+
+
 def main() -> None:
     """Print a table, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -78,15 +133,28 @@ def main() -> None:
     parser.add_argument("--model", default="llama-3.2-1b")
     asked = parser.parse_args()
     Told.result = watched  # type: ignore[method-assign]
-    options = Options(device="cuda", load_format="dummy", max_model_len=9216, enable_prefix_caching=False)
+    options = Options(
+        device="cuda",
+        load_format="dummy",
+        max_model_len=9216,
+        enable_prefix_caching=False,
+        max_num_batched_tokens=16384,
+    )
     loaded = load(asked.model, options)
     report: dict[str, Any] = {"model": asked.model, "start": str(loaded.phases)}
     print(report["start"], flush=True)
+    loaded.engine.runner.launched = []  # type: ignore[attr-defined]
     for temperature in (0.0, 0.6):
         for count in (1, 8, 32, 64, 128, 256):
             row = measure(loaded.engine, count, temperature)
             report[f"{count} sequences, temperature {temperature}"] = row
             print(f"{count:4} at {temperature}:", {k: round(v, 1) for k, v in row.items()}, flush=True)
+    watch(loaded.engine.runner)
+    for temperature in (0.0, 0.6):
+        report[f"offline, temperature {temperature}"] = row = offline(loaded.engine, temperature)
+        print(f"offline at {temperature}:", {k: round(v, 3) for k, v in row.items()}, flush=True)
+    for count in (1, 256):
+        functions(loaded.engine, count)
     if asked.out:
         asked.out.write_text(json.dumps(report, indent=1) + "\n")
 
