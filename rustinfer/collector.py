@@ -24,12 +24,20 @@ class Mute:
 
 
 class Collector:
-    """One request's results so far. `deltas` holds what was added since they were last taken."""
+    """One request's results so far. With `streamed`, `deltas` holds what was added since they were last taken."""
 
     def __init__(
-        self, name: str, prompt: str | None, tokens: list[int], params: SamplingParams, tokenizer: Tokenizer | None
+        self,
+        name: str,
+        prompt: str | None,
+        tokens: list[int],
+        params: SamplingParams,
+        tokenizer: Tokenizer | None,
+        streamed: bool = True,
     ) -> None:
         self.params, self.tokenizer = params, tokenizer
+        self._quiet = not (streamed or (tokenizer and params.detokenize))
+        self._streamed = streamed
         scored = params.logprobs is not None or params.sequences > params.n
         outputs = [
             CompletionOutput(i, cumulative_logprob=0.0 if scored else None, logprobs=[] if scored else None)
@@ -53,6 +61,9 @@ class Collector:
                 if output.finish_reason is None:
                     self._end(output, CompletionDelta(output.index, "", [], "error", news.message))
             return None
+        if self._quiet and news.finish_reason is None and news.token_ids and news.logprobs is None:
+            self.result.outputs[news.index].token_ids += news.token_ids
+            return None
         if news.prompt_logprobs is not None:
             self._scan(news.prompt_logprobs)
         output, stream = self.result.outputs[news.index], self._streams[news.index]
@@ -75,7 +86,8 @@ class Collector:
 
     def _add(self, output: CompletionOutput, delta: CompletionDelta) -> None:
         output.text += delta.text
-        self.deltas.append(delta)
+        if self._streamed:
+            self.deltas.append(delta)
 
     def _end(self, output: CompletionOutput, delta: CompletionDelta) -> None:
         self._add(output, delta)

@@ -196,13 +196,13 @@ class LLM:
         text = self._parts.template.render(messages, **variables)
         return text, self.get_tokenizer().encode(text, add_special_tokens=False)
 
-    def _add(self, prompt: tuple[str | None, list[int]], params: SamplingParams) -> Collector:
+    def _add(self, prompt: tuple[str | None, list[int]], params: SamplingParams, streamed: bool) -> Collector:
         text, ids = prompt
         if params.bad_words:
             encode = partial(self.get_tokenizer().encode, add_special_tokens=False)
             params = tokenized(params, encode)
         name = str(next(self._ids))
-        collector = Collector(name, text, ids, params, self._parts.tokenizer)
+        collector = Collector(name, text, ids, params, self._parts.tokenizer, streamed)
         with self._lock:
             self._parts.engine.add(Request(name, ids, params))
             self._collectors[name] = collector
@@ -215,7 +215,7 @@ class LLM:
         collectors: list[Collector] = []
         with ExitStack() as stack:
             for pair in zip(prompts, params, strict=True):
-                collectors.append(self._add(*pair))
+                collectors.append(self._add(*pair, streamed=False))
                 stack.callback(self._drop, collectors[-1])
             advance = stack.enter_context(progress(len(prompts), show))
             pending = collectors
@@ -237,7 +237,7 @@ class LLM:
         if params.sequences > params.n:
             raise UserError("best_of cannot be streamed: which continuations are the best is known at their end")
         # Added here, not before: an iterator that nobody starts then leaves nothing behind.
-        collector = self._add(prompt, params)
+        collector = self._add(prompt, params, streamed=True)
         try:
             while collector.deltas or not collector.result.finished:
                 while not collector.deltas:

@@ -263,3 +263,15 @@ def test_a_prompt_is_scored(llm: LLM) -> None:
         assert {t: v.logprob for t, v in one.items()} == pytest.approx(
             {t: v.logprob for t, v in other.items()}, abs=1e-4
         )
+
+
+def test_tokens_need_not_become_text(llm: LLM) -> None:
+    spoken = llm.generate(["abc", "de"], SamplingParams(temperature=0, max_tokens=9, ignore_eos=True))
+    silent = llm.generate(["abc", "de"], SamplingParams(temperature=0, max_tokens=9, ignore_eos=True, detokenize=False))
+    assert [o.outputs[0].token_ids for o in silent] == [o.outputs[0].token_ids for o in spoken]
+    assert [o.outputs[0].text for o in silent] == ["", ""]
+    assert [o.outputs[0].finish_reason for o in silent] == ["length"] * 2
+    scored = SamplingParams(temperature=0, max_tokens=9, ignore_eos=True, detokenize=False, logprobs=1)
+    assert len(llm.generate("abc", scored)[0].outputs[0].logprobs or ()) == 9
+    with pytest.raises(UserError, match="detokenize must be true where there are stop strings"):
+        SamplingParams(stop="a", detokenize=False)

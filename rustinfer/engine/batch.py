@@ -14,6 +14,9 @@ from .lanes import Lanes
 from .plan import Plan
 from .staging import Staging
 
+SPARE = 32
+"""Rows and sequences that padding may add to the largest step."""
+
 
 class Shape(NamedTuple):
     """How many rows (tokens) and sequences a step has, padding included."""
@@ -61,7 +64,7 @@ class Batcher:
 
     def __init__(self, tokens: int, sequences: int, lanes: Lanes) -> None:
         self.lanes = lanes
-        self._staging = Staging(sum(Shape(tokens, sequences + 1).sizes), lanes.device)
+        self._staging = Staging(sum(Shape(tokens + SPARE, sequences + SPARE).sizes), lanes.device)
 
     def fill(self, plan: Plan, shape: Shape) -> Batch:
         """Send a plan, which may be empty, as a step of this shape.

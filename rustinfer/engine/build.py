@@ -29,7 +29,7 @@ from .headroom import cache_bytes
 from .kvcache import KVCache
 from .lanes import Lanes
 from .machine import physical_cores
-from .mixed import Mixed, shapes
+from .mixed import GRAIN, Mixed, shapes
 from .options import Options
 from .phases import Phases
 from .runner import Runner
@@ -98,7 +98,8 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         scores = bind(replace(target, dtype=torch.float32).decoding(options.sequences))
         sampler, draw = Sampler(scores, checkpoint.config.vocab), Draw(scores)
         lanes = Lanes(options.sequences, -(-size.context // options.block_size), options.block_size, target.device)
-        mixed = Mixed(model, Batcher(options.tokens, options.sequences, lanes), draw)
+        grain = 1 if target.device.type == "cpu" else GRAIN
+        mixed = Mixed(model, Batcher(options.tokens, options.sequences, lanes), draw, grain)
         steps = decodes(builder, config, parameters, cache, target, options, bind, lanes, draw)
     with phases.phase("warm-up"):
         warm_up(model, target.device, min(options.tokens, WARM_TOKENS))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Generic, NamedTuple, TypeVar
 
 import torch
@@ -17,21 +18,33 @@ Pool = tuple[int, int]
 Advance = Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]
 
 
+@cache
+def side_stream() -> torch.cuda.Stream:
+    """The stream on which graphs are recorded: never the default one, which no graph can hold."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+
 class Graph(Generic[R]):
     """A call recorded once and replayed; what it returned is written anew by each replay.
 
-    It runs once before it is recorded, on a side stream, so that kernels are loaded and scratch exists.
+    It runs once before it is recorded, on a side stream, so that kernels are loaded and scratch exists. What it reads
+    must be there, and stay there. Nothing else may use the device meanwhile.
     """
 
     def __init__(self, call: Callable[[], R], pool: Pool) -> None:
-        stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream = side_stream()
         stream.wait_stream(torch.cuda.current_stream())
+        self._graph = torch.cuda.CUDAGraph()
         with torch.cuda.stream(stream):
             call()
+            stream.synchronize()
+            # Not `torch.cuda.graph`: that empties the allocator's cache each time, and there are dozens of graphs.
+            self._graph.capture_begin(pool=pool, capture_error_mode="thread_local")  # type: ignore[arg-type]
+            try:
+                self._result = call()
+            finally:
+                self._graph.capture_end()
         torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool):  # type: ignore[arg-type]
-            self._result = call()
 
     def __call__(self) -> R:
         self._graph.replay()

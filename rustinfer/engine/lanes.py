@@ -50,13 +50,16 @@ class Lanes:
         self.all = torch.arange(sequences, device=device)
         self.rows = np.zeros(0, np.int64)
         self.count, self.mode = 0, (True, True)
-        self.index: Tensor | None = None
+        self.in_order = True
         self._followed: list[Sequence] | None = None
 
-    @property
-    def width(self) -> int:
-        """Pages of the longest sequence that is followed."""
-        return int(self.widths[self.rows].max())
+    def index(self) -> Tensor:
+        """The lanes of the sequences that are followed, in their order, int64. May wait for the device."""
+        return self.all[: self.count] if self.in_order else torch.from_numpy(self.rows).to(self.device)
+
+    def width(self, rows: np.ndarray) -> int:
+        """Pages of the longest of these lanes' sequences."""
+        return int(self.widths[rows].max())
 
     def follow(self, plan: Plan) -> None:
         """Bring the page table and the rows' owners up to date with a plan.
@@ -112,7 +115,7 @@ class Lanes:
         self._position[:] = -1
         self._position[rows] = [sequence.computed - 2 for sequence in decodes]
         self.count = int(rows.max()) + 1
-        self.index = None if (rows == np.arange(len(rows))).all() else torch.from_numpy(rows).to(self.device)
+        self.in_order = bool((rows == np.arange(len(rows))).all())
         self.mode = self.plain(rows), self.greedy(rows)
 
     def _moved(self, plan: Plan) -> list[tuple[int, int]]:

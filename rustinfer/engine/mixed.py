@@ -15,7 +15,9 @@ from .plan import Plan
 
 TOKENS = (128, 256, 512, 1024, 2048)
 """Rows of the steps that have graphs. Larger ones keep the device busy for longer than it takes to launch them."""
-FEW = 4
+FEW = 8
+GRAIN = 16
+"""What a GPU's kernels call a round number."""
 
 
 class Recorded(NamedTuple):
@@ -27,10 +29,14 @@ class Recorded(NamedTuple):
 
 
 class Mixed:
-    """The model bound for any step, run on what the batcher has sent. Graphs are made for some shapes; those pad."""
+    """The model bound for any step, run on what the batcher has sent.
 
-    def __init__(self, model: Model, batcher: Batcher, draw: Draw) -> None:
-        self.model, self.batcher, self._draw = model, batcher, draw
+    Graphs are made for some shapes; those pad. Other steps are padded to multiples of `grain` rows, sequences and
+    pages: a kernel that is compiled for round numbers then does for all, and none is compiled while requests wait.
+    """
+
+    def __init__(self, model: Model, batcher: Batcher, draw: Draw, grain: int = 1) -> None:
+        self.model, self.batcher, self._draw, self._grain = model, batcher, draw, grain
         self._graphs: dict[Shape, Recorded] = {}
 
     @torch.inference_mode()
@@ -43,14 +49,19 @@ class Mixed:
         self._graphs[shape] = Recorded(forward, greedy, Graph(lambda: self._tell(hidden, shape, greedy=False), pool))
 
     def shape(self, plan: Plan) -> Shape:
-        """The smallest shape with a graph that this plan fits into, or else its own."""
-        exact = Shape(plan.tokens, len(plan))
-        fits = (s for s in self._graphs if s.tokens >= exact.tokens and s.sequences > exact.sequences)
-        return min(fits, default=exact)
+        """The smallest shape with a graph that this plan fits into, or else its own, rounded up."""
+        tokens, sequences = plan.tokens, len(plan)
+        fits = (s for s in self._graphs if s.tokens >= tokens and s.sequences > sequences)
+        return min(fits, default=Shape(self._round(tokens), self._round(sequences + (self._grain > 1))))
 
     def forward(self, shape: Shape, width: int) -> Tensor:
         """Hidden states of the rows. `width` pages hold the longest sequence."""
-        return self._graphs[shape].forward() if shape in self._graphs else self._forward(shape, width)
+        if shape in self._graphs:
+            return self._graphs[shape].forward()
+        return self._forward(shape, min(self._round(width), self.batcher.lanes.pages.shape[1]))
+
+    def _round(self, count: int) -> int:
+        return -(-count // self._grain) * self._grain
 
     def tell(self, hidden: Tensor, shape: Shape, greedy: bool) -> Tensor:
         """Draw plainly for the sequences that sample: their tokens, or -1 where logits are not finite; then padding."""
@@ -78,9 +89,9 @@ class Mixed:
 def shapes(tokens: int, sequences: int, context: int) -> list[Shape]:
     """The shapes that get graphs, largest first: for few sequences and for as many as there may be."""
     made = {
-        Shape(rows, min(rows, most) + 1)
+        Shape(rows, most // GRAIN * GRAIN + GRAIN)
         for rows in TOKENS
         if rows <= min(tokens, context)
-        for most in (min(FEW, sequences), sequences)
+        for most in (FEW, min(rows, sequences))
     }
     return sorted(made, reverse=True)

@@ -55,14 +55,14 @@ class Runner:
     def _decode(self, plan: Plan) -> Flight:
         lanes = self.lanes
         step = next(decode for decode in self.decodes if decode.rows >= lanes.count)
-        logits, drawing = step.forward(lanes.count, lanes.width)
+        logits, drawing = step.forward(lanes.count, lanes.width(lanes.rows))
         plain, greedy = lanes.mode
         if plain:
             told = step.tell(logits, drawing, greedy)[: lanes.count]
             lanes.advanced()
-            return self._arrivals.fetch(told, None if lanes.index is None else lanes.rows)
-        index = lanes.all[: lanes.count] if lanes.index is None else lanes.index
-        drawn = self.sampler(logits[: lanes.count] if lanes.index is None else logits[index], plan.decodes)
+            return self._arrivals.fetch(told, None if lanes.in_order else lanes.rows)
+        index = lanes.index()
+        drawn = self.sampler(logits[: lanes.count] if lanes.in_order else logits[index], plan.decodes)
         lanes.put(index, drawn.tokens, logits.shape[1])
         lanes.advanced()
         return Drawing(drawn)
@@ -71,7 +71,7 @@ class Runner:
         lanes, mixed = self.lanes, self.mixed
         shape = mixed.shape(plan)
         batch = mixed.batcher.fill(plan, shape)
-        hidden = mixed.forward(shape, int(lanes.widths[batch.moved].max()))
+        hidden = mixed.forward(shape, lanes.width(batch.moved))
         flight = self._draw(plan, shape, batch.rows, hidden)
         lanes.drawn_at[batch.moved] = batch.drawn_at
         return flight

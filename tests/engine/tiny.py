@@ -133,6 +133,7 @@ def with_graphs(loaded: Loaded, *rows: int) -> Loaded:
     runner.decodes = [Decode(free.model, n, runner.lanes, free._advance, free._draw, (0, 0)) for n in rows]
     for step in reversed(runner.decodes):
         step.warm_up()
+    runner.mixed._grain = 16
     for shape in ((16, 3), (16, 9), (48, 3), (48, 9)):
         if shape[1] <= free.rows + 1 and shape[0] <= loaded.engine.scheduler.limits.tokens:
             runner.mixed.record(Shape(*shape), (0, 0))
