@@ -128,6 +128,15 @@ def test_files_are_short() -> None:
     assert sorted(lengths.values())[len(lengths) // 2] <= 120
 
 
+def test_the_page_is_written_in_lines_of_the_same_length() -> None:
+    long = [f"{relative(path)}:{n}" for path in PACKAGE.rglob("*.js") for n, line in _long_lines(path)]
+    assert not long
+
+
+def _long_lines(path: Path) -> list[tuple[int, str]]:
+    return [(n, line) for n, line in enumerate(path.read_text().splitlines(), 1) if len(line) > 120]
+
+
 def test_no_leftovers() -> None:
     word = re.compile(r"\b(" + "|".join(("TO" + "DO", "FIX" + "ME", "XX" + "X")) + r")\b")
     for path in [*PYTHON, *ROOT.glob("docs/**/*.md"), *ROOT.glob("*.md"), *ROOT.glob("examples/*.py")]:

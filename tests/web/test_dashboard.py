@@ -95,3 +95,16 @@ def test_a_page_that_is_not_seen_asks_for_nothing(page: Page) -> None:
     asked.clear()
     page.wait_for_timeout(1500)
     assert asked == []
+
+
+def test_counters_that_went_back_are_those_of_a_new_server(page: Page) -> None:
+    seen = page.evaluate(
+        """() => {
+          const reading = (n) => parsed(`rustinfer_http_responses_total ${n}\\nrustinfer_generation_tokens_total ${n}`);
+          const kept = readings.splice(0);
+          [10, 20, 3].forEach((n) => show(reading(n)));
+          const left = readings.splice(0, 99, ...kept).length;
+          return left;
+        }"""
+    )
+    assert seen == 1

@@ -9,15 +9,19 @@ const key = {
       byId("ask-key").value = key.get();
       dialog.returnValue = "cancel";
       dialog.showModal();
-      dialog.addEventListener("close", () => {
-        key.asked = null;
-        const given = dialog.returnValue === "ok";
-        if (given) {
-          sessionStorage.setItem("rustinfer.key", byId("ask-key").value.trim());
-          dispatchEvent(new Event("key"));
-        }
-        done(given);
-      }, { once: true });
+      dialog.addEventListener(
+        "close",
+        () => {
+          key.asked = null;
+          const given = dialog.returnValue === "ok";
+          if (given) {
+            sessionStorage.setItem("rustinfer.key", byId("ask-key").value.trim());
+            dispatchEvent(new Event("key"));
+          }
+          done(given);
+        },
+        { once: true },
+      );
     });
     return key.asked;
   },

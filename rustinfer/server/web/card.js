@@ -8,15 +8,23 @@ async function modelName() {
 }
 
 async function describe() {
-  const [{ data: [card] }, version, table] = await Promise.all(["/v1/models", "/version", "/v1/ops"].map(get));
+  const [
+    {
+      data: [card],
+    },
+    version,
+    table,
+  ] = await Promise.all(["/v1/models", "/version", "/v1/ops"].map(get));
   model = card.id;
   byId("model").textContent = card.id;
   document.title = `${card.id} · rustinfer`;
-  const kernels = Object.entries(Object.groupBy(table.data, (row) => row.kernel)).map(([name, rows]) => `${name} (${rows.length})`);
+  const kernels = Object.entries(Object.groupBy(table.data, (row) => row.kernel)).map(
+    ([name, rows]) => `${name} (${rows.length})`,
+  );
   const facts = {
     Model: card.id,
     "Loaded from": card.root,
-    "Context": `${count(card.max_model_len)} tokens`,
+    Context: `${count(card.max_model_len)} tokens`,
     Device: table.device,
     "Data type": table.dtype,
     "Serving since": new Date(card.created * 1000).toLocaleString(),
@@ -25,6 +33,8 @@ async function describe() {
     Engine: version.engine ? `rustinfer ${version.engine.version}` : "away",
     Fingerprint: table.fingerprint,
   };
-  byId("facts").replaceChildren(...Object.entries(facts).flatMap(([name, value]) => [element("dt", name), element("dd", value || "–")]));
+  byId("facts").replaceChildren(
+    ...Object.entries(facts).flatMap(([name, value]) => [element("dt", name), element("dd", value || "–")]),
+  );
   opsTable(table);
 }

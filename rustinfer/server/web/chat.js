@@ -72,7 +72,7 @@ async function answer() {
   const asked = conversation;
   const turn = { role: "assistant", text: "", thought: "", note: "" };
   const clock = { start: performance.now(), first: 0, last: 0, tokens: 0 };
-  const control = running = new AbortController();
+  const control = (running = new AbortController());
   conversation.turns.push(turn);
   drawTurn(turn);
   busy(turn, true);
@@ -83,7 +83,8 @@ async function answer() {
   } catch (error) {
     follow = atEnd();
     reason = error.name === "AbortError" ? "stopped" : "error";
-    if (reason === "error") failTurn(turn, error.name === "TypeError" ? "The server cannot be reached. Is it running?" : error.message);
+    if (reason === "error")
+      failTurn(turn, error.name === "TypeError" ? "The server cannot be reached. Is it running?" : error.message);
   }
   follow ||= atEnd();
   const ends = { length: "cut at the token limit", stopped: "stopped", error: "broke off" };
@@ -147,9 +148,13 @@ function cut(at) {
 function pause(seconds, signal) {
   return new Promise((done, fail) => {
     const timer = setTimeout(done, seconds * 1000);
-    signal.addEventListener("abort", () => {
-      clearTimeout(timer);
-      fail(new DOMException("", "AbortError"));
-    }, { once: true });
+    signal.addEventListener(
+      "abort",
+      () => {
+        clearTimeout(timer);
+        fail(new DOMException("", "AbortError"));
+      },
+      { once: true },
+    );
   });
 }

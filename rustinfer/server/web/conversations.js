@@ -3,15 +3,17 @@ let conversation = fresh(localStorage.getItem("rustinfer.system") || "");
 
 function drawConversations() {
   const seen = store.all();
-  byId("conversations").replaceChildren(...seen.map((one) => {
-    const line = element("li");
-    const open = button(one.title || "Untitled", () => openConversation(one.id), "open");
-    if (one.id === conversation.id) open.setAttribute("aria-current", "true");
-    const remove = button("×", () => removeConversation(one), "remove");
-    remove.setAttribute("aria-label", `Delete “${one.title || "Untitled"}”`);
-    line.append(open, remove);
-    return line;
-  }));
+  byId("conversations").replaceChildren(
+    ...seen.map((one) => {
+      const line = element("li");
+      const open = button(one.title || "Untitled", () => openConversation(one.id), "open");
+      if (one.id === conversation.id) open.setAttribute("aria-current", "true");
+      const remove = button("×", () => removeConversation(one), "remove");
+      remove.setAttribute("aria-label", `Delete “${one.title || "Untitled"}”`);
+      line.append(open, remove);
+      return line;
+    }),
+  );
   byId("no-conversations").hidden = seen.length > 0;
   byId("export").disabled = seen.length === 0;
 }

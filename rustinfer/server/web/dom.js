@@ -25,7 +25,9 @@ function notice(text) {
   const line = byId("notice");
   line.textContent = text;
   clearTimeout(notice.timer);
-  notice.timer = setTimeout(() => { line.textContent = ""; }, 5000);
+  notice.timer = setTimeout(() => {
+    line.textContent = "";
+  }, 5000);
 }
 
 // The clipboard's own interface exists in secure contexts only: over plain HTTP to another machine it does not.
@@ -43,7 +45,9 @@ async function copy(text, from) {
   const before = from.textContent;
   from.textContent = "Copied";
   announce("Copied");
-  setTimeout(() => { from.textContent = before; }, 1200);
+  setTimeout(() => {
+    from.textContent = before;
+  }, 1200);
 }
 
 function download(name, text) {

@@ -1,14 +1,19 @@
 // Marks within a line of Markdown: code, emphasis, links. What the model writes becomes text or one of a few elements.
-const MARKS = new RegExp([
-  /\\([\\`*_{}[\]()#+\-.!~|<>])/, // 1: escaped
-  /(`+)([^`]|[^`][\s\S]*?[^`])\2(?!`)/, // 2, 3: code
-  /!?\[([^[\]]{1,500})\]\(<?([^\s()<>]{1,2000}(?:\([^\s()]*\))?)>?(?:\s+"[^"]{0,300}")?\)/, // 4, 5: link or image
-  /<?(https?:\/\/[^\s<>"'`]{1,2000}[^\s<>"'`.,;:!?)\]*_])>?/, // 6: address
-  /(\*\*|__)(?=\S)([^\n]{0,2000}?\S)\7/, // 7, 8: strong
-  /~~(?=\S)([^\n]{0,2000}?\S)~~/, // 9: struck
-  /\*(?=[^\s*])([^\n*]{0,2000}?[^\s*])\*(?!\*)/, // 10: emphasis
-  /(?<![\p{L}\p{N}_])_(?=[^\s_])([^\n]{0,2000}?[^\s_])_(?![\p{L}\p{N}_])/, // 11: emphasis
-].map((mark) => mark.source).join("|"), "gu");
+const MARKS = new RegExp(
+  [
+    /\\([\\`*_{}[\]()#+\-.!~|<>])/, // 1: escaped
+    /(`+)([^`]|[^`][\s\S]*?[^`])\2(?!`)/, // 2, 3: code
+    /!?\[([^[\]]{1,500})\]\(<?([^\s()<>]{1,2000}(?:\([^\s()]*\))?)>?(?:\s+"[^"]{0,300}")?\)/, // 4, 5: link or image
+    /<?(https?:\/\/[^\s<>"'`]{1,2000}[^\s<>"'`.,;:!?)\]*_])>?/, // 6: address
+    /(\*\*|__)(?=\S)([^\n]{0,2000}?\S)\7/, // 7, 8: strong
+    /~~(?=\S)([^\n]{0,2000}?\S)~~/, // 9: struck
+    /\*(?=[^\s*])([^\n*]{0,2000}?[^\s*])\*(?!\*)/, // 10: emphasis
+    /(?<![\p{L}\p{N}_])_(?=[^\s_])([^\n]{0,2000}?[^\s_])_(?![\p{L}\p{N}_])/, // 11: emphasis
+  ]
+    .map((mark) => mark.source)
+    .join("|"),
+  "gu",
+);
 const DEEPEST = 6;
 
 // An address that may be followed; null for javascript:, data:, and whatever else is no web address.

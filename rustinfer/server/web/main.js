@@ -26,13 +26,21 @@ byId("input").addEventListener("keydown", (event) => {
     if (last) editTurn(last);
   }
 });
-document.querySelectorAll(".ideas button").forEach((idea) => idea.addEventListener("click", () => send(idea.textContent)));
+document
+  .querySelectorAll(".ideas button")
+  .forEach((idea) => idea.addEventListener("click", () => send(idea.textContent)));
 
 const typing = (node) => node.matches("input, textarea, select");
 const SHORTCUTS = {
-  "/": () => { view("chat"); byId("input").focus(); },
+  "/": () => {
+    view("chat");
+    byId("input").focus();
+  },
   "?": () => byId("help").showModal(),
-  n: () => { view("chat"); newConversation(); },
+  n: () => {
+    view("chat");
+    newConversation();
+  },
   1: () => view("chat"),
   2: () => view("dashboard"),
   3: () => view("ops"),
@@ -42,7 +50,13 @@ document.addEventListener("keydown", (event) => {
   if (event.key === "Escape") {
     if (running) stop();
     else closeDrawers();
-  } else if (!event.ctrlKey && !event.metaKey && !event.altKey && !typing(event.target) && Object.hasOwn(SHORTCUTS, event.key)) {
+  } else if (
+    !event.ctrlKey &&
+    !event.metaKey &&
+    !event.altKey &&
+    !typing(event.target) &&
+    Object.hasOwn(SHORTCUTS, event.key)
+  ) {
     event.preventDefault();
     SHORTCUTS[event.key]();
   }

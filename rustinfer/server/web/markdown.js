@@ -6,7 +6,12 @@ const ITEM = /^(\s*)([-*+•]|\d{1,9}[.)])\s+(.*)$/;
 const QUOTE = /^\s{0,3}>\s?/;
 const DIVIDER = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 
-const KINDS = [["heading", HEADING], ["rule", RULE], ["quote", QUOTE], ["list", ITEM]];
+const KINDS = [
+  ["heading", HEADING],
+  ["rule", RULE],
+  ["quote", QUOTE],
+  ["list", ITEM],
+];
 const kindOf = (line) => KINDS.find(([, pattern]) => pattern.test(line))?.[0] || "text";
 
 // Cuts text into the sources of its blocks, so that a growing answer redraws its last block only.
@@ -48,9 +53,11 @@ function block(source, depth = 0) {
   const [first] = lines;
   if (FENCE.test(first)) return fenced(lines);
   if (depth > DEEPEST) return element("p", source);
-  if (HEADING.test(first)) return inline(element(`h${Math.min(first.match(/^#+/)[0].length + 2, 6)}`), first.match(HEADING)[1]);
+  if (HEADING.test(first))
+    return inline(element(`h${Math.min(first.match(/^#+/)[0].length + 2, 6)}`), first.match(HEADING)[1]);
   if (RULE.test(first)) return element("hr");
-  if (QUOTE.test(first)) return filled(element("blockquote"), lines.map((line) => line.replace(QUOTE, "")).join("\n"), depth);
+  if (QUOTE.test(first))
+    return filled(element("blockquote"), lines.map((line) => line.replace(QUOTE, "")).join("\n"), depth);
   if (ITEM.test(first)) return list(lines, depth);
   if (lines.length > 1 && first.includes("|") && DIVIDER.test(lines[1])) return table(lines);
   const paragraph = element("p");
@@ -73,7 +80,8 @@ function list(lines, depth) {
   const items = [];
   for (const line of lines) {
     const [, before, , text] = line.match(ITEM) || [];
-    if (text !== undefined && before.length <= indent.length + 1) items.push([text.replace(/^\[([ x])\] /i, (_, x) => (x === " " ? "☐ " : "☑ "))]);
+    if (text !== undefined && before.length <= indent.length + 1)
+      items.push([text.replace(/^\[([ x])\] /i, (_, x) => (x === " " ? "☐ " : "☑ "))]);
     else items.at(-1).push(line.replace(/^\s{1,4}/, ""));
   }
   for (const item of items) {
@@ -85,7 +93,12 @@ function list(lines, depth) {
 }
 
 function table(lines) {
-  const cells = (line) => line.trim().replace(/^\||\|$/g, "").split(/(?<!\\)\|/).map((cell) => cell.trim());
+  const cells = (line) =>
+    line
+      .trim()
+      .replace(/^\||\|$/g, "")
+      .split(/(?<!\\)\|/)
+      .map((cell) => cell.trim());
   const row = (line, tag) => {
     const made = element("tr");
     made.append(...cells(line).map((cell) => inline(element(tag), cell)));
@@ -106,7 +119,10 @@ function fenced(lines) {
   const closed = lines.length > 1 && lines.at(-1).trim().startsWith(mark);
   const source = lines.slice(1, closed ? -1 : undefined).join("\n");
   const [figure, head, pre] = [element("div", undefined, "code"), element("div"), element("pre")];
-  head.append(element("span", language || "text"), button("Copy", (event) => copy(source, event.currentTarget)));
+  head.append(
+    element("span", language || "text"),
+    button("Copy", (event) => copy(source, event.currentTarget)),
+  );
   pre.tabIndex = 0;
   pre.append(highlighted(source, language));
   figure.append(head, pre);

@@ -12,10 +12,17 @@ function parsed(text) {
       const base = name.replace(/_bucket$/, "");
       if (!buckets.has(base)) buckets.set(base, new Map());
       const edges = buckets.get(base);
-      edges.set(Number(edge.replace("+Inf", "Infinity")), (edges.get(Number(edge.replace("+Inf", "Infinity"))) || 0) + Number(value));
+      edges.set(
+        Number(edge.replace("+Inf", "Infinity")),
+        (edges.get(Number(edge.replace("+Inf", "Infinity"))) || 0) + Number(value),
+      );
     }
   }
-  return { has: (name) => sums.has(name), get: (name) => sums.get(name) ?? 0, buckets: (name) => buckets.get(name) || new Map() };
+  return {
+    has: (name) => sums.has(name),
+    get: (name) => sums.get(name) ?? 0,
+    buckets: (name) => buckets.get(name) || new Map(),
+  };
 }
 
 // The q-quantile in seconds of what was counted between two readings; NaN where nothing was.
@@ -30,7 +37,22 @@ function quantile(before, after, q) {
   return low + ((edges[at] - low) * (wanted - below)) / (counts[at] - below);
 }
 
-const duration = (seconds) => (Number.isNaN(seconds) ? "–" : seconds < 0.0995 ? `${(seconds * 1000).toFixed(1)} ms` : seconds < 1 ? `${Math.round(seconds * 1000)} ms` : `${seconds.toFixed(2)} s`);
-const count = (value) => (Number.isNaN(value) ? "–" : value >= 10 || Number.isInteger(value) ? Math.round(value).toLocaleString("en") : value.toFixed(1));
-const percent = (share) => (Number.isNaN(share) ? "–" : `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`);
-const bytes = (n) => (n >= 1e9 ? `${(n / 1e9).toFixed(n < 1e11 ? 2 : 0)} GB` : `${Math.round(n / 1e6)} MB`);
+// Numbers in words; what was not measured is a dash.
+function duration(seconds) {
+  if (Number.isNaN(seconds)) return "–";
+  if (seconds >= 1) return `${seconds.toFixed(2)} s`;
+  return `${(seconds * 1000).toFixed(seconds < 0.0995 ? 1 : 0)} ms`;
+}
+
+function count(value) {
+  if (Number.isNaN(value)) return "–";
+  return value >= 10 || Number.isInteger(value) ? Math.round(value).toLocaleString("en") : value.toFixed(1);
+}
+
+function percent(share) {
+  return Number.isNaN(share) ? "–" : `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
+}
+
+function bytes(n) {
+  return n >= 1e9 ? `${(n / 1e9).toFixed(n < 1e11 ? 2 : 0)} GB` : `${Math.round(n / 1e6)} MB`;
+}

@@ -32,27 +32,40 @@ function opRow(group) {
 
 function drawOps() {
   const wanted = byId("filter").value.trim().toLowerCase();
-  const text = (g) => `${g.site} ${g.pattern} ${g.op} ${g.kernel} ${Object.entries(g.refusals).flat().join(" ")}`.toLowerCase();
-  const seen = grouped(bindings).filter((g) => text(g).includes(wanted) && (!byId("refused").checked || Object.keys(g.refusals).length));
+  const text = (g) =>
+    `${g.site} ${g.pattern} ${g.op} ${g.kernel} ${Object.entries(g.refusals).flat().join(" ")}`.toLowerCase();
+  const seen = grouped(bindings).filter(
+    (g) => text(g).includes(wanted) && (!byId("refused").checked || Object.keys(g.refusals).length),
+  );
   byId("rows").replaceChildren(...seen.map(opRow));
   const sites = seen.reduce((sum, g) => sum + g.count, 0);
   byId("ops-count").textContent = `${count(sites)} of ${count(bindings.length)} bindings`;
-  byId("kernels").querySelectorAll("button").forEach((chip) => chip.setAttribute("aria-pressed", chip.dataset.kernel === wanted));
+  byId("kernels")
+    .querySelectorAll("button")
+    .forEach((chip) => chip.setAttribute("aria-pressed", chip.dataset.kernel === wanted));
 }
 
 function opsTable(table) {
   bindings = table.data;
-  byId("ops-about").textContent = `${table.model} in ${table.dtype} on ${table.device}. Kernels were chosen when the model was built; rustinfer ops why says the same.`;
+  byId("ops-about").textContent =
+    `${table.model} in ${table.dtype} on ${table.device}. Kernels were chosen when the model was built; ` +
+    "rustinfer ops why says the same.";
   const kernels = Object.entries(Object.groupBy(bindings, (b) => b.kernel)).sort((a, b) => b[1].length - a[1].length);
-  byId("kernels").replaceChildren(...kernels.map(([kernel, rows]) => {
-    const chip = button(`${kernel} `, () => {
-      byId("filter").value = byId("filter").value === kernel ? "" : kernel;
-      drawOps();
-    }, "chip");
-    chip.dataset.kernel = kernel;
-    chip.append(element("b", rows.length));
-    return chip;
-  }));
+  byId("kernels").replaceChildren(
+    ...kernels.map(([kernel, rows]) => {
+      const chip = button(
+        `${kernel} `,
+        () => {
+          byId("filter").value = byId("filter").value === kernel ? "" : kernel;
+          drawOps();
+        },
+        "chip",
+      );
+      chip.dataset.kernel = kernel;
+      chip.append(element("b", rows.length));
+      return chip;
+    }),
+  );
   drawOps();
 }
 

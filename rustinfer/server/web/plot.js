@@ -11,22 +11,35 @@ function svg(tag, attributes) {
 // Where nothing was measured the line has a gap.
 function path(values, top) {
   let drawing = false;
-  return values.map((value, i) => {
-    if (!Number.isFinite(value)) {
-      drawing = false;
-      return "";
-    }
-    const point = `${((i + SPAN - values.length) * WIDE) / (SPAN - 1)} ${HIGH - 1 - ((HIGH - 4) * value) / top}`;
-    const mark = drawing ? `L${point}` : `M${point}h.1`;
-    drawing = true;
-    return mark;
-  }).join("");
+  return values
+    .map((value, i) => {
+      if (!Number.isFinite(value)) {
+        drawing = false;
+        return "";
+      }
+      const point = `${((i + SPAN - values.length) * WIDE) / (SPAN - 1)} ${HIGH - 1 - ((HIGH - 4) * value) / top}`;
+      const mark = drawing ? `L${point}` : `M${point}h.1`;
+      drawing = true;
+      return mark;
+    })
+    .join("");
 }
 
 function plot(title) {
-  const node = svg("svg", { viewBox: `0 0 ${WIDE} ${HIGH}`, preserveAspectRatio: "none", role: "img", class: "plot", "aria-label": title });
+  const node = svg("svg", {
+    viewBox: `0 0 ${WIDE} ${HIGH}`,
+    preserveAspectRatio: "none",
+    role: "img",
+    class: "plot",
+    "aria-label": title,
+  });
   const [area, first, second] = ["area", "line", "line second"].map((name) => svg("path", { class: name }));
-  node.append(svg("path", { class: "grid", d: `M0 ${HIGH - 1}H${WIDE}M0 ${HIGH / 2}H${WIDE}M0 3H${WIDE}` }), area, second, first);
+  node.append(
+    svg("path", { class: "grid", d: `M0 ${HIGH - 1}H${WIDE}M0 ${HIGH / 2}H${WIDE}M0 3H${WIDE}` }),
+    area,
+    second,
+    first,
+  );
   // `series` is one or two lists of numbers; `least` is the smallest full scale. Returns the scale's top.
   const draw = (series, least, show) => {
     const finite = series.flat().filter(Number.isFinite);
@@ -36,7 +49,8 @@ function plot(title) {
     second.setAttribute("d", series[1] ? path(series[1], top) : "");
     const whole = series[0].every(Number.isFinite) && series[0].length > 1;
     area.setAttribute("d", whole ? `${line}V${HIGH - 1}H${((SPAN - series[0].length) * WIDE) / (SPAN - 1)}Z` : "");
-    node.setAttribute("aria-label", `${title}, last two minutes: now ${show(series[0].at(-1) ?? NaN)}, at most ${show(finite.length ? Math.max(...finite) : NaN)}`);
+    const [now, most] = [series[0].at(-1) ?? NaN, finite.length ? Math.max(...finite) : NaN];
+    node.setAttribute("aria-label", `${title}, last two minutes: now ${show(now)}, at most ${show(most)}`);
     return top;
   };
   return { node, draw };

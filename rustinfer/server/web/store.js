@@ -4,8 +4,12 @@ const FORMAT = "rustinfer conversations";
 
 const store = {
   // Newest first.
-  all: () => Object.keys(localStorage).filter((name) => name.startsWith(PREFIX)).map((name) => store.get(name.slice(PREFIX.length)))
-    .filter(Boolean).sort((a, b) => b.changed - a.changed),
+  all: () =>
+    Object.keys(localStorage)
+      .filter((name) => name.startsWith(PREFIX))
+      .map((name) => store.get(name.slice(PREFIX.length)))
+      .filter(Boolean)
+      .sort((a, b) => b.changed - a.changed),
   get: (id) => {
     try {
       return sound(JSON.parse(localStorage.getItem(PREFIX + id)));
@@ -30,7 +34,8 @@ const store = {
     } catch {
       throw new Error("The file is not JSON.");
     }
-    if (file?.format !== FORMAT || !Array.isArray(file.conversations)) throw new Error("The file holds no conversations exported from here.");
+    if (file?.format !== FORMAT || !Array.isArray(file.conversations))
+      throw new Error("The file holds no conversations exported from here.");
     const taken = file.conversations.map(sound).filter(Boolean);
     taken.forEach((one) => store.save(store.get(one.id) ? { ...one, id: fresh().id } : one));
     return taken.length;
@@ -53,6 +58,8 @@ function sound(one) {
     title: text(one.title),
     system: text(one.system),
     changed: Number.isFinite(one.changed) ? one.changed : 0,
-    turns: turns.filter(right).map(({ role, text: said, thought, note }) => ({ role, text: said, thought: text(thought), note: text(note) })),
+    turns: turns
+      .filter(right)
+      .map(({ role, text: said, thought, note }) => ({ role, text: said, thought: text(thought), note: text(note) })),
   };
 }

@@ -1,6 +1,8 @@
 // Turns on the page: one article each, with what one may do to it.
 function drawTurns() {
-  byId("log").querySelectorAll(".turn").forEach((node) => node.remove());
+  byId("log")
+    .querySelectorAll(".turn")
+    .forEach((node) => node.remove());
   byId("hello").hidden = conversation.turns.length > 0;
   conversation.turns.forEach(drawTurn);
   toEnd();

@@ -49,7 +49,8 @@ function theme(name) {
   byId("theme").title = `Colours: ${name}`;
 }
 
-const themeNow = () => (localStorage.getItem("rustinfer.theme") in THEMES ? localStorage.getItem("rustinfer.theme") : "system");
+const themeNow = () =>
+  localStorage.getItem("rustinfer.theme") in THEMES ? localStorage.getItem("rustinfer.theme") : "system";
 byId("theme").addEventListener("click", () => theme(THEMES[themeNow()]));
 byId("toggle-history").addEventListener("click", () => toggle("history"));
 byId("toggle-settings").addEventListener("click", () => toggle("settings"));
