@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..registry import Binder
+from ..registry import Binder, Weight
 from .config import ModelConfig
 from .errors import CheckpointError
 from .model import Cache, CacheSpec, Step
@@ -70,17 +70,71 @@ class Layer:
         return self.mlp(*self.attention(x, residual, step))
 
 
+class Stack:
+    """Embed, the layers around a residual stream, and a last norm."""
+
+    def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, cache: Cache) -> None:
+        table = rotary_table(config, config.context, ops.target.device)
+        ops.site = "model.embed_tokens"
+        self.embed = ops.embedding(weight=w["model.embed_tokens.weight"])
+        self.layers = [Layer(config, ops, w, f"model.layers.{i}", pair, table) for i, pair in enumerate(cache)]
+        ops.site = "model.norm"
+        self.norm = ops.add_rms_norm(weight=w.dense("model.norm.weight"), eps=config.eps)
+
+    def __call__(self, step: Step) -> Tensor:
+        residual = self.embed(step.tokens)
+        x = torch.zeros_like(residual)
+        for layer in self.layers:
+            x, residual = layer(x, residual, step)
+        hidden: Tensor = self.norm(x, residual)[0]
+        return hidden
+
+
+class DecodeStack:
+    """The same as one op, for steps with one row a sequence."""
+
+    def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, cache: Cache) -> None:
+        ops.site, self.cache = "model", cache
+        cos, sin = rotary_table(config, config.context, ops.target.device)
+        self.step = ops.decode_step(
+            embedding=w["model.embed_tokens.weight"],
+            layers=[layer_weights(w, f"model.layers.{i}") for i in range(config.layers)],
+            norm=w.dense("model.norm.weight"),
+            eps=config.eps,
+            cos=cos,
+            sin=sin,
+            heads=config.heads,
+            kv_heads=config.kv_heads,
+            window=config.window,
+        )
+
+    def __call__(self, step: Step) -> Tensor:
+        places = (step.query_starts, step.lengths, step.pages)
+        hidden: Tensor = self.step(step.tokens, step.positions, step.slots, *places, self.cache)
+        return hidden
+
+
+def layer_weights(w: Parameters, at: str) -> dict[str, Weight | None]:
+    """One layer's weights as `decode_step` names them: the very tensors that a Layer binds."""
+    parts, out = [f"{at}.self_attn.{name}_proj" for name in "qkv"], f"{at}.self_attn.o_proj"
+    return {
+        "norm": w.dense(f"{at}.input_layernorm.weight"),
+        "qkv": w.stacked([f"{part}.weight" for part in parts]),
+        "qkv_bias": w.stacked_vector([f"{part}.bias" for part in parts]),
+        "out": w[f"{out}.weight"],
+        "out_bias": w.stacked_vector([f"{out}.bias"]),
+        "mlp_norm": w.dense(f"{at}.post_attention_layernorm.weight"),
+        "gate_up": w.stacked([f"{at}.mlp.{name}_proj.weight" for name in ("gate", "up")]),
+        "down": w[f"{at}.mlp.down_proj.weight"],
+    }
+
+
 class Llama:
-    """Embed, the layers around a residual stream, a last norm, and the projection to the vocabulary."""
+    """A stack of layers, and the projection to the vocabulary."""
 
     def __init__(self, config: ModelConfig, ops: Binder, weights: Parameters, cache: Cache) -> None:
         _check(config)
-        table = rotary_table(config, config.context, ops.target.device)
-        ops.site = "model.embed_tokens"
-        self.embed = ops.embedding(weight=weights["model.embed_tokens.weight"])
-        self.layers = [Layer(config, ops, weights, f"model.layers.{i}", pair, table) for i, pair in enumerate(cache)]
-        ops.site = "model.norm"
-        self.norm = ops.add_rms_norm(weight=weights.dense("model.norm.weight"), eps=config.eps)
+        self.stack = (DecodeStack if ops.target.decode else Stack)(config, ops, weights, cache)
         ops.site = "lm_head"
         self.head = ops.lm_head(weight=weights["model.embed_tokens.weight" if config.tied else "lm_head.weight"])
 
@@ -91,12 +145,7 @@ class Llama:
 
     def forward(self, step: Step) -> Tensor:
         """Normed hidden states [T, width] of the step's rows; writes their keys and values to the cache."""
-        residual = self.embed(step.tokens)
-        x = torch.zeros_like(residual)
-        for layer in self.layers:
-            x, residual = layer(x, residual, step)
-        hidden: Tensor = self.norm(x, residual)[0]
-        return hidden
+        return self.stack(step)
 
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
         """Float32 logits [R, vocab] of the selected rows."""

@@ -10,10 +10,11 @@ from collections.abc import Iterable
 
 from rustinfer.registry import Op, hookimpl
 
-from . import attention_cases, fused_cases, sampling_cases  # noqa: F401  (they register cases and mutants)
+from . import attention_cases, decode_cases, fused_cases, sampling_cases  # noqa: F401  (they register themselves)
 from .activation import gelu_mul, silu_mul
 from .attention import attention
 from .cache import write_kv
+from .decode import decode_step
 from .embedding import embedding
 from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
 from .linear import linear, lm_head
@@ -31,6 +32,7 @@ __all__ = [
     "argmax",
     "attention",
     "bias_logits",
+    "decode_step",
     "embedding",
     "gate_up_silu",
     "gelu_mul",

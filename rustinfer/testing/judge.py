@@ -24,7 +24,8 @@ Outputs = dict[str, Tensor]
 def outputs(op: Op, result: Any, flow: tuple[Any, ...]) -> Outputs:
     """What a call gave: what it returned, and the arguments that the op says it writes to."""
     returned = dict(tensors(result, "the result")) if result is not None else {}
-    written = {name: value for name, value in zip(op.flow, flow, strict=True) if name in op.mutates}
+    changed = [(name, value) for name, value in zip(op.flow, flow, strict=True) if name in op.mutates]
+    written = {label: tensor for name, value in changed for label, tensor in tensors(value, name)}
     return returned | written
 
 

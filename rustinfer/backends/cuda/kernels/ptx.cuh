@@ -1,0 +1,162 @@
+// What the decode kernel needs of the machine, and nothing else: the one file that holds PTX. No header of CUDA's is
+// needed. A build with EMULATED takes the same functions from an emulator instead (tests/backends/cuda/emulator.h).
+#pragma once
+#ifdef EMULATED
+#include "emulator.h"
+#else
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+#define DEVICE __device__ __forceinline__
+#define INFINITY __int_as_float(0x7f800000)
+#define KERNEL(threads) extern "C" __global__ void __launch_bounds__(threads, 1)
+
+extern __shared__ __align__(128) u8 shared_memory[];
+DEVICE u8* shared_base() { return shared_memory; }
+DEVICE u32 shared_address(const void* p) { return (u32)__cvta_generic_to_shared(p); }
+DEVICE int thread() { return threadIdx.x; }
+DEVICE int block() { return blockIdx.x; }
+// The same, asked anew: what is computed from it is not carried in registers from one stage to the next.
+DEVICE int thread_anew() {
+  int i;
+  asm volatile("mov.u32 %0, %tid.x;" : "=r"(i));
+  return i;
+}
+
+// Named barriers of some of a block's warps, warps, and votes.
+DEVICE void barrier(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }
+DEVICE void block_barrier() { __syncthreads(); }
+DEVICE void warp_barrier() { __syncwarp(); }
+DEVICE float shuffle_xor(float v, int mask) { return __shfl_xor_sync(~0u, v, mask); }
+DEVICE int shuffle(int v, int lane) { return __shfl_sync(~0u, v, lane); }
+DEVICE bool all_lanes(bool v) { return __all_sync(~0u, v); }
+
+// A warp group's registers for each thread: what one group gives away another may take.
+template <int N>
+DEVICE void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
+template <int N>
+DEVICE void leave_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
+
+// mbarriers in shared memory. `mbar_passed` says whether the phase of that parity is over; it may wait a little.
+DEVICE void mbar_init(u64* b, u32 count) {
+  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(count));
+}
+DEVICE void mbar_arrive(u64* b) {
+  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
+}
+DEVICE void mbar_expect(u64* b, u32 bytes) {
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
+}
+DEVICE bool mbar_passed(u64* b, u32 parity) {
+  u32 passed;
+  asm volatile(
+      "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+      : "=r"(passed)
+      : "r"(shared_address(b)), "r"(parity)
+      : "memory");
+  return passed;
+}
+DEVICE void mbars_visible() {
+  asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+}
+
+// Bulk copies from global to shared memory, counted by an mbarrier. `once` marks data that nobody reads again.
+DEVICE u64 read_once() {
+  u64 policy;
+  asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  return policy;
+}
+DEVICE void bulk_copy_once(void* to, const void* from, u32 bytes, u64* b, u64 policy) {
+  asm volatile(
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
+          shared_address(to)),
+      "l"(from), "r"(bytes), "r"(shared_address(b)), "l"(policy)
+      : "memory");
+}
+DEVICE void bulk_copy(void* to, const void* from, u32 bytes, u64* b) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(
+                   shared_address(to)),
+               "l"(from), "r"(bytes), "r"(shared_address(b))
+               : "memory");
+}
+
+// Counters between blocks. What a block wrote before `signal` is there for whoever has seen the count by `observe`.
+DEVICE void signal(u32* counter) { asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory"); }
+DEVICE u32 observe(const u32* counter) {
+  u32 v;
+  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(counter) : "memory");
+  return v;
+}
+DEVICE u32 take_ticket(u32* counter) {
+  u32 v;
+  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(v) : "l"(counter) : "memory");
+  return v;
+}
+// The first error is kept, and told to the host.
+DEVICE void report(u64* error, u64* host, u64 code) {
+  if (atomicCAS(error, 0ull, code) == 0) {
+    *(volatile u64*)host = code;
+    __threadfence_system();
+  }
+}
+DEVICE u64 reported(const u64* error) { return *(const volatile u64*)error; }
+DEVICE i64 cycles() { return clock64(); }
+DEVICE i64 nanoseconds() {
+  i64 t;
+  asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
+  return t;
+}
+
+// Loads that pass by the L1 cache, for what other blocks wrote during this launch.
+DEVICE float load_fresh(const float* p) {
+  float v;
+  asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
+  return v;
+}
+DEVICE float2 load_fresh2(const float* p) {
+  float2 v;
+  asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(p) : "memory");
+  return v;
+}
+DEVICE float4 load_fresh4(const float* p) {
+  float4 v;
+  asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];"
+               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
+               : "l"(p)
+               : "memory");
+  return v;
+}
+DEVICE uint4 load_fresh8(const u16* p) {  // eight bf16
+  uint4 v;
+  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p)
+               : "memory");
+  return v;
+}
+
+// Two numbers as bf16, the first in the low half.
+DEVICE u32 pack(float low, float high) {
+  u32 v;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(v) : "f"(high), "f"(low));
+  return v;
+}
+DEVICE float low(u32 pair) { return __uint_as_float(pair << 16); }
+DEVICE float high(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
+DEVICE float exp2_fast(float x) {
+  float y;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+  return y;
+}
+
+// d += a * b: a is 16 x 16 by rows, b is 16 x 8 by columns, both bf16; d is 16 x 8 in fp32.
+DEVICE void mma(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, "
+      "{%0, %1, %2, %3};"
+      : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
+}
+#endif

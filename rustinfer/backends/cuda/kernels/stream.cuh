@@ -1,0 +1,143 @@
+// The two service warps. The producer streams weights and cached keys and values through the ring, in the order in which
+// they are used, and knows of no dependency. The scout watches the other blocks' counters and opens gates for this one.
+#pragma once
+#include "shape.cuh"
+
+struct Producer {
+  const Arguments& p;
+  const Shared& s;
+  int lane, tile;
+  u64 once;
+  u8* slot;
+  u64* full;
+
+  DEVICE Producer(const Arguments& p, const Shared& s, int lane) : p(p), s(s), lane(lane), tile(0), once(read_once()) {}
+
+  // Take the next slot for `bytes`: not before its last tile was used, nor while AHEAD tiles are still on their way.
+  DEVICE void open(u32 bytes) {
+    int at = tile % SLOTS;
+    slot = s.ring + at * SLOT;
+    full = s.full + at;
+    if (lane == 0) {
+      if (tile >= AHEAD) await(p, s.full + (tile - AHEAD) % SLOTS, (tile - AHEAD) / SLOTS & 1, S_RING_FULL);
+      if (tile >= SLOTS) await(p, s.empty + at, (tile / SLOTS - 1) & 1, S_RING_EMPTY);
+      mbar_expect(full, bytes);
+    }
+    warp_barrier();
+    tile++;
+  }
+
+  // Rows of a row-major matrix with K columns, chunk by chunk of its columns.
+  template <int K, int CHUNK>
+  DEVICE void rows(const u16* weight, Share share) {
+    for (int c = 0; c < K / CHUNK; c++)
+      for (int i = 0; i < share.count; i += TILE_ROWS) {
+        int n = share.count - i < TILE_ROWS ? share.count - i : TILE_ROWS;
+        open(n * CHUNK * 2);
+        const u16* from = weight + (u64)(share.first + i) * K + c * CHUNK;
+        if (K == CHUNK) {
+          if (lane == 0) bulk_copy_once(slot, from, n * CHUNK * 2, full, once);
+        } else if (lane < n) {
+          bulk_copy_once(slot + lane * CHUNK * 2, from + (u64)lane * K, CHUNK * 2, full, once);
+        }
+      }
+  }
+
+  // Pairs of gate and up rows, two pairs a tile: gate, gate, up, up.
+  template <int K, int CHUNK>
+  DEVICE void pairs(const u16* weight, Share share) {
+    for (int c = 0; c < K / CHUNK; c++)
+      for (int i = 0; i < share.count; i += TILE_ROWS / 2) {
+        int n = share.count - i < TILE_ROWS / 2 ? share.count - i : TILE_ROWS / 2;
+        open(2 * n * CHUNK * 2);
+        int half = K == CHUNK ? lane : lane / 2, row = K == CHUNK ? 0 : lane % 2, rows = K == CHUNK ? n : 1;
+        if (half < 2 && row < n) {
+          const u16* from = weight + ((u64)half * HIDDEN + share.first + i + row) * K + c * CHUNK;
+          bulk_copy_once(slot + (half * 2 + row) * CHUNK * 2, from, rows * CHUNK * 2, full, once);
+        }
+      }
+  }
+
+  // A unit's cached keys and values: a lane for each page, keys in the slot's first half. `ids`: the unit's first 32 pages.
+  DEVICE void cached(const Layer& layer, const Unit& unit, int ids) {
+    constexpr int BYTES = PAGE * DIM * 2;
+    for (int i = 0; i < unit.pages; i += TILE_PAGES) {
+      if (i && i % 32 == 0) ids = page_ids(unit, i);
+      int n = unit.pages - i < TILE_PAGES ? unit.pages - i : TILE_PAGES;
+      open(2 * n * BYTES);
+      int page = shuffle(ids, (i + lane % TILE_PAGES) % 32);
+      if (lane < n) {
+        u64 from = ((u64)page * KV_HEADS + unit.head) * PAGE * DIM;
+        bulk_copy(slot + lane * BYTES, layer.keys + from, BYTES, full);
+        bulk_copy(slot + (TILE_PAGES + lane) * BYTES, layer.values + from, BYTES, full);
+      }
+    }
+  }
+  DEVICE int page_ids(const Unit& unit, int from) const {
+    int i = from + lane;
+    return i < unit.pages ? p.pages[(u64)unit.row * p.pages_stride + unit.first_page + i] : 0;
+  }
+
+  DEVICE void run(const Splits& splits) {
+    for (int l = 0; l < LAYERS; l++) {
+      const Layer& layer = p.layers[l];
+      int u = first_unit(l), ids = 0;
+      Unit mine;
+      if (u < splits.units) {
+        mine = unit(p, splits, u);
+        ids = page_ids(mine, 0);  // asked for early: the tiles of qkv go first
+      }
+      rows<WIDTH, WIDTH_CHUNK>(layer.qkv, share(QKV, l));
+      for (; u < splits.units; u += GRID) {
+        if (u >= GRID) {
+          mine = unit(p, splits, u);
+          ids = page_ids(mine, 0);
+        }
+        cached(layer, mine, ids);
+      }
+      rows<MIXED, MIXED_CHUNK>(layer.out, share(WIDTH, l));
+      for (int c = 0; c < CHUNKS; c++) {
+        Share pairs_of = share(HIDDEN_CHUNK, l + c);
+        pairs_of.first += c * HIDDEN_CHUNK;
+        pairs<WIDTH, WIDTH_CHUNK>(layer.gate_up, pairs_of);
+      }
+      rows<HIDDEN, HIDDEN_CHUNK>(layer.down, share(WIDTH, l + 1));
+    }
+  }
+};
+
+struct Scout {
+  const Arguments& p;
+  const Shared& s;
+  int gate;
+  bool dead;
+
+  DEVICE Scout(const Arguments& p, const Shared& s) : p(p), s(s), gate(0), dead(false) {}
+
+  // Open the next gate when `counter` has reached `target`. After a time-out anywhere all gates open at once.
+  DEVICE void watch(int counter, u32 target, int stage, int layer) {
+    const u32* c = p.counters + counter * FIRSTS;
+    if (!dead) {
+      i64 start = cycles();
+      for (int i = 1; (int)(observe(c) - target) < 0; i++) {
+        if (i % 256) continue;
+        if (cycles() - start > LIMIT) report(p.error, p.host_error, error_code(stage, layer));
+        if ((dead = reported(p.error) != 0)) break;
+      }
+    }
+    mbar_arrive(s.ready + gate % READY);
+    gate++;
+  }
+
+  DEVICE void run(const Splits& splits) {
+    for (int l = 0; l < LAYERS; l++) {
+      u32 blocks = (l + 1) * GRID;
+      if (l) watch(LAYER_DONE, blocks - GRID, S_QKV, l);
+      if (first_unit(l) < splits.units) watch(QKV_DONE, blocks, S_ATTENTION, l);
+      watch(MIXED_DONE, (l + 1) * splits.signals, S_OUT, l);
+      watch(MIDDLE_DONE, blocks, S_GATE_UP, l);
+      for (int c = 0; c < CHUNKS; c++) watch(CHUNK_DONE + c, blocks, S_DOWN, l);
+    }
+    if (block() < p.rows) watch(LAYER_DONE, LAYERS * GRID, S_NORM, LAYERS);
+  }
+};

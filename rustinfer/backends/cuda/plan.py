@@ -1,0 +1,136 @@
+"""The plan of a decode launch: how a model's shape is cut into chunks, tiles and shares for a GPU's multiprocessors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from ...registry import Refusal
+
+WARPS = 8  # that multiply; four more make a warp group, of which two serve them
+THREADS = (WARPS + 4) * 32
+TILE_ROWS = 4
+MOST_COLUMNS = 3072  # of a tile's row
+SHARED = 227 * 1024  # bytes that one block may have
+READY = 16
+LINE = 32  # counters stand 128 bytes apart
+FIXED_COUNTERS = 5
+IN_FLIGHT = 48 * 1024  # bytes a multiprocessor has on their way: more only makes everything else wait longer
+SPLITS, DIRECT, DIRECT_TILES = 16, 4, 5
+LIMIT = 4_000_000_000  # cycles that any wait may take: two seconds and more
+
+
+def chunk(columns: int) -> int:
+    """The largest part of a row that a tile may hold: a divisor of it, in whole blocks of 32 columns; 0 if none is."""
+    sizes = [columns // n for n in range(1, columns // 32 + 1) if columns % n == 0 and columns // n <= MOST_COLUMNS]
+    return next((size for size in sizes if size % 32 == 0), 0)
+
+
+def most(rows: int, blocks: int) -> int:
+    """Rows of the largest share."""
+    return -(-rows // blocks)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A decoder's shape, the most rows of a step, and the blocks (one on each multiprocessor) that share the work.
+
+    `tuned` overrides what is chosen here: AHEAD, SPLITS, DIRECT, DIRECT_TILES, SLOTS, MARKS, LIMIT.
+    """
+
+    width: int
+    hidden: int
+    heads: int
+    kv_heads: int
+    dim: int
+    layers: int
+    page: int
+    rows: int
+    blocks: int
+    tuned: Mapping[str, int] = field(default_factory=dict)
+
+    threads = THREADS
+
+    @property
+    def mixed(self) -> int:
+        """Columns of the attention output."""
+        return self.heads * self.dim
+
+    @property
+    def qkv(self) -> int:
+        """Rows of the joint projection."""
+        return (self.heads + 2 * self.kv_heads) * self.dim
+
+    @property
+    def chunks(self) -> tuple[int, int, int]:
+        """Columns of a tile of qkv and gate/up, of the output projection, and of the down projection."""
+        return chunk(self.width), chunk(self.mixed), chunk(self.hidden)
+
+    @property
+    def places(self) -> int:
+        """Cached positions that a warp takes from a tile."""
+        return 32 // (self.dim // 16)
+
+    def refusal(self) -> Refusal:
+        """Why there is no kernel for this shape, or None."""
+        if self.dim not in (64, 128):
+            return f"takes heads of 64 or 128 dimensions, not {self.dim}"
+        if self.heads // self.kv_heads > 4:
+            return f"takes up to 4 query heads for each key head, not {self.heads // self.kv_heads}"
+        if not all(self.chunks):
+            return f"takes widths in blocks of 32 columns, not {self.width}, {self.mixed} and {self.hidden}"
+        if WARPS * self.places % self.page:
+            return f"takes pages of which whole ones make {WARPS * self.places} positions, not of {self.page}"
+        if self.layers > 60:
+            return f"takes up to 60 layers, not {self.layers}"
+        if self.slots < 4:
+            return "its tiles do not fit into shared memory four at a time"
+        return None
+
+    @property
+    def slot(self) -> int:
+        """Bytes of a ring slot: the largest tile."""
+        return max(*(TILE_ROWS * size * 2 for size in self.chunks), WARPS * self.places * self.dim * 4)
+
+    @property
+    def parts(self) -> int:
+        """Rows for which a block keeps partial sums at a time, in whole tiles."""
+        pairs = most(self.chunks[2], self.blocks)
+        rows = max(most(self.qkv, self.blocks), most(self.width, self.blocks), -(-pairs // 2) * TILE_ROWS)
+        return -(-rows // TILE_ROWS) * TILE_ROWS
+
+    @property
+    def fixed(self) -> int:
+        """Bytes of shared memory beside the ring, mbarriers of 16 slots included."""
+        merge = WARPS * (self.heads // self.kv_heads) * (self.dim + 2)
+        floats = 2 * self.parts * self.rows * WARPS + WARPS * self.places * 4 + merge + WARPS * 8
+        return 4 * floats + 8 * (2 * 16 + READY) + 16
+
+    @property
+    def slots(self) -> int:
+        """Tiles that the ring holds."""
+        return self.tuned.get("SLOTS", min((SHARED - self.fixed) // self.slot, 16))
+
+    @property
+    def shared(self) -> int:
+        """Bytes of shared memory of a block."""
+        return self.slots * self.slot + self.fixed
+
+    @property
+    def counters(self) -> int:
+        """Words of the counters between blocks."""
+        return (FIXED_COUNTERS + self.hidden // self.chunks[2] + self.rows * self.kv_heads) * LINE
+
+    @cached_property
+    def defines(self) -> dict[str, int]:
+        """What the kernel's source is compiled with."""
+        width, mixed, hidden = self.chunks
+        ahead = min(max(IN_FLIGHT // (TILE_ROWS * 2 * width), 2), self.slots - 1)
+        return {
+            "GRID": self.blocks, "ROWS": self.rows, "WIDTH": self.width, "HIDDEN": self.hidden, "HEADS": self.heads,
+            "KV_HEADS": self.kv_heads, "DIM": self.dim, "LAYERS": self.layers, "PAGE": self.page,
+            "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
+            "PARTS": self.parts, "AHEAD": ahead, "SPLITS": SPLITS, "DIRECT": DIRECT, "DIRECT_TILES": DIRECT_TILES,
+            "LIMIT": LIMIT, "MARKS": 0,
+        } | dict(self.tuned)  # fmt: skip

@@ -1,0 +1,82 @@
+"""The decode kernel on a CPU: built by g++ with an emulator in place of the GPU's instructions."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rustinfer.backends.cuda.arguments import arguments_type, point, point_layers
+from rustinfer.backends.cuda.decode import scratch, shape
+from rustinfer.backends.cuda.nvrtc import SOURCES
+from rustinfer.backends.cuda.plan import Plan
+from rustinfer.registry import Case
+
+HERE = Path(__file__).parent
+CPU = torch.device("cpu")
+ROUNDS = 6000  # of the scheduler, that a wait may take
+
+
+def library(plan: Plan) -> Any:
+    """The kernel for a plan, as a function; compiled once for each plan and state of the sources."""
+    defines = plan.defines | {"LIMIT": ROUNDS}
+    flags = [f"-D{name}={value}" for name, value in defines.items()]
+    digest = hashlib.sha256(" ".join(flags).encode())
+    for path in (*sorted(SOURCES.iterdir()), HERE / "emulator.h", HERE / "emulated.cpp"):
+        digest.update(path.read_bytes())
+    path = Path(tempfile.gettempdir()) / f"rustinfer-emulated-{digest.hexdigest()[:16]}.so"
+    if not path.exists():
+        compiler = shutil.which("g++")
+        assert compiler, "the emulation needs g++"
+        made = path.with_suffix(f".{id(plan)}")
+        command = [compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", *flags, f"-I{HERE}", f"-I{SOURCES}"]
+        subprocess.run([*command, str(HERE / "emulated.cpp"), "-o", str(made)], check=True)
+        made.replace(path)
+    loaded = ctypes.CDLL(str(path)).emulate
+    loaded.restype = ctypes.c_long
+    loaded.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+    return loaded
+
+
+@dataclass
+class Emulated:
+    """A decoder of one case on `blocks` emulated multiprocessors; its scratch lives from step to step."""
+
+    case: Case
+    blocks: int = 3
+    tuned: dict[str, int] | None = None
+
+    def __post_init__(self) -> None:
+        plan = shape(self.case.bound, len(self.case.flow[0]), self.blocks, self.case.flow[6][0][0].shape[2])
+        self.plan = Plan(**{**vars(plan), "tuned": self.tuned or {}})
+        assert self.plan.refusal() is None, self.plan.refusal()
+        self.scratch, self.function = scratch(self.plan, CPU), library(self.plan)
+
+    def __call__(self, seed: int = 0, *, dropped: int = 0, blind: bool = False) -> Tensor:
+        """Run a step: `dropped` loses the signal of that number, `blind` waits for no other block."""
+        tokens, positions, slots, _, lengths, pages, caches = self.case.flow
+        bound = self.case.bound
+        argument: Any = arguments_type(self.plan.layers)()
+        result = torch.full((len(tokens), self.plan.width), torch.nan, dtype=torch.bfloat16)
+        flow = {"tokens": tokens, "positions": positions, "slots": slots, "lengths": lengths, "pages": pages}
+        weights = {"embedding": bound["embedding"], "norm": bound["norm"], "cosines": bound["cos"]}
+        point(argument, flow | weights | {"sines": bound["sin"], "result": result} | self.scratch)
+        point_layers(argument, bound["layers"])
+        point_layers(argument, [{"keys": keys, "values": values} for keys, values in caches])
+        argument.rows, argument.pages_stride = len(tokens), pages.stride(0)
+        argument.eps, argument.scale = bound["eps"], self.plan.dim**-0.5 * 1.4426950408889634
+        self.function(ctypes.addressof(argument), seed, dropped, blind, self.plan.shared)
+        return result
+
+    @property
+    def error(self) -> int:
+        """What a wait that took too long reported."""
+        return int(self.scratch["host_error"])

@@ -1,0 +1,281 @@
+// Runs a CUDA kernel on a CPU: what kernels/ptx.cuh offers, with every thread of every block as a fiber of one process.
+// Blocks and threads take turns at random, copies arrive late and out of order, and shared memory that a copy is still
+// to fill is full of NaNs: so a missing wait gives wrong numbers, and a missing signal a time-out, on any machine.
+// It does not show missing fences: memory here is sequentially consistent.
+#pragma once
+#include <math.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
+
+#include <functional>
+#include <random>
+#include <unordered_map>
+#include <vector>
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef long long i64;
+#define DEVICE inline
+#define KERNEL(threads) static void
+#define __grid_constant__
+struct float2 { float x, y; };
+struct float4 { float x, y, z, w; };
+struct alignas(16) uint4 { u32 x, y, z, w; };
+inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
+inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
+
+namespace emulated {
+constexpr size_t STACK = 128 * 1024;
+struct Gate {
+  int arrived = 0, turn = 0;
+};
+struct Warp : Gate {
+  float in[32], out[32];
+  u32 a[32][6];
+  float d[32][4];
+  bool all = true, every = true;
+};
+struct Mbarrier {
+  u32 count = 0, pending = 0, phase = 0;
+  i64 bytes = 0;
+};
+struct Copy {
+  void* to;
+  const void* from;
+  u32 bytes;
+  u64* barrier;
+};
+struct Block {
+  std::vector<u8> memory;
+  u8* base;
+  std::unordered_map<u64*, Mbarrier> barriers;
+  std::vector<Copy> copies;
+  Gate named[16];
+  std::vector<Warp> warps;
+};
+struct Fiber {
+  ucontext_t context;
+  int block, thread;
+  const int* waits = nullptr;  // runs again when *waits is no longer `value`
+  int value = 0;
+  bool done = false;
+};
+struct Machine {
+  std::mt19937_64 random;
+  std::vector<Block> blocks;
+  std::vector<Fiber> fibers;
+  ucontext_t main;
+  Fiber* now = nullptr;
+  i64 clock = 0;
+  int threads = 0, signals = 0, dropped = 0;
+  bool blind = false;
+  std::function<void()> kernel;
+};
+inline Machine* machine;
+inline Block& here() { return machine->blocks[machine->now->block]; }
+inline void yield() { swapcontext(&machine->now->context, &machine->main); }
+inline void until(const int* turn, int value) {
+  machine->now->waits = turn, machine->now->value = value;
+  while (*turn == value) yield();
+  machine->now->waits = nullptr;
+}
+inline void meet(Gate& gate, int threads, const std::function<void()>& last = [] {}) {
+  int turn = gate.turn;
+  if (++gate.arrived == threads) {
+    last();
+    gate.arrived = 0, gate.turn++;
+  } else {
+    until(&gate.turn, turn);
+  }
+}
+inline Warp& warp() { return here().warps[machine->now->thread / 32]; }
+inline int lane() { return machine->now->thread % 32; }
+inline void settle(Mbarrier& m) {
+  if (m.pending == 0 && m.bytes == 0) m.phase++, m.pending = m.count;
+}
+inline void deliver(Block& block) {
+  size_t i = machine->random() % block.copies.size();
+  Copy copy = block.copies[i];
+  block.copies.erase(block.copies.begin() + i);
+  memcpy(copy.to, copy.from, copy.bytes);
+  Mbarrier& m = block.barriers[copy.barrier];
+  m.bytes -= copy.bytes;
+  settle(m);
+}
+inline void start() {
+  machine->kernel();
+  machine->now->done = true;
+  swapcontext(&machine->now->context, &machine->main);
+}
+// Runs the kernel to its end; returns how many rounds that took.
+inline i64 run(int blocks, int threads, size_t shared, u64 seed, int dropped, bool blind, std::function<void()> kernel) {
+  Machine m;
+  machine = &m;
+  m.random.seed(seed);
+  m.threads = threads, m.dropped = dropped, m.blind = blind, m.kernel = kernel;
+  m.blocks.resize(blocks);
+  size_t total = (size_t)blocks * threads;
+  char* stacks = (char*)mmap(nullptr, total * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  for (Block& b : m.blocks) {
+    b.memory.assign(shared + 128, 0xff);
+    b.base = (u8*)(((u64)b.memory.data() + 127) & ~127ull);
+    b.warps.resize(threads / 32);
+  }
+  m.fibers.resize(total);
+  for (size_t i = 0; i < total; i++) {
+    Fiber& f = m.fibers[i];
+    f.block = i / threads, f.thread = i % threads;
+    getcontext(&f.context);
+    f.context.uc_stack.ss_sp = stacks + i * STACK, f.context.uc_stack.ss_size = STACK, f.context.uc_link = &m.main;
+    makecontext(&f.context, start, 0);
+  }
+  std::vector<u32> speed(blocks);
+  for (size_t left = total; left;) {
+    if (m.clock++ % 64 == 0)
+      for (u32& s : speed) s = m.random() % 4;  // some blocks run ahead, others hardly at all
+    for (int b = 0; b < blocks; b++) {
+      if (m.random() % 4 < speed[b]) continue;
+      if (!m.blocks[b].copies.empty() && m.random() % 3 == 0) deliver(m.blocks[b]);
+      size_t first = m.random() % threads;
+      for (int i = 0; i < threads; i++) {
+        Fiber& f = m.fibers[(size_t)b * threads + (first + i) % threads];
+        if (f.done || (f.waits && *f.waits == f.value)) continue;
+        m.now = &f;
+        swapcontext(&m.main, &f.context);
+        left -= f.done;
+      }
+    }
+  }
+  munmap(stacks, total * STACK);
+  return m.clock;
+}
+}  // namespace emulated
+
+DEVICE u8* shared_base() { return emulated::here().base; }
+DEVICE int thread() { return emulated::machine->now->thread; }
+DEVICE int thread_anew() { return thread(); }
+DEVICE int block() { return emulated::machine->now->block; }
+DEVICE void barrier(int id, int threads) { emulated::meet(emulated::here().named[id], threads); }
+DEVICE void block_barrier() { barrier(0, emulated::machine->threads); }
+DEVICE void warp_barrier() { emulated::meet(emulated::warp(), 32); }
+DEVICE float shuffle_from(float v, int lane) {
+  emulated::Warp& w = emulated::warp();
+  w.in[emulated::lane()] = v;
+  emulated::meet(w, 32, [&] { memcpy(w.out, w.in, sizeof w.in); });
+  return w.out[lane];
+}
+DEVICE float shuffle_xor(float v, int mask) { return shuffle_from(v, emulated::lane() ^ mask); }
+DEVICE int shuffle(int v, int lane) {
+  float bits;
+  memcpy(&bits, &v, 4);
+  bits = shuffle_from(bits, lane);
+  memcpy(&v, &bits, 4);
+  return v;
+}
+DEVICE bool all_lanes(bool v) {
+  emulated::Warp& w = emulated::warp();
+  w.all = w.all && v;
+  emulated::meet(w, 32, [&] { w.every = w.all, w.all = true; });
+  return w.every;
+}
+template <int N>
+DEVICE void take_registers() {}
+template <int N>
+DEVICE void leave_registers() {}
+
+DEVICE void mbar_init(u64* b, u32 count) { emulated::here().barriers[b] = {count, count, 0, 0}; }
+DEVICE void mbar_arrive(u64* b) {
+  emulated::Mbarrier& m = emulated::here().barriers[b];
+  m.pending--;
+  emulated::settle(m);
+}
+DEVICE void mbar_expect(u64* b, u32 bytes) {
+  emulated::here().barriers[b].bytes += bytes;
+  mbar_arrive(b);
+}
+DEVICE bool mbar_passed(u64* b, u32 parity) {
+  if ((emulated::here().barriers[b].phase & 1) != parity) return true;
+  emulated::yield();
+  return false;
+}
+DEVICE void mbars_visible() {}
+DEVICE u64 read_once() { return 0; }
+DEVICE void bulk_copy(void* to, const void* from, u32 bytes, u64* b) {
+  if (bytes % 16 || (u64)to % 16 || (u64)from % 16) abort();
+  memset(to, 0xff, bytes);
+  emulated::here().copies.push_back({to, from, bytes, b});
+}
+DEVICE void bulk_copy_once(void* to, const void* from, u32 bytes, u64* b, u64) { bulk_copy(to, from, bytes, b); }
+
+DEVICE void signal(u32* counter) {
+  if (++emulated::machine->signals != emulated::machine->dropped) ++*counter;
+}
+DEVICE u32 observe(const u32* counter) {
+  if (emulated::machine->blind) return 0x7fffffff;
+  emulated::yield();
+  return *counter;
+}
+DEVICE u32 take_ticket(u32* counter) { return (*counter)++; }
+DEVICE void report(u64* error, u64* host, u64 code) {
+  if (!*error) *error = *host = code;
+}
+DEVICE u64 reported(const u64* error) { return *error; }
+DEVICE i64 cycles() { return emulated::machine->clock; }
+DEVICE i64 nanoseconds() { return emulated::machine->clock; }
+
+DEVICE float load_fresh(const float* p) { return *p; }
+DEVICE float2 load_fresh2(const float* p) { return *(const float2*)p; }
+DEVICE float4 load_fresh4(const float* p) { return *(const float4*)p; }
+DEVICE uint4 load_fresh8(const u16* p) { return *(const uint4*)p; }
+
+DEVICE u32 as_bits(float x) {
+  u32 u;
+  memcpy(&u, &x, 4);
+  return u;
+}
+DEVICE float as_float(u32 u) {
+  float x;
+  memcpy(&x, &u, 4);
+  return x;
+}
+DEVICE u32 rounded(float x) {
+  u32 u = as_bits(x);
+  if ((u & 0x7fffffff) > 0x7f800000) return 0x7fff;
+  return (u + 0x7fff + (u >> 16 & 1)) >> 16;
+}
+DEVICE u32 pack(float low, float high) { return rounded(low) | rounded(high) << 16; }
+DEVICE float low(u32 pair) { return as_float(pair << 16); }
+DEVICE float high(u32 pair) { return as_float(pair & 0xffff0000u); }
+DEVICE float exp2_fast(float x) { return exp2f(x); }
+DEVICE float rsqrtf(float x) { return 1 / sqrtf(x); }
+
+DEVICE void mma(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  emulated::Warp& w = emulated::warp();
+  int l = emulated::lane();
+  u32 mine[6] = {a0, a1, a2, a3, b0, b1};
+  memcpy(w.a[l], mine, sizeof mine);
+  memcpy(w.d[l], d, sizeof d);
+  emulated::meet(w, 32, [&] {
+    float a[16][16], b[16][8];
+    for (int i = 0; i < 32; i++) {
+      int g = i / 4, t = i % 4;
+      for (int r = 0; r < 4; r++) {
+        int row = g + r % 2 * 8, k = 2 * t + r / 2 * 8;
+        a[row][k] = low(w.a[i][r]), a[row][k + 1] = high(w.a[i][r]);
+      }
+      for (int r = 0; r < 2; r++) {
+        int k = 2 * t + r * 8;
+        b[k][g] = low(w.a[i][4 + r]), b[k + 1][g] = high(w.a[i][4 + r]);
+      }
+    }
+    for (int i = 0; i < 32; i++)
+      for (int e = 0; e < 4; e++) {
+        int row = i / 4 + e / 2 * 8, column = 2 * (i % 4) + e % 2;
+        for (int k = 0; k < 16; k++) w.d[i][e] += a[row][k] * b[k][column];
+      }
+  });
+  memcpy(d, w.d[l], sizeof d);
+}
