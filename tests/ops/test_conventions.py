@@ -37,7 +37,14 @@ def test_composition_equals_reference(op: Op, registry: Registry) -> None:
 
 
 def test_the_fused_ops_are_those_with_a_composition() -> None:
-    fused = {"decode_step", "add_rms_norm", "gate_up_silu", "norm_gate_up_silu", "qkv_rope_write", "norm_qkv_rope_write"}
+    fused = {
+        "decode_step",
+        "add_rms_norm",
+        "gate_up_silu",
+        "norm_gate_up_silu",
+        "qkv_rope_write",
+        "norm_qkv_rope_write",
+    }
     assert {op.name for op in FUSED} == fused
 
 

@@ -42,4 +42,4 @@ def point_layers(structure: ctypes.Structure, layers: Sequence[Mapping[str, Tens
         for name in LAYER:
             tensor = layer.get(name)
             if tensor is not None:
-                setattr(structure.layers[i], name, tensor.data_ptr())  # type: ignore[attr-defined]  # made above
+                setattr(structure.layers[i], name, tensor.data_ptr())

@@ -18,7 +18,7 @@ class Function:
     def __init__(self, code: bytes, name: str, threads: int, shared: int) -> None:
         from cuda.bindings import driver
 
-        torch.cuda.init()
+        torch.cuda.init()  # type: ignore[no-untyped-call]
         torch.cuda.current_stream().synchronize()  # the primary context must be current before a module is loaded
         self.driver, self.threads, self.shared = driver, threads, shared
         self._module = checked(driver.cuModuleLoadData(code))

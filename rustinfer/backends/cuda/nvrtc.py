@@ -93,7 +93,11 @@ def architecture(sm: tuple[int, int]) -> str:
 
 
 def _options(defines: Mapping[str, int], sm: tuple[int, int]) -> tuple[str, ...]:
-    return (f"--gpu-architecture={architecture(sm)}", *OPTIONS, *(f"-D{name}={value}" for name, value in defines.items()))
+    return (
+        f"--gpu-architecture={architecture(sm)}",
+        *OPTIONS,
+        *(f"-D{name}={value}" for name, value in defines.items()),
+    )
 
 
 def _key(source: str, options: Sequence[str]) -> str:
