@@ -11,7 +11,7 @@ from torch import Tensor
 LAYER = ("norm", "qkv", "out", "mlp_norm", "gate_up", "down", "keys", "values")
 FLOW = ("tokens", "positions", "slots", "lengths", "pages")
 WEIGHTS = ("embedding", "norm", "cosines", "sines", "result")
-SCRATCH = ("middle", "stream", "qkv", "shares", "peaks", "mixed", "hidden", "counters", "error", "host_error", "marks")
+SCRATCH = ("exchange", "epoch", "error", "host_error", "marks")
 POINTERS = (*FLOW, *WEIGHTS, *SCRATCH)
 
 

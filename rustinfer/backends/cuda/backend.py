@@ -9,8 +9,8 @@ from ...registry import Backend, Refusal, Requires
 from . import nvrtc
 
 STAGES = (
-    "", "qkv", "attention", "output projection", "gate and up", "down", "last norm", "a tile on its way", "a free slot",
-    "its own gate",
+    "", "the layer before", "queries", "other shares", "attention", "the residual", "hidden units", "the last layer",
+    "a tile on its way", "a free slot",
 )  # fmt: skip  # as `Stage` in kernels/shape.cuh numbers them
 _watched: list[Tensor] = []
 
@@ -35,7 +35,7 @@ def fault() -> Refusal:
 def explained(code: int) -> str:
     """A kernel's error code in words."""
     stage, layer, block = code >> 8 & 255, code >> 16 & 0xFFFF, code >> 32
-    where = "" if layer == 255 else f" of layer {layer}"
+    where = "" if layer == 0xFFFF else f" of layer {layer}"
     return f"decode_step gave up: block {block} waited too long for {STAGES[stage]}{where}"
 
 

@@ -17,7 +17,7 @@ from . import nvrtc
 from .arguments import arguments_type, point, point_layers
 from .backend import cuda, watch
 from .driver import Function as Launchable
-from .plan import DIRECT, SPLITS, Plan
+from .plan import Plan
 
 BF16 = torch.bfloat16
 MOST_ROWS = 8
@@ -83,24 +83,12 @@ class Decoder:
 
 
 def scratch(plan: Plan, device: torch.device) -> dict[str, Tensor]:
-    """What blocks exchange, and the counters by which they wait for one another."""
-
-    def floats(*shape: int) -> Tensor:
-        return torch.zeros(shape, dtype=torch.float32, device=device)
-
-    splits = plan.tuned.get("SPLITS", SPLITS)
-    assert splits >= plan.tuned.get("DIRECT", DIRECT)
-    marks = plan.blocks * (plan.layers + 1) * 8 if plan.tuned.get("MARKS") else 1
+    """What the blocks tell each other, twice: a launch uses one half and clears the other. -1 is a word not there yet."""
+    marks = plan.blocks * (plan.layers + 1) * 16 if plan.tuned.get("MARKS") else 1
     error = torch.zeros(1, dtype=torch.int64)
     return {
-        "middle": floats(plan.rows, plan.width),
-        "stream": floats(plan.rows, plan.width),
-        "qkv": floats(plan.rows, plan.qkv),
-        "shares": floats(plan.rows, splits, plan.heads, plan.dim),
-        "peaks": floats(plan.rows, splits, plan.heads, 2),
-        "mixed": torch.zeros(plan.rows, plan.mixed, dtype=BF16, device=device),
-        "hidden": torch.zeros(plan.rows, plan.hidden, dtype=BF16, device=device),
-        "counters": torch.zeros(plan.counters, dtype=torch.int32, device=device),
+        "exchange": torch.full((2, plan.layers, plan.exchange), -1, dtype=torch.int32, device=device),
+        "epoch": torch.zeros(1, dtype=torch.int32, device=device),
         "error": torch.zeros(1, dtype=torch.int64, device=device),
         "host_error": error.pin_memory() if device.type == "cuda" else error,
         "marks": torch.zeros(marks, dtype=torch.int64, device=device),

@@ -13,11 +13,9 @@ THREADS = (WARPS + 4) * 32
 TILE_ROWS = 4
 MOST_COLUMNS = 3072  # of a tile's row
 SHARED = 227 * 1024  # bytes that one block may have
-READY = 16
-LINE = 32  # counters stand 128 bytes apart
-FIXED_COUNTERS = 5
 IN_FLIGHT = 48 * 1024  # bytes a multiprocessor has on their way: more only makes everything else wait longer
-SPLITS, DIRECT, DIRECT_TILES = 16, 4, 5
+PILE, CALM = 5, 2  # tiles not yet used from which on only so many may be on their way
+SPLITS = 16  # of a sequence's positions
 LIMIT = 4_000_000_000  # cycles that any wait may take: two seconds and more
 
 
@@ -36,7 +34,7 @@ def most(rows: int, blocks: int) -> int:
 class Plan:
     """A decoder's shape, the most rows of a step, and the blocks (one on each multiprocessor) that share the work.
 
-    `tuned` overrides what is chosen here: AHEAD, SPLITS, DIRECT, DIRECT_TILES, SLOTS, MARKS, LIMIT.
+    `tuned` overrides what is chosen here: AHEAD, PILE, CALM, SPLITS, SLOTS, MARKS, LIMIT.
     """
 
     width: int
@@ -84,6 +82,8 @@ class Plan:
             return f"takes pages of which whole ones make {WARPS * self.places} positions, not of {self.page}"
         if self.layers > 60:
             return f"takes up to 60 layers, not {self.layers}"
+        if self.width < self.blocks or self.rows > self.blocks:
+            return f"shares {self.width} columns among {self.blocks} multiprocessors, which must be fewer"
         if self.slots < 4:
             return "its tiles do not fit into shared memory four at a time"
         return None
@@ -101,11 +101,15 @@ class Plan:
         return -(-rows // TILE_ROWS) * TILE_ROWS
 
     @property
+    def unit(self) -> int:
+        """Words of one share of attention."""
+        return self.heads // self.kv_heads * (self.dim + 2)
+
+    @property
     def fixed(self) -> int:
         """Bytes of shared memory beside the ring, mbarriers of 16 slots included."""
-        merge = WARPS * (self.heads // self.kv_heads) * (self.dim + 2)
-        floats = 2 * self.parts * self.rows * WARPS + WARPS * self.places * 4 + merge + WARPS * 8
-        return 4 * floats + 8 * (2 * 16 + READY) + 16
+        floats = 2 * self.parts * self.rows * WARPS + WARPS * self.places * 4 + WARPS * (self.unit + 8)
+        return 4 * floats + 8 * 2 * 16
 
     @property
     def slots(self) -> int:
@@ -118,9 +122,10 @@ class Plan:
         return self.slots * self.slot + self.fixed
 
     @property
-    def counters(self) -> int:
-        """Words of the counters between blocks."""
-        return (FIXED_COUNTERS + self.hidden // self.chunks[2] + self.rows * self.kv_heads) * LINE
+    def exchange(self) -> int:
+        """Words that the blocks tell each other in one layer."""
+        words = self.rows * (self.qkv + 2 * self.width) + self.blocks * self.unit
+        return -(-(words + self.rows * (self.mixed + self.hidden) // 2) // 4) * 4
 
     @cached_property
     def defines(self) -> dict[str, int]:
@@ -131,6 +136,6 @@ class Plan:
             "GRID": self.blocks, "ROWS": self.rows, "WIDTH": self.width, "HIDDEN": self.hidden, "HEADS": self.heads,
             "KV_HEADS": self.kv_heads, "DIM": self.dim, "LAYERS": self.layers, "PAGE": self.page,
             "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
-            "PARTS": self.parts, "AHEAD": ahead, "SPLITS": SPLITS, "DIRECT": DIRECT, "DIRECT_TILES": DIRECT_TILES,
-            "LIMIT": LIMIT, "MARKS": 0,
+            "PARTS": self.parts, "AHEAD": ahead, "PILE": min(PILE, self.slots - 1), "CALM": min(CALM, ahead),
+            "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
         } | dict(self.tuned)  # fmt: skip

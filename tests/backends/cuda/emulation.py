@@ -61,7 +61,7 @@ class Emulated:
         self.scratch, self.function = scratch(self.plan, CPU), library(self.plan)
 
     def __call__(self, seed: int = 0, *, dropped: int = 0, blind: bool = False) -> Tensor:
-        """Run a step: `dropped` loses the signal of that number, `blind` waits for no other block."""
+        """Run a step: `dropped` loses the word of that number, `blind` waits for no other block."""
         tokens, positions, slots, _, lengths, pages, caches = self.case.flow
         bound = self.case.bound
         argument: Any = arguments_type(self.plan.layers)()

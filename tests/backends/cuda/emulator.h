@@ -4,6 +4,7 @@
 // It does not show missing fences: memory here is sequentially consistent.
 #pragma once
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <ucontext.h>
@@ -70,7 +71,7 @@ struct Machine {
   ucontext_t main;
   Fiber* now = nullptr;
   i64 clock = 0;
-  int threads = 0, signals = 0, dropped = 0;
+  int threads = 0, published = 0, dropped = 0;
   bool blind = false;
   std::function<void()> kernel;
 };
@@ -201,6 +202,7 @@ DEVICE bool mbar_passed(u64* b, u32 parity) {
   emulated::yield();
   return false;
 }
+DEVICE bool mbar_over(u64* b, u32 parity) { return (emulated::here().barriers[b].phase & 1) != parity; }
 DEVICE void mbars_visible() {}
 DEVICE u64 read_once() { return 0; }
 DEVICE void bulk_copy(void* to, const void* from, u32 bytes, u64* b) {
@@ -210,15 +212,42 @@ DEVICE void bulk_copy(void* to, const void* from, u32 bytes, u64* b) {
 }
 DEVICE void bulk_copy_once(void* to, const void* from, u32 bytes, u64* b, u64) { bulk_copy(to, from, bytes, b); }
 
-DEVICE void signal(u32* counter) {
-  if (++emulated::machine->signals != emulated::machine->dropped) ++*counter;
+DEVICE float as_float(u32 u) {
+  float x;
+  memcpy(&x, &u, 4);
+  return x;
 }
-DEVICE u32 observe(const u32* counter) {
-  if (emulated::machine->blind) return 0x7fffffff;
-  emulated::yield();
-  return *counter;
+DEVICE u32 as_bits(float x) {
+  u32 u;
+  memcpy(&u, &x, 4);
+  return u;
 }
-DEVICE u32 take_ticket(u32* counter) { return (*counter)++; }
+DEVICE u32 rounded(float x) {
+  u32 u = as_bits(x);
+  if ((u & 0x7fffffff) > 0x7f800000) return 0x7fff;
+  return (u + 0x7fff + (u >> 16 & 1)) >> 16;
+}
+constexpr u32 ABSENT = 0xffffffffu;
+DEVICE bool lost() { return ++emulated::machine->published == emulated::machine->dropped; }
+DEVICE void publish(float* p, float v) {
+  if (as_bits(*p) != ABSENT) abort();  // a word is written once in a launch
+  if (!lost()) *p = v;
+}
+DEVICE void publish(u16* p, float v) {
+  if (*p != 0xffff) abort();
+  if (!lost()) *p = rounded(v);
+}
+// `blind` takes what is not there for zero.
+DEVICE u32 look(const void* p) {
+  u32 v = *(const u32*)p;
+  if (emulated::machine->blind) return v == ABSENT ? 0 : v;
+  return v;
+}
+DEVICE uint4 look4(const void* p) {
+  const u32* w = (const u32*)p;
+  return {look(w), look(w + 1), look(w + 2), look(w + 3)};
+}
+DEVICE void pause() { emulated::yield(); }
 DEVICE void report(u64* error, u64* host, u64 code) {
   if (!*error) *error = *host = code;
 }
@@ -226,26 +255,6 @@ DEVICE u64 reported(const u64* error) { return *error; }
 DEVICE i64 cycles() { return emulated::machine->clock; }
 DEVICE i64 nanoseconds() { return emulated::machine->clock; }
 
-DEVICE float load_fresh(const float* p) { return *p; }
-DEVICE float2 load_fresh2(const float* p) { return *(const float2*)p; }
-DEVICE float4 load_fresh4(const float* p) { return *(const float4*)p; }
-DEVICE uint4 load_fresh8(const u16* p) { return *(const uint4*)p; }
-
-DEVICE u32 as_bits(float x) {
-  u32 u;
-  memcpy(&u, &x, 4);
-  return u;
-}
-DEVICE float as_float(u32 u) {
-  float x;
-  memcpy(&x, &u, 4);
-  return x;
-}
-DEVICE u32 rounded(float x) {
-  u32 u = as_bits(x);
-  if ((u & 0x7fffffff) > 0x7f800000) return 0x7fff;
-  return (u + 0x7fff + (u >> 16 & 1)) >> 16;
-}
 DEVICE u32 pack(float low, float high) { return rounded(low) | rounded(high) << 16; }
 DEVICE float low(u32 pair) { return as_float(pair << 16); }
 DEVICE float high(u32 pair) { return as_float(pair & 0xffff0000u); }

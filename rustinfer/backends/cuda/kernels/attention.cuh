@@ -22,11 +22,16 @@ struct Attention {
       to[4 + i / 2] = pack(x[8 + i] * cosine[i] + x[i] * sine[i], x[9 + i] * cosine[i + 1] + x[i + 1] * sine[i + 1]);
     }
   }
-  DEVICE void fetch(float (&to)[16], const float* from) const {
+  // A lane's sixteen dimensions of a head.
+  DEVICE void want(Words<4 * GROUP + 5, false>& words, int n, const float* from) const {
+#pragma unroll
+    for (int i = 0; i < 4; i++) words.want(n + i, from + (i / 2) * (DIM / 2) + 8 * j + (i % 2) * 4);
+  }
+  DEVICE static void unpack(float (&to)[16], const uint4* from) {
 #pragma unroll
     for (int i = 0; i < 4; i++) {
-      float4 v = load_fresh4(from + (i / 2) * (DIM / 2) + 8 * j + (i % 2) * 4);
-      to[4 * i] = v.x, to[4 * i + 1] = v.y, to[4 * i + 2] = v.z, to[4 * i + 3] = v.w;
+      to[4 * i] = as_float(from[i].x), to[4 * i + 1] = as_float(from[i].y);
+      to[4 * i + 2] = as_float(from[i].z), to[4 * i + 3] = as_float(from[i].w);
     }
   }
   DEVICE static void put(u32* to, uint4 v) { to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w; }
@@ -122,160 +127,123 @@ struct Attention {
     c.free_tile();
   }
 
-  // All of one unit. `direct`: the shares are left for the output projection.
-  DEVICE void run(const Unit& unit, const Splits& splits, int l) {
+  // All of unit number u.
+  DEVICE void run(int u, const Splits& splits, int l) {
     constexpr int E = LANES / 2;
+    const Unit unit = ::unit(p, splits, u);
+    const Exchange e = c.at(l);
     const int length = p.lengths[unit.row];
     const bool first = unit.split == 0 && c.warp == 0 && length > 0;
-    float cosine[8], sine[8], x[GROUP][16], fresh[16], value[E];
+    float cosine[8], sine[8], value[E];
     const u64 turn = (u64)p.positions[unit.row] * (DIM / 2) + 8 * j;
 #pragma unroll
     for (int i = 0; i < 8; i++) cosine[i] = p.cosines[turn + i], sine[i] = p.sines[turn + i];
-    const float* from = p.qkv + unit.row * QKV;
+    const float* from = e.qkv + unit.row * QKV;
+    Words<4 * GROUP + 5, false> words;
 #pragma unroll
-    for (int h = 0; h < GROUP; h++) fetch(x[h], from + (unit.head * GROUP + h) * DIM);
+    for (int h = 0; h < GROUP; h++) want(words, 4 * h, from + (unit.head * GROUP + h) * DIM);
+#pragma unroll
+    for (int i = 0; i < 5; i++) words.skip(4 * GROUP + i);
     if (first) {
-      fetch(fresh, from + (HEADS + unit.head) * DIM);
+      want(words, 4 * GROUP, from + (HEADS + unit.head) * DIM);
+      words.want(4 * GROUP + 4, from + (HEADS + KV_HEADS + unit.head) * DIM + c.lane * E / 4 * 4);
+    }
+    words.ask();
+    words.receive(p, S_ATTENTION, l);
+    const uint4 last = words.v[4 * GROUP + 4];
 #pragma unroll
-      for (int i = 0; i < E; i += 2) {
-        float2 v = load_fresh2(from + (HEADS + KV_HEADS + unit.head) * DIM + c.lane * E + i);
-        value[i] = v.x, value[i + 1] = v.y;
-      }
+    for (int i = 0; i < E; i += 2) {
+      const bool second = E == 2 ? c.lane % 2 : i == 2;  // E is 2 or 4: a lane has half of the 16 bytes, or all
+      value[i] = as_float(second ? last.z : last.x), value[i + 1] = as_float(second ? last.w : last.y);
     }
 #pragma unroll
     for (int h = 0; h < GROUP; h++) {
-      rotate(q[h], x[h], cosine, sine);
+      float x[16];
+      unpack(x, words.v + 4 * h);
+      rotate(q[h], x, cosine, sine);
       peak[h] = -INFINITY, sum[h] = 0;
 #pragma unroll
       for (int i = 0; i < E; i++) out[h][i] = 0;
     }
     if (first) {
+      float x[16];
       u32 k[8];
-      rotate(k, fresh, cosine, sine);
+      unpack(x, words.v + 4 * GROUP);
+      rotate(k, x, cosine, sine);
       newest(unit, k, value);
     }
     int left = length - 1 - unit.first_page * PAGE;
     left = left < unit.pages * PAGE ? left : unit.pages * PAGE;
     for (; left > 0; left -= TILE_PLACES) tile(left < TILE_PLACES ? left : TILE_PLACES);
-    merge_warps(unit, splits, l);
+    keep();
+    barrier(1, CONSUMERS);
+    for (int i = thread(); i < GROUP * DIM; i += CONSUMERS) merge(e, unit, splits.count, u, i, l);
+    barrier(1, CONSUMERS);
   }
 
-  DEVICE void merge_warps(const Unit& unit, const Splits& splits, int l) {
+  // This warp's result into shared memory.
+  DEVICE void keep() const {
     constexpr int E = LANES / 2;
+    float* to = s.merge + c.warp * UNIT;
 #pragma unroll
     for (int h = 0; h < GROUP; h++) {
-      float* to = s.merge + (c.warp * GROUP + h) * (DIM + 2);
       float all = sum[h];
 #pragma unroll
       for (int mask = LANES; mask < 32; mask *= 2) all += shuffle_xor(all, mask);
-      if (c.lane == 0) to[DIM] = peak[h], to[DIM + 1] = all;
+      if (c.lane == 0) to[GROUP * DIM + 2 * h] = peak[h], to[GROUP * DIM + 2 * h + 1] = all;
 #pragma unroll
-      for (int i = 0; i < E; i++) to[c.lane * E + i] = out[h][i];
+      for (int i = 0; i < E; i++) to[h * DIM + c.lane * E + i] = out[h][i];
     }
-    barrier(1, CONSUMERS);
-    for (int i = thread(); i < GROUP * DIM; i += CONSUMERS) {
-      const int h = i / DIM, d = i % DIM, head = unit.head * GROUP + h;
-      const float* from = s.merge + h * (DIM + 2);
-      float most = -INFINITY, all = 0, mixed = 0;
-#pragma unroll
-      for (int w = 0; w < WARPS; w++) most = fmaxf(most, from[w * GROUP * (DIM + 2) + DIM]);
-      float base = most == -INFINITY ? 0 : most;
-#pragma unroll
-      for (int w = 0; w < WARPS; w++) {
-        const float* part = from + w * GROUP * (DIM + 2);
-        float fade = exp2_fast(part[DIM] - base);
-        mixed += part[d] * fade;
-        all += part[DIM + 1] * fade;
-      }
-      if (splits.count == 1) {
-        store(unit.row, head, d, mixed, all);
-      } else {
-        int at = (unit.row * SPLITS + unit.split) * HEADS + head;
-        p.shares[(u64)at * DIM + d] = mixed;
-        if (d == 0) p.peaks[2 * at] = base, p.peaks[2 * at + 1] = all;
-      }
-    }
-    barrier(1, CONSUMERS);
-    if (splits.count > 1 && !splits.direct) {
-      if (thread() == 0) {
-        u32 ticket = take_ticket(p.counters + (TICKETS + unit.row * KV_HEADS + unit.head) * FIRSTS);
-        *s.last = ticket == (u32)((l + 1) * splits.count - 1);
-      }
-      barrier(1, CONSUMERS);
-      if (!*s.last) return;
-      merge_splits(unit, splits.count);
-      barrier(1, CONSUMERS);
-    }
-    if (thread() == 0) signal(p.counters + MIXED_DONE * FIRSTS);
   }
 
-  // What the last block of a head does: all shares, in order.
-  DEVICE void merge_splits(const Unit& unit, int count) {
-    for (int i = thread(); i < GROUP * DIM; i += CONSUMERS) {
-      const int d = i % DIM, head = unit.head * GROUP + i / DIM;
-      float x[SPLITS], most = -INFINITY, all = 0, mixed = 0;
-      float2 peaks[SPLITS];
+  // Dimension i of the unit's heads, over all warps; and in the first split over all others too, in their order.
+  DEVICE void merge(const Exchange& e, const Unit& unit, int count, int u, int i, int l) const {
+    const int h = i / DIM, at = GROUP * DIM + 2 * h;
+    float peak = -INFINITY, all = 0, mixed = 0;
 #pragma unroll
-      for (int n = 0; n < SPLITS; n++)
-        if (n < count) {
-          int at = (unit.row * SPLITS + n) * HEADS + head;
-          x[n] = load_fresh(p.shares + (u64)at * DIM + d);
-          peaks[n] = load_fresh2(p.peaks + 2 * at);
-        }
+    for (int w = 0; w < WARPS; w++) peak = fmaxf(peak, s.merge[w * UNIT + at]);
+    peak = peak == -INFINITY ? 0 : peak;
 #pragma unroll
-      for (int n = 0; n < SPLITS; n++)
-        if (n < count && peaks[n].y > 0) most = fmaxf(most, peaks[n].x);
-#pragma unroll
-      for (int n = 0; n < SPLITS; n++)
-        if (n < count && peaks[n].y > 0) {
-          float fade = exp2_fast(peaks[n].x - most);
-          mixed += x[n] * fade;
-          all += peaks[n].y * fade;
-        }
-      store(unit.row, head, d, mixed, all);
+    for (int w = 0; w < WARPS; w++) {
+      const float* part = s.merge + w * UNIT;
+      float fade = exp2_fast(part[at] - peak);
+      mixed += part[i] * fade;
+      all += part[at + 1] * fade;
     }
-  }
-  DEVICE void store(int row, int head, int d, float mixed, float all) const {
-    p.mixed[row * MIXED + head * DIM + d] = (u16)pack(all > 0 ? mixed / all : 0, 0);
+    float* mine = e.shares + (u64)u * UNIT;
+    if (unit.split) {
+      publish(mine + i, mixed);
+      if (i % DIM == 0) publish(mine + at, peak), publish(mine + at + 1, all);
+      return;
+    }
+    constexpr int MANY = 8;
+    for (int n = 1; n < count; n += MANY) {
+      u32 words[3 * MANY], missing = 0;
+#pragma unroll
+      for (int m = 0; m < MANY; m++)
+        if (n + m < count) missing |= 7 << 3 * m;
+      Patience patience(p);
+      do {
+#pragma unroll
+        for (int m = 0; m < 3 * MANY; m++)
+          if (missing >> m & 1) words[m] = look(mine + (u64)(n + m / 3) * KV_HEADS * UNIT + (m % 3 == 2 ? i : at + m % 3));
+#pragma unroll
+        for (int m = 0; m < 3 * MANY; m++)
+          if ((missing >> m & 1) && there(words[m])) missing &= ~(1u << m);
+      } while (missing && !patience.over(S_MERGE, l));
+#pragma unroll
+      for (int m = 0; m < MANY; m++) {
+        if (n + m >= count) continue;
+        float other = as_float(words[3 * m]), weight = as_float(words[3 * m + 1]);
+        if (!(weight > 0)) continue;
+        float top = all > 0 ? fmaxf(peak, other) : other;
+        float fade = exp2_fast(peak - top), grow = exp2_fast(other - top);
+        fade = all > 0 ? fade : 0;
+        mixed = mixed * fade + as_float(words[3 * m + 2]) * grow;
+        all = all * fade + weight * grow;
+        peak = top;
+      }
+    }
+    publish(e.mixed + unit.row * MIXED + unit.head * GROUP * DIM + i, all > 0 ? mixed / all : 0);
   }
 };
-
-// The attention output as activations, merged from a few shares on the way.
-template <int CHUNK>
-DEVICE void load_shares(Consumer& c, Activations<CHUNK>& a, int column, int count) {
-  const Arguments& p = c.p;
-#pragma unroll
-  for (int i = 0; i < steps(CHUNK); i++)
-#pragma unroll
-    for (int j = 0; j < GROUPS; j++) {
-      const int k = c.block_of(i, c.slice(j)) * 32, row = c.row_of_column();
-      a.x[i][j] = make_uint4(0, 0, 0, 0);
-      if (k >= CHUNK || row >= p.rows) continue;
-      const int at = column + k + c.t * 8, head = at / DIM, d = at % DIM;
-      float4 x[DIRECT][2];
-      float2 peaks[DIRECT];
-#pragma unroll
-      for (int n = 0; n < DIRECT; n++)
-        if (n < count) {
-          int from = (row * SPLITS + n) * HEADS + head;
-          peaks[n] = load_fresh2(p.peaks + 2 * from);
-          x[n][0] = load_fresh4(p.shares + (u64)from * DIM + d);
-          x[n][1] = load_fresh4(p.shares + (u64)from * DIM + d + 4);
-        }
-      float most = -INFINITY, all = 0, v[8] = {0, 0, 0, 0, 0, 0, 0, 0};
-#pragma unroll
-      for (int n = 0; n < DIRECT; n++)
-        if (n < count && peaks[n].y > 0) most = fmaxf(most, peaks[n].x);
-#pragma unroll
-      for (int n = 0; n < DIRECT; n++)
-        if (n < count && peaks[n].y > 0) {
-          float fade = exp2_fast(peaks[n].x - most);
-          all += peaks[n].y * fade;
-          v[0] += x[n][0].x * fade, v[1] += x[n][0].y * fade, v[2] += x[n][0].z * fade, v[3] += x[n][0].w * fade;
-          v[4] += x[n][1].x * fade, v[5] += x[n][1].y * fade, v[6] += x[n][1].z * fade, v[7] += x[n][1].w * fade;
-        }
-      float by = all > 0 ? 1 / all : 0;
-      a.x[i][j] = make_uint4(pack(v[0] * by, v[1] * by), pack(v[2] * by, v[3] * by), pack(v[4] * by, v[5] * by),
-                             pack(v[6] * by, v[7] * by));
-    }
-}

@@ -6,90 +6,92 @@
 #include "attention.cuh"
 #include "stream.cuh"
 
-// The residual stream at one place, before a stage adds to it.
-DEVICE float residual(const Arguments& p, const float* from, bool embedded, int b, int row) {
-  if (!embedded) return load_fresh(from + b * WIDTH + row);
-  return low(p.embedding[(u64)p.tokens[b] * WIDTH + row]);
+DEVICE void mark(const Consumer& c, int l, int stage) {
+#if MARKS
+  if (thread() == 0) c.p.marks[(block() * (LAYERS + 1) + l) * 16 + stage] = nanoseconds();
+#endif
 }
+constexpr int RECEIVED = 8;  // added to a stage's mark
 
 // Rows of the output or down projection, added to the stream. `old` was read ahead of the product.
 struct Sums {
   static constexpr int N = (PARTS * ROWS + CONSUMERS - 1) / CONSUMERS;
+  const Arguments& p;
   Share rows;
   int outputs;
-  float old[N];
+  u32 old[N];
 
-  DEVICE Sums(const Arguments& p, Share rows, const float* from, bool embedded) : rows(rows), outputs(rows.count * p.rows) {
+  DEVICE Sums(const Arguments& p, Share rows) : p(p), rows(rows), outputs(rows.count * p.rows) {}
+  // The stream before: where others wrote it (and this block has seen it), or the embedding.
+  DEVICE void begin(const float* from) {
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      int i = thread() + n * CONSUMERS;
-      old[n] = i < outputs ? residual(p, from, embedded, i / rows.count, rows.first + i % rows.count) : 0;
+      int i = thread() + n * CONSUMERS, b = i / rows.count, row = rows.first + i % rows.count;
+      if (i >= outputs) continue;
+      old[n] = from ? look(from + b * WIDTH + row) : (u32)p.embedding[(u64)p.tokens[b] * WIDTH + row] << 16;
     }
   }
-  DEVICE void flush(Consumer& c, float* to, int counter) {
+  DEVICE void flush(Consumer& c, float* to) {
     barrier(1, CONSUMERS);
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      int i = thread() + n * CONSUMERS;
-      if (i < outputs) {
-        int b = i / rows.count, row = i % rows.count;
-        to[b * WIDTH + rows.first + row] = old[n] + c.total(row, b);
-      }
+      int i = thread() + n * CONSUMERS, b = i / rows.count, row = i % rows.count;
+      if (i < outputs) publish(to + b * WIDTH + rows.first + row, as_float(old[n]) + c.total(row, b));
     }
-    c.flushed(outputs, counter);
+    c.half ^= 1;
   }
 };
 
 DEVICE int tiles_of(int rows) { return (rows + TILE_ROWS - 1) / TILE_ROWS; }
+DEVICE const float* stream_before(const Consumer& c, int l) { return l ? c.at(l - 1).stream : nullptr; }
 
 DEVICE void qkv_stage(Consumer& c, int l) {
   const Arguments& p = c.p;
   const Share rows = share(QKV, l);
+  float* to = c.at(l).qkv;
   Activations<WIDTH_CHUNK> a[WIDTH / WIDTH_CHUNK];
-  c.load_normed<WIDTH, WIDTH_CHUNK>(a, p.stream, l == 0, p.layers[l].norm);
+  c.load_normed<WIDTH, WIDTH_CHUNK>(a, stream_before(c, l), p.layers[l].norm, S_QKV, l);
+  mark(c, l, S_QKV + RECEIVED);
 #pragma unroll
   for (int i = 0; i < WIDTH / WIDTH_CHUNK; i++) c.product<WIDTH_CHUNK>(tiles_of(rows.count), a[i], i > 0);
   barrier(1, CONSUMERS);
   for (int i = thread(); i < rows.count * p.rows; i += CONSUMERS) {
     int b = i / rows.count, row = i % rows.count;
-    p.qkv[b * QKV + rows.first + row] = c.total(row, b);
+    publish(to + b * QKV + rows.first + row, c.total(row, b) * c.norm_scale(b));
   }
-  c.flushed(rows.count * p.rows, QKV_DONE);
+  c.half ^= 1;
 }
 
 DEVICE void attention_stage(Consumer& c, const Splits& splits, int l) {
-  int u = first_unit(l);
-  if (u >= splits.units) return;
-  c.pass_gate();
-  for (; u < splits.units; u += GRID) {
-    Attention attention(c, c.p.layers[l]);
-    attention.run(unit(c.p, splits, u), splits, l);
-  }
+  for (int u = first_unit(l); u < splits.units; u += GRID) Attention(c, c.p.layers[l]).run(u, splits, l);
 }
 
-DEVICE void out_stage(Consumer& c, const Splits& splits, int l) {
+DEVICE void out_stage(Consumer& c, int l) {
   const Arguments& p = c.p;
-  Sums sums(p, share(WIDTH, l), p.stream, l == 0);
-  c.pass_gate();
-  Activations<MIXED_CHUNK> a[MIXED / MIXED_CHUNK];
+  const Exchange e = c.at(l);
+  Sums sums(p, share(WIDTH, l));
+  sums.begin(stream_before(c, l));
+  constexpr int N = MIXED / MIXED_CHUNK;
+  Activations<MIXED_CHUNK> a[N];
+  Words<steps(MIXED_CHUNK) * GROUPS, true> words[N];
 #pragma unroll
-  for (int i = 0; i < MIXED / MIXED_CHUNK; i++) {
-    if (COLUMNS == 2 && splits.direct)
-      load_shares<MIXED_CHUNK>(c, a[i], i * MIXED_CHUNK, splits.count);
-    else
-      c.load<MIXED_CHUNK>(a[i], p.mixed, MIXED, i * MIXED_CHUNK);
-  }
+  for (int i = 0; i < N; i++) c.ask<MIXED_CHUNK>(words[i], e.mixed, MIXED, i * MIXED_CHUNK);
 #pragma unroll
-  for (int i = 0; i < MIXED / MIXED_CHUNK; i++) c.product<MIXED_CHUNK>(tiles_of(sums.rows.count), a[i], i > 0);
-  sums.flush(c, p.middle, MIDDLE_DONE);
+  for (int i = 0; i < N; i++) c.take<MIXED_CHUNK>(a[i], words[i], S_OUT, l);
+  mark(c, l, S_OUT + RECEIVED);
+#pragma unroll
+  for (int i = 0; i < N; i++) c.product<MIXED_CHUNK>(tiles_of(sums.rows.count), a[i], i > 0);
+  sums.flush(c, e.middle);
 }
 
 DEVICE float silu(float x) { return x / (1 + exp2_fast(-1.4426950408889634f * x)); }
 
 DEVICE void gate_up_stage(Consumer& c, int l) {
   const Arguments& p = c.p;
+  const Exchange e = c.at(l);
   Activations<WIDTH_CHUNK> a[WIDTH / WIDTH_CHUNK];
-  c.load_normed<WIDTH, WIDTH_CHUNK>(a, p.middle, false, p.layers[l].mlp_norm);
+  c.load_normed<WIDTH, WIDTH_CHUNK>(a, e.middle, p.layers[l].mlp_norm, S_GATE_UP, l);
+  mark(c, l, S_GATE_UP + RECEIVED);
   for (int chunk = 0; chunk < CHUNKS; chunk++) {
     const Share pairs = share(HIDDEN_CHUNK, l + chunk);
 #pragma unroll
@@ -97,77 +99,59 @@ DEVICE void gate_up_stage(Consumer& c, int l) {
     barrier(1, CONSUMERS);
     for (int i = thread(); i < pairs.count * p.rows; i += CONSUMERS) {
       int b = i / pairs.count, pair = i % pairs.count, row = pair / 2 * TILE_ROWS + pair % 2;
-      float v = silu(c.total(row, b)) * c.total(row + 2, b);
-      p.hidden[b * HIDDEN + chunk * HIDDEN_CHUNK + pairs.first + pair] = (u16)pack(v, 0);
+      float scale = c.norm_scale(b);
+      publish(e.hidden + b * HIDDEN + chunk * HIDDEN_CHUNK + pairs.first + pair,
+              silu(c.total(row, b) * scale) * (c.total(row + 2, b) * scale));
     }
-    c.flushed(pairs.count * p.rows, CHUNK_DONE + chunk);
+    c.half ^= 1;
   }
 }
 
-// The next chunk's activations are fetched before a chunk's tiles are used, if they are there by then.
+// The next chunk's activations are asked for before a chunk's tiles are used, and again only if they were not there yet.
 DEVICE void down_stage(Consumer& c, int l) {
   const Arguments& p = c.p;
-  Sums sums(p, share(WIDTH, l + 1), p.middle, false);
-  Activations<HIDDEN_CHUNK> now, next;
-  c.pass_gate();
-  c.load<HIDDEN_CHUNK>(now, p.hidden, HIDDEN, 0);
+  const Exchange e = c.at(l);
+  Sums sums(p, share(WIDTH, l + 1));
+  Activations<HIDDEN_CHUNK> a;
+  Words<steps(HIDDEN_CHUNK) * GROUPS, true> words;
+  c.ask<HIDDEN_CHUNK>(words, e.hidden, HIDDEN, 0);
+  sums.begin(e.middle);
   for (int chunk = 0; chunk < CHUNKS; chunk++) {
-    const bool more = chunk + 1 < CHUNKS, early = more && c.gate_open();
-    if (early) {
-      c.pass_gate();
-      c.load<HIDDEN_CHUNK>(next, p.hidden, HIDDEN, (chunk + 1) * HIDDEN_CHUNK);
-    }
-    c.product<HIDDEN_CHUNK>(tiles_of(sums.rows.count), now, chunk > 0);
-    if (more && !early) {
-      c.pass_gate();
-      c.load<HIDDEN_CHUNK>(next, p.hidden, HIDDEN, (chunk + 1) * HIDDEN_CHUNK);
-    }
-    now = next;
+    c.take<HIDDEN_CHUNK>(a, words, S_DOWN, l);
+    if (chunk + 1 < CHUNKS) c.ask<HIDDEN_CHUNK>(words, e.hidden, HIDDEN, (chunk + 1) * HIDDEN_CHUNK);
+    c.product<HIDDEN_CHUNK>(tiles_of(sums.rows.count), a, chunk > 0);
   }
-  sums.flush(c, p.stream, LAYER_DONE);
+  sums.flush(c, e.stream);
 }
 
-// The last norm of row `block()`; then the counters are set back for the next launch: nobody looks at them any more.
+// The last norm of row `block()`. Every block has written to that row, so all have begun: the epoch may move on.
 DEVICE void norm_stage(Consumer& c) {
   const Arguments& p = c.p;
   const int row = block();
+  const float* from = c.at(LAYERS - 1).stream + row * WIDTH;
   constexpr int N = (WIDTH + CONSUMERS - 1) / CONSUMERS;
-  c.pass_gate();
   float h[N], squares = 0;
 #pragma unroll
   for (int n = 0; n < N; n++) {
     int i = thread() + n * CONSUMERS;
-    h[n] = i < WIDTH ? load_fresh(p.stream + row * WIDTH + i) : 0;
+    h[n] = i < WIDTH ? fetch(p, from + i, S_NORM, LAYERS) : 0;
+    squares += h[n] * h[n];
   }
-#pragma unroll
-  for (int n = 0; n < N; n++) squares += h[n] * h[n];
 #pragma unroll
   for (int mask = 1; mask < 32; mask *= 2) squares += shuffle_xor(squares, mask);
   if (c.lane == 0) c.s.sums[c.warp * 8] = squares;
   barrier(1, CONSUMERS);
-  float sum = 0;
-#pragma unroll
-  for (int w = 0; w < WARPS; w++) sum += c.s.sums[w * 8];
-  float scale = rsqrtf(sum / WIDTH + p.eps);
+  const float scale = c.norm_scale(0);
 #pragma unroll
   for (int n = 0; n < N; n++) {
     int i = thread() + n * CONSUMERS;
     if (i < WIDTH) p.result[row * WIDTH + i] = (u16)pack(low(pack(h[n] * scale, 0)) * low(p.norm[i]), 0);
   }
-  if (thread() == 0) *c.s.last = p.rows == 1 || take_ticket(p.counters + FINISHED * FIRSTS) == (u32)p.rows - 1;
-  barrier(1, CONSUMERS);
-  if (*c.s.last)
-    for (int i = thread(); i < TICKETS + ROWS * KV_HEADS; i += CONSUMERS) p.counters[i * FIRSTS] = 0;
+  if (row == 0 && thread() == 0) *p.epoch = c.epoch + 1;
 }
 
-DEVICE void mark(const Consumer& c, int l, int stage) {
-#if MARKS
-  if (thread() == 0) c.p.marks[(block() * (LAYERS + 1) + l) * 8 + stage] = nanoseconds();
-#endif
-}
-
-DEVICE void consume(const Arguments& p, const Shared& s, const Splits& splits) {
-  Consumer c(p, s);
+DEVICE void consume(const Arguments& p, const Shared& s, const Splits& splits, u32 epoch) {
+  Consumer c(p, s, epoch);
   mark(c, LAYERS, 0);
   for (int l = 0; l < LAYERS; l++) {
     c.begin();
@@ -177,7 +161,7 @@ DEVICE void consume(const Arguments& p, const Shared& s, const Splits& splits) {
     attention_stage(c, splits, l);
     mark(c, l, S_ATTENTION);
     c.begin();
-    out_stage(c, splits, l);
+    out_stage(c, l);
     mark(c, l, S_OUT);
     c.begin();
     gate_up_stage(c, l);
@@ -191,7 +175,7 @@ DEVICE void consume(const Arguments& p, const Shared& s, const Splits& splits) {
 }
 
 KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
-  if (reported(p.error)) return;  // an earlier launch failed: its counters cannot be trusted
+  if (reported(p.error)) return;  // an earlier launch failed: what the blocks exchanged cannot be trusted
   const Shared s = carve();
   const int warp = thread() / 32, lane = thread() % 32;
   if (thread() == 0) {
@@ -199,17 +183,19 @@ KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
       mbar_init(s.full + i, 1);
       mbar_init(s.empty + i, WARPS);
     }
-    for (int i = 0; i < READY; i++) mbar_init(s.ready + i, 1);
     mbars_visible();
   }
   const Splits splits = choose_splits(p);
+  const u32 epoch = *p.epoch;
   block_barrier();
   if (warp >= WARPS) {
     leave_registers<56>();
-    if (warp == PRODUCER) Producer(p, s, lane).run(splits);
-    if (warp == SCOUT && lane == 0) Scout(p, s).run(splits);
+    if (warp == PRODUCER)
+      Producer(p, s, lane).run(splits);
+    else
+      clear(p, epoch, thread() - (PRODUCER + 1) * 32, THREADS - (PRODUCER + 1) * 32);
   } else {
     take_registers<224>();
-    consume(p, s, splits);
+    consume(p, s, splits, epoch);
   }
 }

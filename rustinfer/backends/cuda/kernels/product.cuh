@@ -16,25 +16,22 @@ struct Activations {
 struct Consumer {
   const Arguments& p;
   const Shared& s;
+  const u32 epoch;
   int warp, lane, g, t;  // g, t: the lane's row (or column) and its quarter in a matrix instruction
-  int tile, gate, half;  // half: which half of `parts` is being filled
+  int tile, half;        // half: which half of `parts` is being filled
 
-  DEVICE Consumer(const Arguments& p, const Shared& s) : p(p), s(s), tile(0), gate(0), half(0) { begin(); }
+  DEVICE Consumer(const Arguments& p, const Shared& s, u32 epoch) : p(p), s(s), epoch(epoch), tile(0), half(0) { begin(); }
 
   // The start of a stage.
   DEVICE void begin() {
     const int i = thread_anew();
     warp = i / 32, lane = i % 32, g = lane / 4, t = lane % 4;
   }
+  DEVICE Exchange at(int layer) const { return exchange(p, epoch, layer); }
 
-  DEVICE void pass_gate() {
-    await(p, s.ready + gate % READY, gate / READY & 1, S_READY);
-    gate++;
-  }
-  DEVICE bool gate_open() const { return all_lanes(mbar_passed(s.ready + gate % READY, gate / READY & 1)); }
   DEVICE const u8* next_tile() {
     int at = tile % SLOTS;
-    await(p, s.full + at, tile / SLOTS & 1, S_RING_FULL);
+    await(p, s.full + at, tile / SLOTS & 1, S_ARRIVAL);
     return s.ring + at * SLOT;
   }
   DEVICE void free_tile() {
@@ -48,107 +45,97 @@ struct Consumer {
   DEVICE int slice(int group) const { return group * (8 / COLUMNS) + g / COLUMNS; }
   DEVICE int block_of(int step, int slice) const { return (step * WARPS + warp) * SLICES + slice; }
 
-  // Activations that are bf16 already: [rows][stride], from `column` on.
+  // Ask for activations that are bf16 already: [rows][stride], from `column` on.
   template <int CHUNK>
-  DEVICE void load(Activations<CHUNK>& a, const u16* from, int stride, int column) {
+  DEVICE void ask(Words<steps(CHUNK) * GROUPS, true>& a, const u16* from, int stride, int column) {
 #pragma unroll
     for (int i = 0; i < steps(CHUNK); i++)
 #pragma unroll
       for (int j = 0; j < GROUPS; j++) {
         int k = block_of(i, slice(j)) * 32;
-        bool valid = k < CHUNK && row_of_column() < p.rows;
-        a.x[i][j] = make_uint4(0, 0, 0, 0);
-        if (valid) a.x[i][j] = load_fresh8(from + row_of_column() * stride + column + k + t * 8);
+        if (k < CHUNK && row_of_column() < p.rows)
+          a.want(i * GROUPS + j, from + row_of_column() * stride + column + k + t * 8);
+        else
+          a.skip(i * GROUPS + j);
       }
+    a.ask();
+  }
+  template <int CHUNK>
+  DEVICE void take(Activations<CHUNK>& to, Words<steps(CHUNK) * GROUPS, true>& a, int stage, int layer) {
+    a.receive(p, stage, layer);
+#pragma unroll
+    for (int i = 0; i < steps(CHUNK); i++)
+#pragma unroll
+      for (int j = 0; j < GROUPS; j++) to.x[i][j] = a.v[i * GROUPS + j];
   }
 
-  // The residual stream's rows, normalised, rounded, weighted. The first layer's stream is the embedding.
+  // The residual stream's rows times the norm's weight. What the norm divides by is a factor of a whole row: the squares
+  // are summed on the way, and `norm_scale` is applied to what comes out of the product.
   template <int K, int CHUNK>
-  DEVICE void load_normed(Activations<CHUNK> (&a)[K / CHUNK], const float* from, bool embedded, const u16* norm) {
-    constexpr int N = K / CHUNK, S = steps(CHUNK);
-    constexpr bool EARLY = N * S * GROUPS <= 6;  // the weights can wait in registers
-    float4 h[N][S][GROUPS][2];
-    uint4 w[N][S][GROUPS];
+  DEVICE void load_normed(Activations<CHUNK> (&a)[K / CHUNK], const float* from, const u16* norm, int stage, int layer) {
+    constexpr int N = K / CHUNK, S = steps(CHUNK), ALL = N * S * GROUPS;
+    constexpr bool EARLY = ALL <= 6;  // the weights can wait in registers
     const int row = row_of_column();
+    Words<2 * ALL, false> h;
+    uint4 w[ALL];
     if (EARLY) load_norm<N, S, CHUNK>(w, norm);
-    if (!embedded) pass_gate();
+#pragma unroll
+    for (int n = 0; n < ALL; n++) {
+      int k = column<S, CHUNK>(n);
+      h.skip(2 * n), h.skip(2 * n + 1);
+      if (k < 0 || row >= p.rows) continue;
+      if (from) {
+        h.want(2 * n, from + row * K + k);
+        h.want(2 * n + 1, from + row * K + k + 4);
+      } else {  // the first layer's stream is the embedding
+        uint4 e = *(const uint4*)(p.embedding + (u64)p.tokens[row] * K + k);
+        h.v[2 * n] = make_uint4(e.x << 16, e.x & 0xffff0000u, e.y << 16, e.y & 0xffff0000u);
+        h.v[2 * n + 1] = make_uint4(e.z << 16, e.z & 0xffff0000u, e.w << 16, e.w & 0xffff0000u);
+      }
+    }
+    h.ask();
+    h.receive(p, stage, layer);
+    if (!EARLY) load_norm<N, S, CHUNK>(w, norm);
     float squares = 0;
 #pragma unroll
-    for (int c = 0; c < N; c++)
+    for (int n = 0; n < ALL; n++) {
+      uint4 x = h.v[2 * n], y = h.v[2 * n + 1];
+      a[n / (S * GROUPS)].x[n / GROUPS % S][n % GROUPS] =
+          make_uint4(weighted(x.x, x.y, w[n].x, squares), weighted(x.z, x.w, w[n].y, squares),
+                     weighted(y.x, y.y, w[n].z, squares), weighted(y.z, y.w, w[n].w, squares));
+    }
+    squares += shuffle_xor(squares, 1);
+    squares += shuffle_xor(squares, 2);
 #pragma unroll
-      for (int i = 0; i < S; i++)
-#pragma unroll
-        for (int j = 0; j < GROUPS; j++) {
-          int k = block_of(i, slice(j)) * 32;
-          float4(&v)[2] = h[c][i][j];
-          v[0] = v[1] = make_float4(0, 0, 0, 0);
-          if (k < CHUNK && row < p.rows) {
-            k += c * CHUNK + t * 8;
-            if (embedded) {
-              uint4 e = *(const uint4*)(p.embedding + (u64)p.tokens[row] * K + k);
-              v[0] = make_float4(low(e.x), high(e.x), low(e.y), high(e.y));
-              v[1] = make_float4(low(e.z), high(e.z), low(e.w), high(e.w));
-            } else {
-              v[0] = load_fresh4(from + row * K + k);
-              v[1] = load_fresh4(from + row * K + k + 4);
-            }
-          }
-        }
-#pragma unroll
-    for (int c = 0; c < N; c++)
-#pragma unroll
-      for (int i = 0; i < S; i++)
-#pragma unroll
-        for (int j = 0; j < GROUPS; j++)
-#pragma unroll
-          for (int q = 0; q < 2; q++) {
-            float4 v = h[c][i][j][q];
-            squares += v.x * v.x + v.y * v.y + v.z * v.z + v.w * v.w;
-          }
-    float scale = rsqrtf(row_sum(squares) / K + p.eps);
-    if (!EARLY) load_norm<N, S, CHUNK>(w, norm);
-#pragma unroll
-    for (int c = 0; c < N; c++)
-#pragma unroll
-      for (int i = 0; i < S; i++)
-#pragma unroll
-        for (int j = 0; j < GROUPS; j++) {
-          uint4 v = w[c][i][j];
-          float4 x = h[c][i][j][0], y = h[c][i][j][1];
-          a[c].x[i][j] = make_uint4(weighted(x.x, x.y, scale, v.x), weighted(x.z, x.w, scale, v.y),
-                                    weighted(y.x, y.y, scale, v.z), weighted(y.z, y.w, scale, v.w));
-        }
+    for (int mask = 4 * COLUMNS; mask < 32; mask *= 2) squares += shuffle_xor(squares, mask);
+    if (t == 0 && g < COLUMNS) s.sums[warp * 8 + g] = squares;
+  }
+  // Where the n-th of a lane's eights begins in a row, or -1.
+  template <int S, int CHUNK>
+  DEVICE int column(int n) const {
+    int k = block_of(n / GROUPS % S, slice(n % GROUPS)) * 32;
+    return k < CHUNK ? n / (S * GROUPS) * CHUNK + k + t * 8 : -1;
   }
   template <int N, int S, int CHUNK>
-  DEVICE void load_norm(uint4 (&w)[N][S][GROUPS], const u16* norm) const {
+  DEVICE void load_norm(uint4 (&w)[N * S * GROUPS], const u16* norm) const {
 #pragma unroll
-    for (int c = 0; c < N; c++)
-#pragma unroll
-      for (int i = 0; i < S; i++)
-#pragma unroll
-        for (int j = 0; j < GROUPS; j++) {
-          int k = block_of(i, slice(j)) * 32;
-          w[c][i][j] = make_uint4(0, 0, 0, 0);
-          if (k < CHUNK) w[c][i][j] = *(const uint4*)(norm + c * CHUNK + k + t * 8);
-        }
+    for (int n = 0; n < N * S * GROUPS; n++) {
+      int k = column<S, CHUNK>(n);
+      w[n] = make_uint4(0, 0, 0, 0);
+      if (k >= 0) w[n] = *(const uint4*)(norm + k);
+    }
   }
-  // As rms_norm does: rounded once before the weight and once after.
-  DEVICE u32 weighted(float x, float y, float scale, u32 w) const {
-    u32 n = pack(x * scale, y * scale);
-    return pack(low(n) * low(w), high(n) * high(w));
+  DEVICE static u32 weighted(u32 x, u32 y, u32 w, float& squares) {
+    float a = as_float(x), b = as_float(y);
+    squares += a * a + b * b;
+    return pack(a * low(w), b * high(w));
   }
-  // The sum over all lanes and warps whose column belongs to this lane's row of the batch.
-  DEVICE float row_sum(float v) {
-    v += shuffle_xor(v, 1);
-    v += shuffle_xor(v, 2);
-#pragma unroll
-    for (int mask = 4 * COLUMNS; mask < 32; mask *= 2) v += shuffle_xor(v, mask);
-    if (t == 0 && g < COLUMNS) s.sums[warp * 8 + g] = v;
-    barrier(1, CONSUMERS);
+  // Once all warps have summed their squares.
+  DEVICE float norm_scale(int row) const {
     float sum = 0;
 #pragma unroll
-    for (int w = 0; w < WARPS; w++) sum += s.sums[w * 8 + row_of_column()];
-    return sum;
+    for (int w = 0; w < WARPS; w++) sum += s.sums[w * 8 + row];
+    return rsqrtf(sum / WIDTH + p.eps);
   }
 
   // One tile: d[group] = this warp's part of four rows.
@@ -227,15 +214,5 @@ struct Consumer {
     const float4* from = (const float4*)part(row, b);
     float4 x = from[0], y = from[1];
     return ((x.x + x.y) + (x.z + x.w)) + ((y.x + y.y) + (y.z + y.w));
-  }
-  // Tell the other blocks that `outputs` threads have written what they had to write; then fill the other half.
-  DEVICE void flushed(int outputs, int counter) {
-    int threads = outputs < CONSUMERS ? (outputs + 31) / 32 * 32 : CONSUMERS;
-    threads = threads ? threads : 32;
-    if (warp * 32 < threads) {
-      barrier(2, threads);
-      if (thread() == 0) signal(p.counters + counter * FIRSTS);
-    }
-    half ^= 1;
   }
 };

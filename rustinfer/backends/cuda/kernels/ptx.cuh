@@ -63,6 +63,17 @@ DEVICE void mbars_visible() {
   asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
 }
 
+// The same without waiting.
+DEVICE bool mbar_over(u64* b, u32 parity) {
+  u32 passed;
+  asm volatile(
+      "{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
+      : "=r"(passed)
+      : "r"(shared_address(b)), "r"(parity)
+      : "memory");
+  return passed;
+}
+
 // Bulk copies from global to shared memory, counted by an mbarrier. `once` marks data that nobody reads again.
 DEVICE u64 read_once() {
   u64 policy;
@@ -83,59 +94,43 @@ DEVICE void bulk_copy(void* to, const void* from, u32 bytes, u64* b) {
                : "memory");
 }
 
-// Counters between blocks. What a block wrote before `signal` is there for whoever has seen the count by `observe`.
-DEVICE void signal(u32* counter) { asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory"); }
-DEVICE u32 observe(const u32* counter) {
+// Words between blocks. Each is written once in a launch and was ABSENT before, so a word that is there is the word that
+// was meant: nothing else is ordered, and nothing else needs to be. (No arithmetic gives ABSENT: its NaNs are 7fffffff.)
+constexpr u32 ABSENT = 0xffffffffu;
+DEVICE void publish(float* p, float v) { asm volatile("st.relaxed.gpu.global.f32 [%0], %1;" ::"l"(p), "f"(v) : "memory"); }
+DEVICE void publish(u16* p, float v) {
+  u16 bits;
+  asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(v));
+  asm volatile("st.relaxed.gpu.global.u16 [%0], %1;" ::"l"(p), "h"(bits) : "memory");
+}
+DEVICE u32 look(const void* p) {
   u32 v;
-  asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(counter) : "memory");
+  asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
   return v;
 }
-DEVICE u32 take_ticket(u32* counter) {
-  u32 v;
-  asm volatile("atom.acq_rel.gpu.global.add.u32 %0, [%1], 1;" : "=r"(v) : "l"(counter) : "memory");
+DEVICE uint4 look4(const void* p) {
+  uint4 v;
+  asm volatile("ld.relaxed.gpu.global.v4.u32 {%0, %1, %2, %3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(p)
+               : "memory");
   return v;
 }
+DEVICE float as_float(u32 v) { return __uint_as_float(v); }
 // The first error is kept, and told to the host.
-DEVICE void report(u64* error, u64* host, u64 code) {
+__device__ __noinline__ void report(u64* error, u64* host, u64 code) {
   if (atomicCAS(error, 0ull, code) == 0) {
     *(volatile u64*)host = code;
     __threadfence_system();
   }
 }
 DEVICE u64 reported(const u64* error) { return *(const volatile u64*)error; }
+DEVICE void pause() {}  // between two looks
 DEVICE i64 cycles() { return clock64(); }
 DEVICE i64 nanoseconds() {
   i64 t;
   asm volatile("mov.u64 %0, %globaltimer;" : "=l"(t));
   return t;
-}
-
-// Loads that pass by the L1 cache, for what other blocks wrote during this launch.
-DEVICE float load_fresh(const float* p) {
-  float v;
-  asm volatile("ld.global.cg.f32 %0, [%1];" : "=f"(v) : "l"(p) : "memory");
-  return v;
-}
-DEVICE float2 load_fresh2(const float* p) {
-  float2 v;
-  asm volatile("ld.global.cg.v2.f32 {%0, %1}, [%2];" : "=f"(v.x), "=f"(v.y) : "l"(p) : "memory");
-  return v;
-}
-DEVICE float4 load_fresh4(const float* p) {
-  float4 v;
-  asm volatile("ld.global.cg.v4.f32 {%0, %1, %2, %3}, [%4];"
-               : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w)
-               : "l"(p)
-               : "memory");
-  return v;
-}
-DEVICE uint4 load_fresh8(const u16* p) {  // eight bf16
-  uint4 v;
-  asm volatile("ld.global.cg.v4.u32 {%0, %1, %2, %3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(p)
-               : "memory");
-  return v;
 }
 
 // Two numbers as bf16, the first in the low half.

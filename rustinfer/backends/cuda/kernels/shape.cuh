@@ -4,19 +4,16 @@
 #pragma once
 #include "ptx.cuh"
 
-constexpr int WARPS = 8, CONSUMERS = WARPS * 32, PRODUCER = WARPS, SCOUT = WARPS + 1, THREADS = (WARPS + 4) * 32;
+constexpr int WARPS = 8, CONSUMERS = WARPS * 32, PRODUCER = WARPS, THREADS = (WARPS + 4) * 32;
 constexpr int TILE_ROWS = 4, SLICES = 4;  // a tile's rows, and the pieces of K side by side in one matrix instruction
 constexpr int COLUMNS = ROWS < 2 ? 2 : ROWS, GROUPS = COLUMNS / 2;  // activation columns; instructions for each weight
 constexpr int MIXED = HEADS * DIM, QKV = (HEADS + 2 * KV_HEADS) * DIM, GROUP = HEADS / KV_HEADS;
 constexpr int CHUNKS = HIDDEN / HIDDEN_CHUNK;  // gate/up is flushed, and down begun, by chunks of the hidden units
-constexpr int READY = 16;                      // waits that the scout may be ahead
 constexpr int LANES = DIM / 16, PLACES = 32 / LANES, TILE_PLACES = PLACES * WARPS, TILE_PAGES = TILE_PLACES / PAGE;
-constexpr int FIRSTS = 128 / 4;  // counters stand on lines of their own
 static_assert(TILE_PAGES >= 1 && TILE_PAGES * PAGE == TILE_PLACES, "a tile of keys holds whole pages");
 static_assert(GROUP <= 4, "a warp keeps the queries of four heads");
 
-enum Counter { QKV_DONE, MIXED_DONE, MIDDLE_DONE, LAYER_DONE, FINISHED, CHUNK_DONE, TICKETS = CHUNK_DONE + CHUNKS };
-enum Stage { S_QKV = 1, S_ATTENTION, S_OUT, S_GATE_UP, S_DOWN, S_NORM, S_RING_FULL, S_RING_EMPTY, S_READY };
+enum Stage { S_QKV = 1, S_ATTENTION, S_MERGE, S_OUT, S_GATE_UP, S_DOWN, S_NORM, S_ARRIVAL, S_SLOT };
 
 struct Layer {
   const u16 *norm, *qkv, *out, *mlp_norm, *gate_up, *down;
@@ -29,15 +26,33 @@ struct Arguments {
   const u16 *embedding, *norm;
   const float *cosines, *sines;
   u16* result;
-  float *middle, *stream, *qkv, *shares, *peaks;  // the residual after attention and after the MLP; q, k, v; attention's
-  u16 *mixed, *hidden;
-  u32* counters;
+  float* exchange;  // [2][LAYERS] of what `Exchange` says; this launch uses one half and clears the other
+  u32* epoch;
   u64 *error, *host_error;
   i64* marks;
   int rows, pages_stride;
   float eps, scale;
   Layer layers[LAYERS];
 };
+
+// What the blocks tell each other in one layer. All of it is ABSENT before.
+constexpr int UNIT = GROUP * (DIM + 2);  // a share of attention: sums, then peaks and weights
+struct Exchange {
+  float *qkv, *middle, *stream, *shares;  // q, k, v; the residual after attention and after the MLP; attention's shares
+  u16 *mixed, *hidden;
+  static constexpr int WORDS =
+      (ROWS * (QKV + 2 * WIDTH) + GRID * UNIT + ROWS * (MIXED + HIDDEN) / 2 + 3) / 4 * 4;
+};
+DEVICE Exchange exchange(const Arguments& p, u32 epoch, int layer) {
+  Exchange e;
+  e.qkv = p.exchange + ((u64)(epoch & 1) * LAYERS + layer) * Exchange::WORDS;
+  e.middle = e.qkv + ROWS * QKV;
+  e.stream = e.middle + ROWS * WIDTH;
+  e.mixed = (u16*)(e.stream + ROWS * WIDTH);
+  e.hidden = e.mixed + ROWS * MIXED;
+  e.shares = (float*)(e.hidden + ROWS * HIDDEN);
+  return e;
+}
 
 struct Share {
   int first, count;
@@ -50,10 +65,8 @@ DEVICE Share share(int n, int turn) {
 
 // How attention is split in this launch: alike in every block.
 struct Splits {
-  int count;
-  bool direct;  // the output projection reads the shares itself; otherwise the last block of a head merges them
-  int units;    // pieces of work a layer
-  int signals;  // counts a layer
+  int count;  // of one key head of one row
+  int units;  // pieces of work a layer
 };
 DEVICE int pages_before(int length) { return length > 1 ? (length - 1 + PAGE - 1) / PAGE : 0; }
 DEVICE Splits choose_splits(const Arguments& p) {
@@ -62,15 +75,10 @@ DEVICE Splits choose_splits(const Arguments& p) {
     int tiles = (pages_before(p.lengths[b]) + TILE_PAGES - 1) / TILE_PAGES;
     most = tiles > most ? tiles : most;
   }
+  // Never more units than blocks where there are splits: the first of a head waits for the others.
   int room = GRID / (p.rows * KV_HEADS), limit = room < 1 ? 1 : room < SPLITS ? room : SPLITS;
-  Splits s;
-  s.direct = p.rows <= 2 && most <= DIRECT_TILES * DIRECT && limit >= DIRECT;
-  int wanted = s.direct ? DIRECT : limit;
-  s.count = most < wanted ? most : wanted;
-  s.direct = s.direct && s.count > 1;
-  s.units = p.rows * KV_HEADS * s.count;
-  s.signals = s.direct ? s.units : p.rows * KV_HEADS;
-  return s;
+  int count = most < limit ? most : limit;
+  return {count, p.rows * KV_HEADS * count};
 }
 
 // One piece of attention: split `split` of key head `head` of row `row`.
@@ -95,10 +103,9 @@ struct Shared {
   u8* ring;
   float* parts;    // [2][PARTS * ROWS][WARPS]
   float* weights;  // [WARPS][PLACES][4]: attention weights of a warp's places
-  float* merge;    // [WARPS][GROUP][DIM + 2]
+  float* merge;    // [WARPS][UNIT]
   float* sums;     // [WARPS][8]
-  u64 *full, *empty, *ready;
-  volatile int* last;
+  u64 *full, *empty;
 };
 DEVICE Shared carve() {
   Shared s;
@@ -106,22 +113,73 @@ DEVICE Shared carve() {
   s.parts = (float*)(s.ring + SLOTS * SLOT);
   s.weights = s.parts + 2 * PARTS * ROWS * WARPS;
   s.merge = s.weights + WARPS * PLACES * 4;
-  s.sums = s.merge + WARPS * GROUP * (DIM + 2);
+  s.sums = s.merge + WARPS * UNIT;
   s.full = (u64*)(s.sums + WARPS * 8);
   s.empty = s.full + SLOTS;
-  s.ready = s.empty + SLOTS;
-  s.last = (volatile int*)(s.ready + READY);
   return s;
 }
 
-// Waiting for an mbarrier, for no longer than LIMIT cycles: then the error is noted and the wait is over.
-DEVICE u64 error_code(int stage, int layer) { return 1ull | (u64)stage << 8 | (u64)layer << 16 | (u64)block() << 32; }
+// A wait of at most LIMIT cycles. Then, or when another wait anywhere has failed, all waits are over: the launch runs to
+// its end over whatever there is, and the host is told.
+struct Patience {
+  const Arguments& p;
+  int tries = 0;
+  i64 start;
+  DEVICE Patience(const Arguments& p) : p(p), start(cycles()) {}
+  DEVICE bool over(int stage, int layer) {
+    pause();
+    if (++tries % 64) return false;
+    if (cycles() - start > LIMIT)
+      report(p.error, p.host_error, 1ull | (u64)stage << 8 | (u64)layer << 16 | (u64)block() << 32);
+    return reported(p.error) != 0;
+  }
+};
+constexpr int ANY = 0xffff;  // in place of a layer
 DEVICE void await(const Arguments& p, u64* b, u32 parity, int stage) {
   if (mbar_passed(b, parity)) return;
-  i64 start = cycles();
-  for (int i = 1; !mbar_passed(b, parity); i++) {
-    if (i % 64) continue;
-    if (cycles() - start > LIMIT) report(p.error, p.host_error, error_code(stage, 255));
-    if (reported(p.error)) return;
+  Patience patience(p);
+  while (!mbar_passed(b, parity) && !patience.over(stage, ANY)) continue;
+}
+
+DEVICE bool there(u32 v) { return v != ABSENT; }
+DEVICE bool there(uint4 v) { return there(v.x) && there(v.y) && there(v.z) && there(v.w); }
+DEVICE bool pair_there(u32 v) { return (v & 0xffff) != 0xffff && v >> 16 != 0xffff; }
+DEVICE bool pairs_there(uint4 v) { return pair_there(v.x) && pair_there(v.y) && pair_there(v.z) && pair_there(v.w); }
+
+// N times 16 bytes that other blocks write, asked for together, and again until they are there.
+template <int N, bool BF16>
+struct Words {
+  uint4 v[N];
+  const void* at[N];
+  u32 missing = 0;  // a bit for each
+
+  DEVICE void want(int n, const void* from) { at[n] = from, missing |= 1u << n; }
+  DEVICE void skip(int n) { v[n] = make_uint4(0, 0, 0, 0), at[n] = nullptr; }
+  DEVICE void ask() {
+#pragma unroll
+    for (int n = 0; n < N; n++)
+      if (missing >> n & 1) v[n] = look4(at[n]);
   }
+  DEVICE void check() {
+#pragma unroll
+    for (int n = 0; n < N; n++)
+      if ((missing >> n & 1) && (BF16 ? pairs_there(v[n]) : there(v[n]))) missing &= ~(1u << n);
+  }
+  DEVICE void receive(const Arguments& p, int stage, int layer) {
+    check();
+    if (!missing) return;
+    Patience patience(p);
+    while (missing && !patience.over(stage, layer)) {
+      ask();
+      check();
+    }
+  }
+};
+DEVICE float fetch(const Arguments& p, const float* from, int stage, int layer) {
+  u32 v = look(from);
+  if (!there(v)) {
+    Patience patience(p);
+    while (!there(v = look(from)) && !patience.over(stage, layer)) continue;
+  }
+  return as_float(v);
 }

@@ -1,5 +1,5 @@
-// The two service warps. The producer streams weights and cached keys and values through the ring, in the order in which
-// they are used, and knows of no dependency. The scout watches the other blocks' counters and opens gates for this one.
+// The producer streams weights and cached keys and values through the ring, in the order in which they are used; it knows
+// of no dependency.
 #pragma once
 #include "shape.cuh"
 
@@ -13,14 +13,17 @@ struct Producer {
 
   DEVICE Producer(const Arguments& p, const Shared& s, int lane) : p(p), s(s), lane(lane), tile(0), once(read_once()) {}
 
-  // Take the next slot for `bytes`: not before its last tile was used, nor while AHEAD tiles are still on their way.
+  // Take the next slot for `bytes`: not before its last tile was used, nor while AHEAD tiles are still on their way. While
+  // tiles pile up, because the block waits for others, fewer may be: what it waits for would queue behind them.
   DEVICE void open(u32 bytes) {
     int at = tile % SLOTS;
     slot = s.ring + at * SLOT;
     full = s.full + at;
     if (lane == 0) {
-      if (tile >= AHEAD) await(p, s.full + (tile - AHEAD) % SLOTS, (tile - AHEAD) / SLOTS & 1, S_RING_FULL);
-      if (tile >= SLOTS) await(p, s.empty + at, (tile / SLOTS - 1) & 1, S_RING_EMPTY);
+      const int old = tile - PILE;
+      const int last = tile - (old >= 0 && !mbar_over(s.empty + old % SLOTS, old / SLOTS & 1) ? CALM : AHEAD);
+      if (last >= 0) await(p, s.full + last % SLOTS, last / SLOTS & 1, S_ARRIVAL);
+      if (tile >= SLOTS) await(p, s.empty + at, (tile / SLOTS - 1) & 1, S_SLOT);
       mbar_expect(full, bytes);
     }
     warp_barrier();
@@ -106,38 +109,10 @@ struct Producer {
   }
 };
 
-struct Scout {
-  const Arguments& p;
-  const Shared& s;
-  int gate;
-  bool dead;
-
-  DEVICE Scout(const Arguments& p, const Shared& s) : p(p), s(s), gate(0), dead(false) {}
-
-  // Open the next gate when `counter` has reached `target`. After a time-out anywhere all gates open at once.
-  DEVICE void watch(int counter, u32 target, int stage, int layer) {
-    const u32* c = p.counters + counter * FIRSTS;
-    if (!dead) {
-      i64 start = cycles();
-      for (int i = 1; (int)(observe(c) - target) < 0; i++) {
-        if (i % 256) continue;
-        if (cycles() - start > LIMIT) report(p.error, p.host_error, error_code(stage, layer));
-        if ((dead = reported(p.error) != 0)) break;
-      }
-    }
-    mbar_arrive(s.ready + gate % READY);
-    gate++;
-  }
-
-  DEVICE void run(const Splits& splits) {
-    for (int l = 0; l < LAYERS; l++) {
-      u32 blocks = (l + 1) * GRID;
-      if (l) watch(LAYER_DONE, blocks - GRID, S_QKV, l);
-      if (first_unit(l) < splits.units) watch(QKV_DONE, blocks, S_ATTENTION, l);
-      watch(MIXED_DONE, (l + 1) * splits.signals, S_OUT, l);
-      watch(MIDDLE_DONE, blocks, S_GATE_UP, l);
-      for (int c = 0; c < CHUNKS; c++) watch(CHUNK_DONE + c, blocks, S_DOWN, l);
-    }
-    if (block() < p.rows) watch(LAYER_DONE, LAYERS * GRID, S_NORM, LAYERS);
-  }
-};
+// The other half of the exchange, made ABSENT for the next launch by the warps that have nothing else to do.
+DEVICE void clear(const Arguments& p, u32 epoch, int helper, int helpers) {
+  constexpr u64 N = (u64)LAYERS * Exchange::WORDS / 4;
+  uint4* half = (uint4*)p.exchange + (u64)((epoch + 1) & 1) * N;
+  for (u64 i = (u64)block() * helpers + helper; i < N; i += (u64)GRID * helpers)
+    half[i] = make_uint4(ABSENT, ABSENT, ABSENT, ABSENT);
+}

@@ -1,0 +1,106 @@
+"""The decode kernel's own code against the op's definition, on an emulated GPU: see emulator.h."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+import torch
+
+from rustinfer import ops
+from rustinfer.backends.cuda.backend import explained
+from rustinfer.backends.cuda.decode import refusal
+from rustinfer.ops.decode_cases import Stack
+from rustinfer.ops.inputs import Draw
+from rustinfer.registry import Case
+from rustinfer.testing.judge import Judge, outputs
+from rustinfer.testing.values import copied, doubled
+
+from .emulation import Emulated
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulation needs g++")
+CPU = torch.device("cpu")
+SMALL = Stack((40,), 64, 96, 4, 1, 64, 2)
+
+
+def case(stack: Stack) -> Case:
+    """The stack's inputs in bfloat16."""
+    d = Draw(str(stack), torch.bfloat16, CPU)
+    bound = stack.weights(d)
+    return Case(d.name, stack.flow(d), bound, decode=True)
+
+
+def judge(made: Case) -> Judge:
+    """What the definition gives, in bfloat16 and in float64."""
+    op, plain, gold = ops.decode_step, copied(made.flow), doubled(copied(made.flow))
+    return Judge(
+        outputs(op, op(*plain, **made.bound), plain),
+        outputs(op, op(*gold, **doubled(made.bound)), gold),
+        op.tolerance.slack,
+        op.tolerance.floor[torch.bfloat16],
+    )
+
+
+@pytest.mark.parametrize(
+    ("stack", "blocks"),
+    [
+        (Stack((1,)), 3),
+        (SMALL, 2),
+        (Stack((300,), 576, 256, 9, 3, 64, 1), 7),
+        (Stack((17, 1, 33), 96, 160, 4, 4, 128, 2), 4),
+        (Stack((5, 64, 0, 130, 16, 2, 99, 65), 128, 64, 8, 2, 64, 2), 9),
+        (Stack((150, 90), 128, 64, 8, 2, 64, 2), 19),  # splits of both rows
+        (Stack((500,), 128, 64, 8, 2, 64, 1), 19),
+        (Stack((20,), 64, 3200, 1, 1, 64, 1), 20),  # hidden units in two chunks
+        (Stack((20,), 3200, 64, 1, 1, 64, 1), 20),  # the width in two chunks
+    ],
+    ids=lambda value: str(value),
+)
+def test_emulated_kernel_does_what_the_op_says(stack: Stack, blocks: int) -> None:
+    made = case(stack)
+    judged, kernel = judge(made), Emulated(made, blocks)
+    result = kernel(seed=1)
+    assert kernel.error == 0, explained(kernel.error)
+    judged.require(outputs(ops.decode_step, result, made.flow))
+
+
+def test_steps_are_alike_however_blocks_take_turns() -> None:
+    kernel = Emulated(case(Stack((150, 90), 64, 64, 2, 1, 64, 2)), 5)
+    results = [kernel(seed) for seed in range(5)]  # the halves of the exchange change places each time
+    assert kernel.error == 0
+    assert all(torch.equal(result, results[0]) for result in results)
+
+
+@pytest.mark.parametrize("dropped", [1, 100, 700, 900, 1500])
+def test_a_lost_word_ends_in_an_error_that_names_the_place(dropped: int) -> None:
+    kernel = Emulated(case(SMALL), 2)
+    kernel(dropped=dropped)
+    assert "waited too long for" in explained(kernel.error)
+
+
+def test_a_launch_after_an_error_does_nothing() -> None:
+    kernel = Emulated(case(SMALL), 2)
+    kernel.scratch["error"] += 1
+    assert kernel().isnan().all()
+
+
+def test_blocks_that_wait_for_nobody_give_wrong_numbers() -> None:
+    made = case(SMALL)
+    judged = judge(made)
+    with pytest.raises(AssertionError, match="the result"):
+        judged.require(outputs(ops.decode_step, Emulated(made, 2)(blind=True), made.flow))
+
+
+@pytest.mark.parametrize(
+    ("stack", "words"),
+    [
+        (Stack((1,), bias=True), "biases"),
+        (Stack((1,), window=8), "window"),
+        (Stack((1,), dim=80), "64 or 128"),
+        (Stack((1,), heads=8, kv_heads=1), "4 query heads"),
+        (Stack((1,), width=33), "blocks of 32"),
+    ],
+    ids=lambda value: str(value),
+)
+def test_what_it_cannot_run_is_refused_in_words(stack: Stack, words: str) -> None:
+    assert words in (refusal(case(stack).bound) or "")
