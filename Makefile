@@ -80,7 +80,7 @@ bench: setup ## Measure MODEL on this machine's CPU, beside llama.cpp where that
 
 test-gpu: setup ## Run the tests that need a GPU, and the conformance suite on the GPU's back ends
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
-	@$(BIN)/python -m pytest --pyargs rustinfer.testing.suite --backend triton --backend cublas -q $(ARGS)
+	@$(BIN)/python -m pytest --pyargs rustinfer.testing.suite --backend cuda --backend triton --backend cublas -q $(ARGS)
 
 bench-gpu: setup ## Measure kernels and composed steps on the GPU, into OUT=build/bench-gpu
 	@$(BIN)/python -m benchmarks.gpu.first_light --out $(OUT) $(ARGS)

@@ -9,7 +9,7 @@ from rustinfer.registry import load_plugins
 from rustinfer.testing.points import Point, points
 
 pytestmark = pytest.mark.gpu
-BACKENDS = ("triton", "cublas")
+BACKENDS = ("cuda", "triton", "cublas")
 
 
 def every() -> list[Point]:

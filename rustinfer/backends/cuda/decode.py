@@ -83,7 +83,7 @@ class Decoder:
 
 
 def scratch(plan: Plan, device: torch.device) -> dict[str, Tensor]:
-    """What the blocks tell each other, twice: a launch uses one half and clears the other. -1 is a word not there yet."""
+    """What the blocks tell each other, twice: a launch uses one half and clears the other. -1: not there yet."""
     marks = plan.blocks * (plan.layers + 1) * 16 if plan.tuned.get("MARKS") else 1
     error = torch.zeros(1, dtype=torch.int64)
     return {

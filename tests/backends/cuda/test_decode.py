@@ -54,7 +54,7 @@ def judge(made: Case) -> Judge:
         (Stack((20,), 64, 3200, 1, 1, 64, 1), 20),  # hidden units in two chunks
         (Stack((20,), 3200, 64, 1, 1, 64, 1), 20),  # the width in two chunks
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_emulated_kernel_does_what_the_op_says(stack: Stack, blocks: int) -> None:
     made = case(stack)
@@ -100,7 +100,7 @@ def test_blocks_that_wait_for_nobody_give_wrong_numbers() -> None:
         (Stack((1,), heads=8, kv_heads=1), "4 query heads"),
         (Stack((1,), width=33), "blocks of 32"),
     ],
-    ids=lambda value: str(value),
+    ids=str,
 )
 def test_what_it_cannot_run_is_refused_in_words(stack: Stack, words: str) -> None:
     assert words in (refusal(case(stack).bound) or "")

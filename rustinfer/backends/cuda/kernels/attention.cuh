@@ -135,7 +135,8 @@ struct Attention {
     const int length = p.lengths[unit.row];
     const bool first = unit.split == 0 && c.warp == 0 && length > 0;
     float cosine[8], sine[8], value[E];
-    const u64 turn = (u64)p.positions[unit.row] * (DIM / 2) + 8 * j;
+    const i64 position = p.positions[unit.row];  // of padding it may be anything
+    const u64 turn = (u64)(position < 0 ? 0 : position) * (DIM / 2) + 8 * j;
 #pragma unroll
     for (int i = 0; i < 8; i++) cosine[i] = p.cosines[turn + i], sine[i] = p.sines[turn + i];
     const float* from = e.qkv + unit.row * QKV;
