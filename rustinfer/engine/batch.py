@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..models import Step
@@ -24,12 +25,15 @@ class Shape(NamedTuple):
     tokens: int
     sequences: int
 
-    @property
-    def sizes(self) -> list[int]:
-        """The parts of a batch in their buffer: tokens, positions, slots, feeds; starts; lengths, owners, picks, lanes,
-        drawing.
-        """
-        return [self.tokens] * 4 + [self.sequences + 1] + [self.sequences] * 5
+
+@lru_cache(1024)
+def parts(shape: Shape) -> list[slice]:
+    """Where the parts of a batch lie in their buffer.
+
+    tokens, positions, slots, feeds; starts; lengths, owners, picks, lanes, drawing.
+    """
+    ends = list(accumulate([shape.tokens] * 4 + [shape.sequences + 1] + [shape.sequences] * 5))
+    return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Batcher:
 
     def __init__(self, tokens: int, sequences: int, lanes: Lanes) -> None:
         self.lanes = lanes
-        self._staging = Staging(sum(Shape(tokens + SPARE, sequences + SPARE).sizes), lanes.device)
+        self._staging = Staging(parts(Shape(tokens + SPARE, sequences + SPARE))[-1].stop, lanes.device)
 
     def fill(self, plan: Plan, shape: Shape) -> Batch:
         """Send a plan, which may be empty, as a step of this shape.
@@ -78,9 +82,8 @@ class Batcher:
         samples = np.array([True] * len(decodes) + [c.samples for c in chunks], np.bool_)
         ends = counts.cumsum()
         total, size, sampled = int(counts.sum()), len(rows), int(samples.sum())
-        cuts = np.cumsum(shape.sizes)
-        parts = np.split(self._staging.next()[: cuts[-1]], cuts[:-1])
-        tokens, positions, slots, feeds, starts, lengths, owners, picks, who, drawing = parts
+        places, to = parts(shape), self._staging.next()
+        tokens, positions, slots, feeds, starts, lengths, owners, picks, who, drawing = [to[place] for place in places]
         starts[0], starts[1 : size + 1], starts[size + 1 :] = 0, ends, shape.tokens
         lengths[:size], lengths[size:] = firsts + counts, 0
         lengths[size : size + 1] = shape.tokens - total
@@ -94,7 +97,7 @@ class Batcher:
         drawing[:sampled] = (lengths[:size] - lanes.begins(rows))[samples]
         picks[sampled:], who[sampled:], drawing[sampled:] = 0, lanes.nobody, 0
         drawn_at = np.where(samples, lengths[:size], -1)
-        self._staging.send(int(cuts[-1]))
+        self._staging.send(places[-1].stop)
         return Batch(rows[samples], rows, drawn_at)
 
     def step(self, shape: Shape, width: int) -> Step:
@@ -109,8 +112,7 @@ class Batcher:
         return Sampling(*self._sent(shape)[-3:])
 
     def _sent(self, shape: Shape) -> tuple[Tensor, ...]:
-        sizes = shape.sizes
-        return torch.split(self._staging.buffer[: sum(sizes)], sizes)
+        return tuple(self._staging.buffer[place] for place in parts(shape))
 
     def _fill_tokens(
         self, plan: Plan, tokens: np.ndarray, feeds: np.ndarray, rows: np.ndarray, ends: list[int]
