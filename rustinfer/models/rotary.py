@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from math import ceil, floor, log, pi
 
 import torch
 from torch import Tensor
 
-from .config import ModelConfig, RopeScaling
+from .config import ModelConfig, Rope, RopeScaling
 from .errors import CheckpointError
 
 
 def rotary_table(config: ModelConfig, positions: int, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor]:
-    """Cosines and sines, each float32 [positions, head_dim / 2]; YaRN's attention factor is multiplied in."""
-    frequencies, magnitude = inverse_frequencies(config)
+    """Cosines and sines, each float32 [positions, head_dim / 2]; YaRN's attention factor is multiplied in.
+
+    Whoever asks for the same gets the same tensors: a model is bound many times, and nobody writes to them.
+    """
+    return _table(config.rope, config.head_dim, positions, torch.device(device))
+
+
+@lru_cache(2)
+def _table(rope: Rope, dim: int, positions: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    frequencies, magnitude = inverse_frequencies(rope, dim)
     angles = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies)
     return (angles.cos() * magnitude).to(device), (angles.sin() * magnitude).to(device)
 
 
-def inverse_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
-    """Radians a position, float32 [head_dim / 2] on the CPU, and the factor on cosines and sines."""
-    scaling, dim = config.rope.scaling, config.head_dim
-    plain = 1.0 / config.rope.theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+def inverse_frequencies(rope: Rope, dim: int) -> tuple[Tensor, float]:
+    """Radians a position, float32 [dim / 2] on the CPU, and the factor on cosines and sines."""
+    scaling = rope.scaling
+    plain = 1.0 / rope.theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
     if scaling is None:
         return plain, 1.0
     if scaling.kind == "linear":
@@ -29,7 +38,7 @@ def inverse_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
     if scaling.kind == "llama3":
         return _llama3(plain, scaling), 1.0
     if scaling.kind == "yarn":
-        return _yarn(plain, scaling, config.rope.theta, dim), _attention_factor(scaling)
+        return _yarn(plain, scaling, rope.theta, dim), _attention_factor(scaling)
     if len(scaling.factors) != dim // 2:
         raise CheckpointError(f"the checkpoint has {len(scaling.factors)} rotary factors for {dim // 2} frequencies")
     return plain / torch.tensor(scaling.factors), 1.0
