@@ -14,7 +14,7 @@ DEVICES = ("auto", "cpu", "cuda")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 LOAD_FORMATS = ("auto", "safetensors", "gguf", "dummy")
 QUANTIZATIONS = ("int8", "fp8", "fp8-block", "int4")
-METRICS = ("vllm",)
+METRICS = ("none", "vllm")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
@@ -42,6 +42,10 @@ ENGINE: Flags = (
     ("--prefer", {"action": "append", "metavar": "NAME", "help": "a back end to ask before the others"}),
     ("--pin", {"action": "append", "metavar": "OP=BACKEND", "help": "run this op by this back end, or refuse"}),
     ("--strict", {"action": "store_true", "help": "refuse to run a reference kernel on a GPU"}),
+    (
+        "--speculative-config",
+        {"metavar": "JSON", "help": 'guess tokens ahead, as {"method": "ngram"}; says the same in fewer steps'},
+    ),
     (
         "--deterministic",
         {"action": "store_true", "help": "the same tokens to the bit whatever else runs; slower, or refused"},

@@ -58,6 +58,7 @@ class LLM:
         threads: int | None = None,
         block_size: int = 16,
         deterministic: bool = False,
+        speculative_config: Mapping[str, Any] | None = None,
         gpu_memory_utilization: float = 0.92,
         enforce_eager: bool = False,
     ) -> None:
@@ -78,6 +79,7 @@ class LLM:
             threads=threads,
             block_size=block_size,
             deterministic=deterministic,
+            speculative_config=speculative_config,
             gpu_memory_utilization=gpu_memory_utilization,
             enforce_eager=enforce_eager,
         )

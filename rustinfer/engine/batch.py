@@ -123,4 +123,4 @@ class Batcher:
             sequence = plan.decodes[i]
             feeds[i], tokens[i] = -1, sequence.tokens[sequence.computed - 1]
         for chunk, end in zip(plan.chunks, ends[decodes:], strict=True):
-            tokens[end - chunk.count : end] = chunk.sequence.tokens[chunk.start : chunk.start + chunk.count]
+            tokens[end - chunk.count : end] = chunk.tokens

@@ -36,6 +36,7 @@ from .runner import Runner
 from .sampler import Sampler
 from .scheduler import Limits
 from .sizing import Size, choose_size
+from .speculation import Speculation
 from .storage import WARM_TOKENS, allocate, bytes_per_token, warm_up
 
 
@@ -153,4 +154,5 @@ def assemble(runner: Runner, checkpoint: Checkpoint, options: Options, size: Siz
     admission = Admission(checkpoint.config.vocab, size.context, capacity, eos_ids, options.max_num_queued_reqs)
     limits = Limits(options.sequences, options.tokens)
     cache = KVCache(size.pages, options.block_size, options.enable_prefix_caching)
-    return Engine(runner, cache, limits, admission, seed=options.seed)
+    speculation = Speculation.of(options.speculative_config)
+    return Engine(runner, cache, limits, admission, seed=options.seed, speculation=speculation)

@@ -2,25 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 import torch
 from torch import Tensor
 
-from ..protocol.sampling import SamplingParams
 from ..registry import Binder
-
-PLAIN = frozenset({
-    "bad_words", "detokenize", "ignore_eos", "include_stop_str_in_output", "max_tokens", "min_p", "n",
-    "seed", "skip_special_tokens", "stop", "stop_token_ids", "temperature", "top_k", "top_p",
-})  # fmt: skip
-"""Parameters that `Draw` honours or that do not touch the logits. (Bad words do as `bad_words_token_ids`.)"""
-OTHERS = [(f.name, f.default) for f in fields(SamplingParams) if f.name not in PLAIN]
-
-
-def is_plain(params: SamplingParams) -> bool:
-    """Whether `Draw` is all that these parameters need."""
-    return all(getattr(params, name) == default for name, default in OTHERS)
 
 
 class Draw:

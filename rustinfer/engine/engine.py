@@ -21,10 +21,12 @@ from .grammar import Grammar
 from .kvcache import KVCache
 from .launch import Launcher, check_alive
 from .measures import Measures
-from .plan import Plan
+from .plain import is_plain
+from .plan import Chunk, Plan
 from .sampled import Flight, Sampled
 from .scheduler import Limits, Scheduler
 from .sequence import Key, Request, Sequence, State
+from .speculation import Speculation
 
 log = logging.getLogger(__name__)
 GRAMMAR_SECONDS = 0.005
@@ -84,11 +86,14 @@ class Engine:
         admission: Admission,
         *,
         seed: int = 0,
+        speculation: Speculation | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.runner, self.cache, self.admission = runner, cache, admission
         self._launcher = Launcher(runner, self._unlaunched)
         self.scheduler = Scheduler(cache, limits)
+        self.speculation = speculation
+        self.scheduler.guess = self._guess
         self.totals, self.measures = Totals(), Measures()
         self._clock, self._random, self._order = clock, Random(seed), count()
         self._requests: dict[Key, list[Sequence]] = {}
@@ -127,6 +132,9 @@ class Engine:
         ends = self.admission.ends(params)
         grammar = self._compile(params.structured_outputs)
         sequences = [Sequence(request, i, order, limit, _wrap(seed + i), now, ends) for i in range(params.sequences)]
+        if self.speculation and is_plain(params):
+            for sequence in sequences:
+                sequence.guesses = sequence.needs_values = True
         self.totals.prompt_tokens += len(request.prompt)
         if limit == 0:
             # Nothing is to be computed but, perhaps, what is wanted of the prompt itself.
@@ -240,6 +248,9 @@ class Engine:
             sequence = chunk.sequence
             if number in result.prompts and sequence.state is not State.DONE:
                 self._scanned(sequence, chunk.start, result.prompts[number])
+            if chunk.guess:
+                self._verified(sequence, chunk, result.verified.get(number, []))
+                continue
             if number in result.pooled:
                 _add(sequence, chunk.start, result.pooled[number])
             self._landed(sequence, chunk.start + chunk.count, not chunk.samples or row not in result.unsound)
@@ -249,6 +260,30 @@ class Engine:
                 if sequence.state is not State.DONE:
                     self._commit(sequence, result.tokens[row], row, result)
                 row += 1
+
+    def _guess(self, sequence: Sequence, most: int) -> list[int]:
+        return self.speculation.guess(sequence.tokens, most) if self.speculation and most > 0 else []
+
+    def _verified(self, sequence: Sequence, chunk: Chunk, told: list[int]) -> None:
+        """A guess stands as far as the sequence itself drew the same, and the token after that is its own."""
+        agreed = 0
+        while agreed < len(chunk.guess) and told[agreed : agreed + 1] == [chunk.guess[agreed]]:
+            agreed += 1
+        new = told[: agreed + 1]
+        self.totals.drafts += 1
+        self.totals.draft_tokens += len(chunk.guess)
+        self.totals.accepted_tokens += agreed
+        # Beyond it the cache holds what was guessed wrongly: not computed, as far as anybody knows.
+        sequence.computed = chunk.start + len(new)
+        self._landed(sequence, sequence.computed, -1 not in new)
+        for token in new:
+            if sequence.state is State.DONE:
+                return
+            if token < 0:
+                self._fail(sequence, "numerical_error", "the model's numbers for this request are not finite")
+                return
+            sequence.tokens.append(token)
+            self._tell(sequence, token)
 
     def _land_decodes(self, decodes: list[Sequence], result: Sampled) -> None:
         # This loop runs for every token that anybody gets: nothing in it that most of them do not need.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .draw import is_plain
+from .plain import is_plain
 from .plan import Plan
 from .sequence import Sequence
 from .staging import Staging
@@ -44,6 +44,7 @@ class Lanes:
         self._staging = Staging(FIELDS * sequences + 2 * UPDATES + 2 * sequences, device)
         block = self._staging.buffer[: FIELDS * sequences].view(FIELDS, sequences)
         self.position, self.begin, self.top_k, self.seed = block[:4]
+        self.position.fill_(-1)
         self.temperature, self.top_p = block[4].view(torch.float32).view(2, sequences)
         self.min_p = block[5].view(torch.float32)[:sequences]
         self.settings = self.temperature, self.top_k, self.top_p, self.min_p, self.seed

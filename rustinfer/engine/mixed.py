@@ -36,7 +36,7 @@ class Mixed:
     """
 
     def __init__(self, model: Model, batcher: Batcher, draw: Draw, grain: int = 1) -> None:
-        self.model, self.batcher, self._draw, self._grain = model, batcher, draw, grain
+        self.model, self.batcher, self.plainly, self._grain = model, batcher, draw, grain
         self._graphs: dict[Shape, Recorded] = {}
 
     @torch.inference_mode()
@@ -81,7 +81,7 @@ class Mixed:
         lanes, sampling = self.batcher.lanes, self.batcher.sampling(shape)
         owners = sampling.lanes.clamp(max=lanes.nobody - 1)
         settings = None if greedy else tuple(setting[owners] for setting in lanes.settings)
-        tokens, told = self._draw(self.model.logits(hidden, sampling.picks), settings, sampling.drawing)
+        tokens, told = self.plainly(self.model.logits(hidden, sampling.picks), settings, sampling.drawing)
         lanes.drawn.index_copy_(0, sampling.lanes, tokens)
         return told
 

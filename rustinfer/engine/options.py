@@ -11,6 +11,7 @@ from .. import flags
 from ..errors import UserError
 from ..flags import DEVICES, DTYPES, ENGINE, QUANTIZATIONS
 from ..settings import settle
+from .speculation import Speculation
 
 _COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_tokens", "block_size", "threads")
 SEQUENCES = {"cpu": 64, "cuda": 256}
@@ -45,6 +46,7 @@ class Options:
     enforce_eager: bool = False
     quantization: str | None = None
     deterministic: bool = False
+    speculative_config: str | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if self.dtype not in DTYPES:
@@ -60,6 +62,7 @@ class Options:
         share = self.gpu_memory_utilization
         if type(share) not in (int, float) or not 0 < share <= 1:
             raise UserError(f"gpu_memory_utilization must be more than 0 and at most 1, not {share!r}")
+        Speculation.of(self.speculative_config)
         if (self.max_num_batched_tokens or self.max_num_seqs or 0) < (self.max_num_seqs or 0):
             raise UserError(
                 f"max_num_batched_tokens ({self.max_num_batched_tokens}) must be at least max_num_seqs "

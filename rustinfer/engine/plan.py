@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from collections.abc import Sequence as Items
 from dataclasses import dataclass, field
 
 from .sequence import Sequence, State
@@ -10,12 +11,23 @@ from .sequence import Sequence, State
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Compute tokens [start, start + count) of a sequence; `samples` says that its next token follows from them."""
+    """Compute tokens [start, start + count) of a sequence; `samples` says that its next token follows from them.
+
+    With a `guess`, only the first of them is known and the guess stands for the others. A token is drawn at every row,
+    and none is fed to the next step by the device: `samples` is False.
+    """
 
     sequence: Sequence
     start: int
     count: int
     samples: bool
+    guess: tuple[int, ...] = ()
+
+    @property
+    def tokens(self) -> Items[int]:
+        """What its rows compute."""
+        known = self.sequence.tokens
+        return (known[self.start], *self.guess) if self.guess else known[self.start : self.start + self.count]
 
 
 @dataclass(slots=True)
@@ -81,6 +93,9 @@ class Plan:
         if self.decodes or len(self.chunks) != 1 or self.chunks[0].count < 2:
             return None
         whole = self.chunks[0]
+        if whole.guess:
+            whole.sequence.computed = whole.start + 1
+            return Plan([], [Chunk(whole.sequence, whole.start, 1, True)], self.touched, self.moves)
         chunk = Chunk(whole.sequence, whole.start, whole.count // 2, False)
         whole.sequence.computed = chunk.start + chunk.count
         return Plan([], [chunk], self.touched, self.moves)

@@ -19,6 +19,7 @@ from .pool import pooled
 from .sampled import Flight, Sampled
 from .sampler import Drawn, Sampler
 from .scan import scanned
+from .verify import verified
 
 
 class Runner:
@@ -80,6 +81,7 @@ class Runner:
         lanes, mixed, count = self.lanes, self.mixed, len(rows)
         asked = [chunk.sequence for chunk in plan.chunks]
         more = any(sequence.scanned is not None or sequence.pooled is not None for sequence in asked)
+        more |= any(chunk.guess for chunk in plan.chunks)
         if not count and not more:
             return Done(Sampled([]))
         if not more and lanes.plain(rows):
@@ -89,6 +91,7 @@ class Runner:
             logits = mixed.logits(hidden, shape, count)
             drawn = self.sampler(logits, plan.sampling())
             lanes.put(mixed.batcher.sampling(shape).lanes[:count], drawn.tokens, logits.shape[1])
+        drawn = verified(drawn, plan, mixed, hidden)
         return Drawing(pooled(scanned(drawn, plan, mixed.model, hidden), plan, hidden))
 
     def relieve(self) -> None:

@@ -14,14 +14,15 @@ class Sampled:
     """The next token of each row that was sampled, in the plan's order; what is rare is told by the row's number.
 
     `unsound` rows had logits that are not finite, `stuck` ones had no token to take, with the reason why: their tokens
-    mean nothing. `prompts` has the log-probabilities of the tokens that follow each row of a chunk, by chunk;
-    `pooled` has its hidden states as one vector.
+    mean nothing. By a chunk's number, `prompts` has the log-probabilities of the tokens that follow its rows, `pooled`
+    its hidden states as one vector, and `verified` the tokens drawn at the rows of a guess (-1: not sound).
     """
 
     tokens: list[int]
     unsound: Collection[int] = ()
     stuck: Mapping[int, str] = field(default_factory=dict)
     logprobs: Mapping[int, TokenLogprob] = field(default_factory=dict)
+    verified: Mapping[int, list[int]] = field(default_factory=dict)
     prompts: Mapping[int, list[TokenLogprob]] = field(default_factory=dict)
     pooled: Mapping[int, list[float]] = field(default_factory=dict)
 

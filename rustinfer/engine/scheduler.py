@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import insort
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .kvcache import KVCache
@@ -18,6 +18,10 @@ class Limits:
     sequences: int
     tokens: int
     age: float = 30.0
+
+
+Guess = Callable[[Sequence, int], list[int]]
+"""The tokens that may come next in a sequence, at most so many."""
 
 
 def _rank(sequence: Sequence) -> tuple[float, int, int]:
@@ -44,6 +48,7 @@ class Scheduler:
         self._decoding: list[Sequence] = []
         self._rows = list(range(limits.sequences - 1, -1, -1))
         self._gaps = False
+        self.guess: Guess = lambda sequence, most: []
 
     def __len__(self) -> int:
         """Sequences that are not done."""
@@ -71,7 +76,7 @@ class Scheduler:
         """The next step's work, to be launched or cancelled. Empty where there is none before a flight has landed."""
         plan = Plan()
         prompts: list[Sequence] = []
-        budget = self._decodes(plan.decodes, prompts, self.limits.tokens)
+        budget = self._decodes(plan, prompts, self.limits.tokens)
         budget = self._prompts(plan.chunks, prompts, budget)
         self._promote(now)
         self._admit(plan.chunks, budget)
@@ -158,9 +163,10 @@ class Scheduler:
             sequence.state = State.WAITING
             insort(self.waiting, sequence, key=_rank)
 
-    def _decodes(self, decodes: list[Sequence], prompts: list[Sequence], budget: int) -> int:
+    def _decodes(self, plan: Plan, prompts: list[Sequence], budget: int) -> int:
         """One more token of every sequence that decodes; those that do not are left in `prompts`."""
-        size = self.cache.page_size
+        size, decodes = self.cache.page_size, plan.decodes
+        spare = budget - len(self.running)
         # Whoever is preempted on the way comes later in this list, or is the one being looked at.
         for sequence in self.running:
             done, known = sequence.computed, len(sequence.tokens)
@@ -170,12 +176,29 @@ class Scheduler:
                 continue
             if done >= sequence.last or not budget or (known <= done and sequence.needs_values):
                 continue
+            if sequence.guesses and known > done and spare > 0 and (count := self._guessed(plan, sequence, spare)):
+                spare -= count - 1
+                budget -= count
+                continue
             # The last page has room most of the time.
             if done < len(sequence.pages) * size or self._make_room(sequence):
                 sequence.computed = done + 1
                 decodes.append(sequence)
                 budget -= 1
         return budget
+
+    def _guessed(self, plan: Plan, sequence: Sequence, most: int) -> int:
+        """Plan a guess, at the most as long as asked for, where there is one and pages for it; how many rows it has."""
+        done = sequence.computed
+        guess = self.guess(sequence, min(most, sequence.last - 1 - done))
+        pages = self.cache.pages_for(done + 1 + len(guess)) - len(sequence.pages)
+        # Guesses take no page that a running sequence may need for its next token.
+        if not guess or (pages > 0 and pages > self.cache.available - len(self.running)):
+            return 0
+        self.cache.grow(sequence, done + 1 + len(guess))
+        plan.chunks.append(Chunk(sequence, done, 1 + len(guess), False, tuple(guess)))
+        sequence.computed = done + 1 + len(guess)
+        return 1 + len(guess)
 
     def _prompts(self, chunks: list[Chunk], prompts: list[Sequence], budget: int) -> int:
         for sequence in prompts:

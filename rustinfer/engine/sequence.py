@@ -71,8 +71,9 @@ class Sequence:
     difference is in flight. A step that computes all there is draws the next token, so that `computed` may run ahead of
     `tokens`, up to `last`. `needs_values` says that it must not: the host has to know each token before the next step.
     A token of `ends` ends it. It `arrived`, was `admitted` to its first step and `began` to speak at these times.
-    `matcher` is its place in the grammar that its output must fit, `scanned` how many of the prompt's tokens have got
-    the log-probabilities that were asked for, `pooled` what is known of the prompt's vector (None where not wanted).
+    Where it `guesses`, tokens may be guessed ahead; then it needs values, too. `matcher` is its place in the grammar
+    that its output must fit, `scanned` how many of the prompt's tokens have got the log-probabilities that were asked
+    for, `pooled` what is known of the prompt's vector (None where not wanted).
 
     The first `shared` of `pages` belong to the prefix tree (`node` is the end of that prefix, locked while we use it),
     the rest to this sequence. `row` is its line in the runner's page table while it runs, and `tabled` how many of its
@@ -86,6 +87,7 @@ class Sequence:
         "cached",
         "computed",
         "ends",
+        "guesses",
         "index",
         "last",
         "limit",
@@ -128,6 +130,7 @@ class Sequence:
         self.admitted: float | None = None
         self.began: float | None = None
         self.needs_values = needs_values(request.sampling)
+        self.guesses = False
         self.matcher: Matcher | None = None
         self.scanned = 0 if request.sampling.prompt_logprobs is not None and index == 0 else None
         self.pooled: list[float] | None = [] if request.pool else None

@@ -111,7 +111,7 @@ def test_what_a_graph_cannot_hold_is_named(loaded: Loaded, caplog: pytest.LogCap
 
 
 def test_a_lane_without_finite_logits_is_told_apart_and_keeps_a_token(loaded: Loaded) -> None:
-    draw = loaded.engine.runner.mixed._draw  # type: ignore[attr-defined]
+    draw = loaded.engine.runner.mixed.plainly  # type: ignore[attr-defined]
     logits = torch.randn(4, 9)
     logits[1], logits[2, 3], logits[3] = torch.nan, torch.inf, -torch.inf
     tokens, told = draw(logits, None, torch.zeros(4, dtype=torch.int64))

@@ -26,7 +26,7 @@ GIVEN = [
     *("--max-num-queued-reqs=9", "--kv-cache-tokens=640", "--block-size=8", "--no-enable-prefix-caching"),
     *("--prefer=a,b", "--prefer=c", "--pin=x=y", "--strict", "--load-format=dummy", "--seed=3", "--threads=2"),
     *("--served-model-name=m", "--device=cuda", "--gpu-memory-utilization=0.5", "--enforce-eager"),
-    *("--quantization=int8", "--deterministic"),
+    *("--quantization=int8", "--deterministic", '--speculative-config={"method": "ngram"}'),
 ]
 
 
@@ -54,6 +54,7 @@ def test_every_flag_becomes_an_option_and_travels() -> None:
         True,
         "int8",
         deterministic=True,
+        speculative_config='{"method": "ngram"}',
     )
     assert Options.of(parse(*as_flags(parse(*GIVEN), ENGINE))) == options
     assert as_flags(parse(), ENGINE) == []
