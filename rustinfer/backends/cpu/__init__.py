@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from rustinfer.registry import Backend, hookimpl
 
-from . import activation, attention, cache, embedding, fused, linear, mask, norm, rotary, sampling  # noqa: F401
+from . import activation, attention, cache, decode, embedding, fused, linear, mask, norm, rotary, sampling  # noqa: F401
 from .backend import cpu
 from .library import set_threads
 from .plain import plain

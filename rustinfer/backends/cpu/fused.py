@@ -14,7 +14,7 @@ from .alone import alone
 from .backend import PRODUCT, cpu
 from .cache import Pages
 from .library import library
-from .plan import Pinned, readable
+from .plan import Pinned, projection, readable
 
 Pair = tuple[Tensor, Tensor]
 
@@ -68,7 +68,7 @@ def qkv_rope_write(
     kv_heads: int,
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Queries and keys are rotated in fp32 before they are rounded; keys and values go straight to their slots."""
-    pinned = _projection(target, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
+    pinned = projection(target.dtype, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
     page = Pages()
     run, dim, address = library().ri_qkv, pinned.plan.dim, pinned.address
 
@@ -101,7 +101,7 @@ def norm_qkv_rope_write(
     kv_heads: int,
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Pair]:
     """The whole way from the residual stream to rotated queries and a written cache."""
-    pinned = _projection(target, norm, eps, weight, bias, cos, sin, heads, kv_heads)
+    pinned = projection(target.dtype, norm, eps, weight, bias, cos, sin, heads, kv_heads)
     page = Pages()
     run, dim, address, empty_like = library().ri_qkv, pinned.plan.dim, pinned.address, torch.empty_like
 
@@ -126,21 +126,3 @@ def norm_qkv_rope_write(
         return q, total
 
     return alone(target, weight, call, (0, 1, 2, 3))
-
-
-def _projection(
-    target: Target,
-    norm: Tensor | None,
-    eps: float,
-    weight: Weight,
-    bias: Tensor | None,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-) -> Pinned:
-    scale = None if norm is None else norm.to(target.dtype)
-    pinned = Pinned(target.dtype, weight, bias=bias, norm=scale, cos=cos.float(), sin=sin.float())
-    pinned.plan.eps, pinned.plan.heads, pinned.plan.kv_heads = eps, heads, kv_heads
-    pinned.plan.dim = weight.shape[0] // (heads + 2 * kv_heads)
-    return pinned

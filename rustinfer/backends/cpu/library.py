@@ -27,6 +27,7 @@ SIGNATURES = {
     "ri_write_kv": "piipiipppiiii",
     "ri_embedding": "pipip",
     "ri_attention": "ppiipppppiiiiiiip",
+    "ri_layers": "ppppppppipii",
     "ri_argmax": "piiip",
     "ri_mask": "pipiipi",
     "ri_sample": "piiippppppp",

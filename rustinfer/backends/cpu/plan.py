@@ -59,6 +59,25 @@ class Pinned:
         self.address = ctypes.addressof(self.plan)
 
 
+def projection(
+    dtype: torch.dtype,
+    norm: Tensor | None,
+    eps: float,
+    weight: Weight,
+    bias: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+) -> Pinned:
+    """The plan of a joint projection to queries, keys and values, normalised before it where `norm` is given."""
+    scale = None if norm is None else norm.to(dtype)
+    pinned = Pinned(dtype, weight, bias=bias, norm=scale, cos=cos.float(), sin=sin.float())
+    pinned.plan.eps, pinned.plan.heads, pinned.plan.kv_heads = eps, heads, kv_heads
+    pinned.plan.dim = weight.shape[0] // (heads + 2 * kv_heads)
+    return pinned
+
+
 def arranged(weight: Weight) -> tuple[Matrix, Tensor]:
     """The matrix as the kernels read it, and the tensor that holds its numbers."""
     if not isinstance(weight, PackedWeight):
