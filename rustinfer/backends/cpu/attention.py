@@ -22,7 +22,7 @@ from .rows import rows
 class Shape(ctypes.Structure):
     """`Shape` of kernels/attention.cpp."""
 
-    _fields_ = [("dtype", c_long), ("window", c_long), ("scale", c_double)]
+    _fields_ = [("dtype", c_long), ("window", c_long), ("alone", c_long), ("scale", c_double)]
 
 
 @cpu.kernel(ops.attention, build=True, batch_invariant=True)
@@ -30,7 +30,7 @@ def attention(
     target: Target, *, scale: float, window: int = 0
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Scores exist for 64 positions at a time; single rows share long contexts among the threads."""
-    frozen = Shape(DTYPES[target.dtype], window, scale)
+    frozen = Shape(DTYPES[target.dtype], window, target.invariant, scale)
     run, address, page = library().ri_attention, ctypes.addressof(frozen), Pages()
 
     def call(

@@ -65,7 +65,7 @@ def decode_step(
     dtype = target.dtype
     pinned = [_layer(dtype, w, eps, cos, sin, heads, kv_heads) for w in layers]
     every = (Layer * len(pinned))(*(Layer(*(p.plan for p in layer)) for layer in pinned))
-    shape = Shape(CODES[dtype], window, (2 * cos.shape[1]) ** -0.5)
+    shape = Shape(CODES[dtype], window, False, (2 * cos.shape[1]) ** -0.5)
     stack = Layers(len(every), ctypes.addressof(every), ctypes.addressof(shape))
     run, address, at = library().ri_layers, ctypes.addressof(stack), Addresses()
     look_up = _embedding(target, embedding)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from rustinfer.ops import attention
 from rustinfer.ops.attention_cases import Batch
+from rustinfer.registry import Binder, Policy, Target, load_plugins
 
 from .conftest import Bind
 
@@ -55,3 +58,14 @@ def test_what_lies_past_the_end_need_not_be_a_number(bind: Bind, dtype: torch.dt
             if (page, offset) not in known:
                 k[page, :, offset] = v[page, :, offset] = torch.nan
     assert torch.equal(call(q, k, v, starts, lengths, pages), want)
+
+
+def test_long_contexts_are_cut_without_regard_to_others_where_that_is_asked(dtype: torch.dtype) -> None:
+    batch = Batch("alone", (1,) * 12, (900, 1300, *range(600, 610)), heads=9, kv_heads=3, dim=64)
+    q, k, v, starts, lengths, pages = batch.case(dtype, CPU).flow
+    target = replace(Target.of("cpu", dtype).decoding(64), invariant=True)
+    call = Binder(load_plugins().registry, target, Policy(pins={"attention": "cpu"})).attention(scale=0.125)
+    together = call(q, k, v, starts, lengths, pages)
+    for row in range(12):
+        single = call(q[row : row + 1], k, v, starts[:2], lengths[row : row + 1], pages[row : row + 1])
+        assert torch.equal(single[0], together[row])

@@ -10,6 +10,7 @@ struct Task {
 };
 
 constexpr long BLOCK_ROWS = 96;  // query heads times tokens in a block
+constexpr long ALONE = 512;      // positions in a part of a row that is cut regardless of the others
 constexpr long SINGLE = 2;       // as few rows as this are cheaper one by one
 
 template <class T> struct Cutter {
@@ -22,7 +23,7 @@ template <class T> struct Cutter {
         // Enough parts for every thread, none shorter than 128 positions.
         long wanted = groups >= 4 * pool_threads() ? 1 : (4 * pool_threads() + groups - 1) / groups;
         long most = count / 128 > 1 ? count / 128 : 1, cuts = wanted < most ? wanted : most;
-        long length = (count + cuts - 1) / cuts;
+        long length = b.alone ? ALONE : (count + cuts - 1) / cuts;
         for (long g = 0; g < b.kv_heads; g++)
             for (long from = first; from <= at; from += length)
                 tasks.push_back({s, g, row, 0, at, from, from + length < at + 1 ? from + length : at + 1, parts++});
@@ -81,12 +82,12 @@ template <class T> static void attention(const Batch<T>& b, long rows, long sequ
 }
 
 struct Shape {  // what a binding freezes
-    long dtype, window;
+    long dtype, window, alone;
     double scale;
 };
 
 template <class T> static void typed(const Shape& f, const void* q, long ldq, long ldh, const void* k, const void* v, const int32_t* starts, const int32_t* lengths, const int32_t* pages, long ldp, long rows, long sequences, long heads, long kv_heads, long dim, long size, void* out) {
-    attention(Batch<T>{(const T*)q, ldq, ldh, (const T*)k, (const T*)v, starts, lengths, pages, ldp, heads, kv_heads, dim, size, f.window, float(f.scale), (T*)out}, rows, sequences);
+    attention(Batch<T>{(const T*)q, ldq, ldh, (const T*)k, (const T*)v, starts, lengths, pages, ldp, heads, kv_heads, dim, size, f.window, f.alone != 0, float(f.scale), (T*)out}, rows, sequences);
 }
 
 extern "C" void ri_attention(const Shape* f, const void* q, long ldq, long ldh, const void* k, const void* v, const int32_t* starts, const int32_t* lengths, const int32_t* pages, long ldp, long rows, long sequences, long heads, long kv_heads, long dim, long size, void* out) {

@@ -9,6 +9,7 @@ template <class T> struct Batch {
     const int32_t *starts, *lengths, *pages;
     long ldp;  // entries between sequences' page lists
     long heads, kv_heads, dim, size, window;
+    bool alone;  // a row is cut by its own length only, so that its bits do not depend on the others
     float scale;
     T* out;
 
