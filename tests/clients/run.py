@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import venv
@@ -46,6 +47,9 @@ CLIENTS = (
     Client("litellm", "litellm", "with_litellm.py"),
     Client("instructor", "instructor", "with_instructor.py"),
     Client("llm", "llm", "with_llm.py"),
+    Client("pydantic-ai", "pydantic-ai-slim[openai]", "with_pydantic_ai.py"),
+    Client("llama-index", "llama-index-llms-openai-like", "with_llama_index.py"),
+    Client("AI SDK", "ai @ai-sdk/openai-compatible", "with_ai_sdk.mjs"),
 )
 CHECKS = ("chat", "stream", "tools", "JSON schema", "parse", "responses", "embeddings", "errors", "cancel")
 
@@ -55,7 +59,7 @@ def install(client: Client) -> list[str]:
     if client.script.endswith(".mjs"):
         client.home.mkdir(parents=True, exist_ok=True)
         if not (client.home / "node_modules").exists():
-            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", client.package]
+            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", *client.package.split()]
             subprocess.run(command, cwd=client.home, check=True)
         return ["node"]
     python = client.home / "bin" / "python"
@@ -69,8 +73,9 @@ def install(client: Client) -> list[str]:
 def version(client: Client) -> str:
     """The version that is installed of the package itself."""
     if client.script.endswith(".mjs"):
-        return str(json.loads((client.home / "node_modules/openai/package.json").read_text())["version"])
-    name = client.package.partition(">")[0]
+        name = client.package.split()[0].partition("@")[0]
+        return str(json.loads((client.home / "node_modules" / name / "package.json").read_text())["version"])
+    name = re.split(r"[>\[]", client.package)[0]
     code = f"import importlib.metadata as m; print(m.version({name!r}))"
     python = str(client.home / "bin" / "python")
     return subprocess.run([python, "-c", code], env=CLEAN, capture_output=True, text=True, check=True).stdout.strip()
