@@ -148,7 +148,9 @@ class EngineLink:
             log.info("engine connected: model %s, context %d", served.card.id, served.card.context)
 
     def engine_down(self, reason: str) -> None:
-        log.warning("%s: %d requests end with an error", reason, len(self._jobs))
+        # At the end of this server's own life it is no news.
+        level = logging.DEBUG if self._stopping and not self._jobs else logging.WARNING
+        log.log(level, "%s: %d requests end with an error", reason, len(self._jobs))
         self._epoch = None
         self.ready.clear()
         self.metrics.down()
