@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shutil
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -94,23 +92,6 @@ def test_python(code: str, running_server: Running, command_path: str, tmp_path:
 def at(server: Running, code: str) -> str:
     """The snippet, talking to the server of the test."""
     return code.replace("http://127.0.0.1:8000", server.url)
-
-
-def test_the_figures_are_those_of_the_result_files() -> None:
-    near = partial(pytest.approx, rel=0.006)  # people quote three digits
-    cpu = json.loads((ROOT / "benchmarks/results/cpu/smollm2.json").read_text())["tokens_per_second"]
-    gpu = json.loads((ROOT / "benchmarks/results/h100/engine-1b.json").read_text())["rows"]
-    batches = [gpu[f"batch of {n}, context 512"]["tokens/s"] for n in (8, 32, 64, 128, 256)]
-    assert figures("decode |", 0) == near([cpu["rustinfer"]["decode"], cpu["llama.cpp"]["decode"]])
-    assert figures("prefill of", 0) == near([cpu["rustinfer"]["prefill"], cpu["llama.cpp"]["prefill"]])
-    assert figures("decode |", 1) == near([gpu["1 stream, context 128"]["tokens/s"], *batches])
-
-
-def figures(start: str, nth: int) -> list[float]:
-    """The numbers of the nth table row that starts so, ratios left out."""
-    row = re.findall(rf"^\| {re.escape(start)}.*$", README, re.MULTILINE)[nth]
-    cells = [cell.strip().replace(",", "") for cell in row.split("|")[2:]]
-    return [float(cell) for cell in cells if cell.isdigit()]
 
 
 def test_links_lead_somewhere() -> None:

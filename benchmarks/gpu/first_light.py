@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import subprocess
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -29,8 +31,31 @@ from .sweep import best, prepare, sweep
 from .world import DEVICE, PAGE, caches, configuration, registry, step, weights, wire
 
 BATCHES = (1, 8, 32, 64, 128, 256)
+LARGE_BATCHES = (1, 64, 256)
 PROMPTS = (128, 512, 2048, 8192)
 Report = dict[str, Any]
+
+
+def compile_ahead(plan: list[tuple[str, int, bool]]) -> None:
+    """One layer of each step, in a process each, so that kernels are compiled side by side and not one by one."""
+    command = [sys.executable, "-m", "benchmarks.gpu.first_light", "--out", ".", "--one-layer"]
+    running = [subprocess.Popen([*command, f"{name},{rows},{int(decoding)}"]) for name, rows, decoding in plan]
+    for process in running:
+        process.wait()
+
+
+def one_layer(text: str) -> None:
+    """`name,rows,decode`: run such a step once."""
+    name, rows, decoding = text.split(",")
+    torch.cuda.set_per_process_memory_fraction(0.05)
+    config = configuration(name, 9216, layers=1)
+    count, plain = int(rows), Target.of(DEVICE, torch.bfloat16)
+    target = plain.decoding(count) if int(decoding) else plain
+    s = step(config, [1] * count, [512] * count) if int(decoding) else step(config, [count], [count])
+    held, cache = weights(config, torch.bfloat16), caches(config, s.pages.numel(), torch.bfloat16)
+    model, binder = wire(config, registry("triton", "cublas"), target, held, cache)
+    binder.argmax()(model.logits(model.forward(s), torch.arange(count if int(decoding) else 1, device=DEVICE)))
+    torch.cuda.synchronize()
 
 
 def agreement() -> Report:
@@ -78,7 +103,9 @@ def agreement() -> Report:
     return report
 
 
-def decode(name: str = "llama-3.2-1b", ctx: int = 512, batches: tuple[int, ...] = BATCHES) -> Report:
+def decode(
+    name: str = "llama-3.2-1b", ctx: int = 512, batches: tuple[int, ...] = BATCHES, compare: bool = True
+) -> Report:
     """A whole decode step with greedy choice, eager and captured, with and without programmatic launch."""
     config = configuration(name)
     held = weights(config, torch.bfloat16)
@@ -88,7 +115,7 @@ def decode(name: str = "llama-3.2-1b", ctx: int = 512, batches: tuple[int, ...] 
     for batch in batches:
         s = step(config, [1] * batch, [ctx] * batch)
         row: Report = {}
-        for programmatic in (True, False):
+        for programmatic in (True, False) if compare else (True,):
             launch.PROGRAMMATIC = programmatic
             model, binder = wire(config, found, Target.of(DEVICE, torch.bfloat16).decoding(batch), held, cache)
             choose = binder.argmax()
@@ -105,7 +132,7 @@ def decode(name: str = "llama-3.2-1b", ctx: int = 512, batches: tuple[int, ...] 
         row |= {"tok/s": batch / row["ms"] * 1e3, "TB/s": (read + kv) / row["ms"] / 1e9}
         report[str(batch)] = row
         print(f"decode {batch:4}: {row['ms']:.3f} ms {row['tok/s']:9.0f} tok/s {row['TB/s']:.2f} TB/s; "
-              f"no pdl {row['ms without pdl']:.3f}; eager {row['eager ms']:.2f}", flush=True)  # fmt: skip
+              f"no pdl {row.get('ms without pdl', 0):.3f}; eager {row['eager ms']:.2f}", flush=True)  # fmt: skip
         print("   ", dict(list(row["kernels us"].items())[:9]), flush=True)
     return report
 
@@ -202,7 +229,7 @@ def tables(report: Report) -> None:
     for part in ("decode", "decode8b"):
         for batch, row in report.get(part, {}).items():
             if isinstance(row, dict):
-                took = f"{row['ms']:7.3f} ms {row['tok/s']:9.0f} tok/s; no pdl {row['ms without pdl']:.3f}"
+                took = f"{row['ms']:7.3f} ms {row['tok/s']:9.0f} tok/s; no pdl {row.get('ms without pdl', 0):.3f}"
                 print(f"{part:9} {batch:>5}: {took}")
     for tokens, row in report.get("prefill", {}).items():
         if isinstance(row, dict):
@@ -215,16 +242,22 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", default="limits,agreement,conformance,decode,prefill,sweep,ops")
+    parser.add_argument("--sweep-of", default="", help="try these only: a text that the trials' names contain")
     parser.add_argument("--sweep-seconds", type=float, default=80)
     parser.add_argument("--judge-seconds", type=float, default=150)
     parser.add_argument("--judge-ops", default="", help="judge these ops only, separated by commas")
+    parser.add_argument("--no-compare", action="store_true", help="measure with programmatic launch only")
+    parser.add_argument("--one-layer", help=argparse.SUPPRESS)
     chosen = parser.parse_args()
+    if chosen.one_layer:
+        one_layer(chosen.one_layer)
+        return
     chosen.out.mkdir(parents=True, exist_ok=True)
     report: Report = {}
 
     def swept() -> object:
-        prepare()
-        rows = sweep(chosen.sweep_seconds)
+        prepare(chosen.sweep_of)
+        rows = sweep(chosen.sweep_seconds, chosen.sweep_of)
         report["best"] = best(rows)
         print("\n".join(report["best"]), flush=True)
         return rows
@@ -241,12 +274,16 @@ def main() -> None:
         "limits": limits,
         "agreement": agreement,
         "conformance": judged,
-        "decode": decode,
-        "decode8b": lambda: decode("llama-3.1-8b", batches=(1, 64, 256)),
+        "decode": lambda: decode(compare=not chosen.no_compare),
+        "decode8b": lambda: decode("llama-3.1-8b", batches=LARGE_BATCHES, compare=not chosen.no_compare),
         "prefill": prefill,
         "sweep": swept,
         "ops": lambda: each_op(float(report.get("limits", {}).get("read_TBs", 3.0))),
     }
+    ahead = [("llama-3.2-1b", n, True) for n in BATCHES] if "decode" in chosen.only.split(",") else []
+    ahead += [("llama-3.1-8b", n, True) for n in LARGE_BATCHES] if "decode8b" in chosen.only else []
+    ahead += [("llama-3.2-1b", n, False) for n in PROMPTS[-2:]] if "prefill" in chosen.only else []
+    compile_ahead(ahead)
     for name in chosen.only.split(","):
         began = time.time()
         try:

@@ -55,81 +55,63 @@ def shapes(op: str, rows: int, table: Sequence[Shape], packings: Sequence[str] =
             yield Trial(op, rows, tuple(choice.items()), packing, model)
 
 
-EIGHT = ((16, 512, 4, 1, 2), (16, 512, 3, 2, 2), (16, 256, 4, 2, 2), (16, 256, 4, 1, 2), (32, 256, 3, 2, 4),
-         (32, 128, 4, 4, 4), (16, 512, 2, 4, 2))  # fmt: skip
-EIGHT_O = (*EIGHT, (16, 256, 2, 4, 2), (16, 256, 3, 4, 1), (32, 256, 2, 4, 4))
-EIGHT_DOWN = ((16, 512, 4, 1, 2), (16, 512, 4, 2, 2), (16, 512, 3, 4, 2), (16, 256, 4, 4, 2), (16, 512, 2, 8, 2),
-              (32, 512, 3, 4, 4), (32, 256, 4, 4, 4), (32, 256, 3, 8, 4), (64, 256, 3, 8, 4))  # fmt: skip
-EIGHT_WIDE = ((64, 256, 3, 1, 4), (32, 256, 3, 1, 4), (32, 256, 4, 1, 4), (32, 256, 3, 2, 4), (64, 128, 4, 1, 4),
-              (16, 256, 4, 1, 2), (64, 256, 3, 2, 4))  # fmt: skip
-MANY = ((32, 512, 3, 1, 4), (32, 256, 4, 1, 4), (16, 512, 3, 1, 4), (16, 512, 2, 2, 4), (32, 256, 3, 2, 4),
-        (16, 256, 4, 2, 4), (32, 256, 2, 4, 4), (64, 256, 3, 2, 4))  # fmt: skip
-MANY_DOWN = ((32, 512, 3, 4, 4), (16, 512, 3, 2, 4), (16, 512, 3, 4, 4), (32, 256, 4, 4, 4), (32, 256, 3, 8, 4),
-             (64, 256, 3, 4, 4), (64, 256, 3, 8, 4), (64, 128, 4, 8, 4))  # fmt: skip
-MANY_8B = ((64, 128, 4, 2, 4), (64, 256, 3, 2, 4), (64, 128, 4, 4, 4), (64, 256, 3, 4, 4), (128, 128, 3, 4, 4),
-           (128, 128, 3, 8, 8), (128, 64, 4, 4, 4))  # fmt: skip
-ONE_PACKED = ((4, 512, 1, 1, 2), (4, 1024, 1, 1, 2), (4, 1024, 1, 1, 4), (4, 2048, 1, 1, 4), (8, 512, 1, 1, 2),
-              (8, 1024, 1, 1, 4), (2, 2048, 1, 1, 2), (8, 2048, 1, 1, 4))  # fmt: skip
-SOME_PACKED = ((16, 256, 3, 1, 2), (32, 128, 3, 1, 4), (32, 256, 3, 1, 4), (32, 256, 2, 1, 4), (64, 128, 3, 1, 4),
-               (64, 256, 2, 1, 8), (64, 128, 2, 1, 4), (32, 256, 2, 2, 4), (64, 128, 3, 4, 4))  # fmt: skip
-WIDE_PACKED = ((64, 128, 3, 1, 4), (64, 128, 2, 1, 4), (128, 64, 3, 1, 4), (128, 128, 2, 1, 8), (64, 256, 2, 1, 8),
-               (32, 256, 2, 1, 4))  # fmt: skip
+LIBRARY = "library"  # the trial without a choice of ours
+EIGHT = ((16, 512, 4, 1, 2), (16, 256, 6, 1, 2), (16, 512, 4, 2, 2))
+WIDE = ((64, 256, 3, 1, 4), (32, 256, 3, 1, 4), (64, 128, 4, 1, 4), (128, 128, 3, 1, 4))
+MANY = ((32, 512, 3, 1, 4), (32, 256, 4, 1, 4), (32, 256, 4, 2, 4))
+MANY_DOWN = ((32, 256, 4, 4, 4), (16, 512, 3, 2, 4), (32, 256, 4, 2, 4), (64, 128, 4, 4, 4))
+TALL = ((64, 128, 4, 2, 4), (64, 128, 4, 1, 4), (128, 128, 3, 2, 4))
+ONE = ((4, 1024, 1, 1, 2), (4, 2048, 1, 1, 4), (4, 4096, 1, 1, 8), (8, 1024, 1, 1, 4), (8, 512, 1, 1, 2),
+       (4, 512, 1, 1, 2), (2, 4096, 1, 1, 4), (2, 2048, 1, 1, 2))  # fmt: skip
+SOME_PACKED = ((64, 128, 3, 1, 4), (64, 128, 3, 2, 4), (64, 128, 3, 4, 4), (64, 128, 3, 8, 4), (32, 128, 3, 4, 4),
+               (64, 64, 4, 2, 4), (128, 128, 2, 2, 8), (128, 64, 3, 2, 4))  # fmt: skip
+PROMPT = ((128, 64, 8, 3), (128, 64, 8, 2), (128, 64, 8, 4), (64, 64, 4, 2), (64, 64, 4, 3), (256, 64, 16, 3),
+          (256, 64, 8, 3), (128, 32, 8, 4), (128, 64, 4, 2))  # fmt: skip
 
 
 def products() -> Iterator[Trial]:
-    """Block shapes of projections."""
-    yield from shapes("qkv", 8, EIGHT)
-    yield from shapes("o", 8, EIGHT_O)
-    yield from shapes("down", 8, EIGHT_DOWN)
-    yield from shapes("gate_up", 8, EIGHT_WIDE)
-    for op in ("qkv", "o"):
-        yield from shapes(op, 32, MANY)
-    yield from shapes("down", 32, MANY_DOWN)
-    for op in ("o", "down"):
-        yield from shapes(op, 64, MANY_8B, model="llama-3.1-8b")
-    yield from shapes("gate_up", 1, ONE_PACKED, ("int4", "int8"))
-    yield from shapes("down", 1, ONE_PACKED, ("int4", "int8"))
-    yield from shapes("o", 1, ONE_PACKED[:5], ("int4", "int8"))
-    yield from shapes("gate_up", 1, ONE_PACKED[1:5:3], ("fp8", "fp8-block"))
-    yield from shapes("head", 1, ONE_PACKED[1:6], ("int8",))
-    yield from shapes("gate_up", 8, SOME_PACKED, ("int4", "int8"))
-    yield from shapes("down", 8, SOME_PACKED, ("int4",))
-    yield from shapes("gate_up", 64, WIDE_PACKED, ("int4", "int8"))
-    yield from shapes("down", 128, WIDE_PACKED, ("int4",))
+    """Block shapes of projections, and a library beside them."""
+    small, large = "llama-3.2-1b", "llama-3.1-8b"
+    for model, rows, narrow, down, wide in (
+        (small, 8, EIGHT, EIGHT, WIDE),
+        (small, 32, MANY, MANY_DOWN, WIDE),
+        (small, 64, TALL, TALL, WIDE[1:]),
+        (large, 8, EIGHT, EIGHT, WIDE),
+        (large, 64, TALL, TALL, WIDE[1:]),
+    ):
+        for op, table in (("qkv", narrow), ("o", narrow), ("down", down), ("gate_up", wide)):
+            yield Trial(op, rows, ((LIBRARY, 1),), model=model)
+            yield from shapes(op, rows, table, model=model)
+    for op in ("qkv", "o", "down", "gate_up"):
+        yield from shapes(op, 1, ONE, model=large)
+    for rows, packings in ((8, ("int4", "int8")), (64, ("int4",))):
+        yield from shapes("gate_up", rows, SOME_PACKED, packings)
+        yield from shapes("down", rows, SOME_PACKED, packings[:1])
 
 
 def attentions() -> Iterator[Trial]:
     """Tiles of attention."""
     for model, rows in (("llama-3.2-1b", 1), ("llama-3.2-1b", 8), ("llama-3.2-1b", 32), ("llama-3.1-8b", 64)):
-        for bn, warps, least in ((64, 4, 64), (64, 2, 64), (64, 4, 128), (128, 4, 128), (128, 4, 256), (64, 4, 256)):
-            choice = {"BN": bn, "num_warps": warps, "num_stages": 2, "LEAST": least}
-            if rows < 64 or bn * least > 4096:
-                yield Trial("decode", rows, tuple(choice.items()), model=model)
+        for bn, warps, stages, least in ((64, 2, 2, 64), (64, 4, 2, 64), (64, 2, 3, 128), (128, 4, 2, 256),
+                                         (64, 4, 3, 256), (32, 4, 3, 256)):  # fmt: skip
+            choice = {"BN": bn, "num_warps": warps, "num_stages": stages, "LEAST": least}
+            yield Trial("decode", rows, tuple(choice.items()), model=model)
     for model, rows in (("llama-3.2-1b", 2048), ("llama-3.2-1b", 8192), ("llama-3.1-8b", 8192)):
-        for bm, bn, warps, stages, shared in PROMPT:
-            if rows == 8192 or not shared:
-                choice = {"BM": bm, "BN": bn, "num_warps": warps, "num_stages": stages, "SHARED": shared}
-                yield Trial("prefill", rows, tuple(choice.items()), model=model)
-    for rows in (1, 64, 256):
-        for warps in (4, 8, 16):
-            yield Trial("sample", rows, (("num_warps", warps),))
+        for bm, bn, warps, stages in PROMPT:
+            choice = {"BM": bm, "BN": bn, "num_warps": warps, "num_stages": stages}
+            yield Trial("prefill", rows, tuple(choice.items()), model=model)
 
 
-PROMPT = ((64, 64, 4, 2, 0), (64, 64, 4, 3, 0), (64, 128, 4, 2, 0), (128, 64, 4, 3, 0), (128, 64, 4, 2, 0),
-          (128, 64, 8, 3, 0), (128, 128, 8, 2, 0), (256, 64, 8, 3, 0), (128, 64, 4, 3, 1),
-          (128, 128, 8, 2, 1))  # fmt: skip
-
-
-def trials() -> list[Trial]:
-    """Everything to try."""
-    return [*products(), *attentions()]
+def trials(wanted: str = "") -> list[Trial]:
+    """What to try: everything, or the trials whose names contain a text."""
+    return [trial for trial in (*products(), *attentions()) if wanted in str(trial)]
 
 
 MAKE: dict[str, Callable[[Bench], Site]] = {
     "qkv": lambda b: b.qkv(),
-    "o": lambda b: b.linear("o", b.config.width, b.config.width, "triton"),
+    "o": lambda b: b.linear("o", b.config.width, b.config.width),
     "gate_up": lambda b: b.gate_up(),
-    "down": lambda b: b.linear("down", b.config.width, b.config.hidden, "triton"),
+    "down": lambda b: b.linear("down", b.config.width, b.config.hidden),
     "head": lambda b: b.head(),
     "decode": lambda b: b.attention(),
     "prefill": lambda b: b.attention(),
@@ -148,7 +130,8 @@ def forced(trial: Trial) -> Iterator[None]:
             (attention, "blocks", lambda *a, **k: dict(choice)),
             (attention, "decode_blocks", lambda *a, **k: dict(choice)),
             (attention, "least_positions", lambda rows: least),
-            (matrix, "FEW_ROWS", 64),
+            (matrix, "FEW_ROWS", 1 if LIBRARY in choice else 64),
+            (tuning, "ours", lambda columns: 1 if LIBRARY in choice else 64),
             (sampling, "DRAW_WARPS", choice.get("num_warps", 8)),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
@@ -161,13 +144,13 @@ def bench(trial: Trial, copies: int | None) -> Bench:
     target = target if trial.op == "prefill" else target.decoding(trial.rows)
     config, copies = configuration(trial.model, 9216), copies or (8 if "8b" in trial.model else 16)
     rest = {"rows": trial.rows, "ctx": 512, "copies": copies, "packing": trial.packing}
-    return Bench(config, registry("triton"), target, **rest)  # type: ignore[arg-type]
+    return Bench(config, registry("triton", "cublas"), target, **rest)  # type: ignore[arg-type]
 
 
-def warm(share: int, shares: int) -> None:
+def warm(share: int, shares: int, wanted: str) -> None:
     """Compile and run every `shares`-th trial once, on one weight."""
     torch.cuda.set_per_process_memory_fraction(0.06)
-    for trial in trials()[share::shares]:
+    for trial in trials(wanted)[share::shares]:
         with forced(trial):
             try:
                 MAKE[trial.op](bench(trial, 1)).calls[0]()
@@ -176,19 +159,21 @@ def warm(share: int, shares: int) -> None:
                 print(f"{trial}: {type(error).__name__} {str(error)[:80]}", flush=True)
 
 
-def prepare(shares: int = 14) -> None:
+def prepare(wanted: str = "", shares: int = 14) -> None:
     """`warm` in as many processes."""
     command = [sys.executable, "-m", "benchmarks.gpu.sweep"]
-    running = [subprocess.Popen([*command, str(i), str(shares)], stderr=subprocess.DEVNULL) for i in range(shares)]
+    running = [
+        subprocess.Popen([*command, str(i), str(shares), wanted], stderr=subprocess.DEVNULL) for i in range(shares)
+    ]
     for process in running:
         process.wait()
 
 
-def sweep(seconds: float) -> list[dict[str, object]]:
+def sweep(seconds: float, wanted: str = "") -> list[dict[str, object]]:
     """Time every trial; a row each."""
     rows: list[dict[str, object]] = []
     until = time.time() + seconds
-    for trial in trials():
+    for trial in trials(wanted):
         if time.time() > until:
             print(f"sweep: out of time before {trial}", flush=True)
             break
@@ -224,4 +209,4 @@ def best(rows: list[dict[str, object]], keep: int = 3) -> list[str]:
 
 
 if __name__ == "__main__":
-    warm(int(sys.argv[1]), int(sys.argv[2]))
+    warm(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3])

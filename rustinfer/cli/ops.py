@@ -10,7 +10,7 @@ from .parser import examples
 
 def configure(parser: ArgumentParser) -> None:
     """Add the three subcommands."""
-    actions = parser.add_subparsers(dest="action", metavar="list|why|check", required=True)
+    actions = parser.add_subparsers(dest="action", metavar="list|why|check|bench", required=True)
     listing = actions.add_parser("list", help="every op, its signature, and the back ends that have a kernel for it")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
     _configure_why(actions.add_parser("why", aliases=["explain"], help="which kernel runs at each site of a model"))
@@ -18,11 +18,15 @@ def configure(parser: ArgumentParser) -> None:
     check.add_argument("backend", metavar="BACKEND", help="the name of a back end")
     check.add_argument("--op", action="append", default=[], metavar="NAME", help="check this op only (may be repeated)")
     check.epilog = examples("rustinfer ops check cpu", "rustinfer ops check acme --op rms_norm")
+    from . import ops_bench
+
+    ops_bench.configure(actions.add_parser("bench", help="measure each back end's kernel for an op at one size"))
     parser.epilog = examples(
         "rustinfer ops list",
         "rustinfer ops why smollm2 --op attention",
         "rustinfer ops why smollm2 --pin rms_norm=reference",
         "rustinfer ops check cpu",
+        "rustinfer ops bench linear --shape rows=8,columns=2048,outputs=8192",
     )
 
 
@@ -50,6 +54,10 @@ def run(args: Namespace) -> int:
         from .ops_check import check
 
         return check(args.backend, args.op)
+    if args.action == "bench":
+        from .ops_bench import bench
+
+        return bench(args)
     from .ops_why import why
 
     return why(args)

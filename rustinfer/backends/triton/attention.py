@@ -120,6 +120,6 @@ def blocks(rows: int, group: int, wide: int, dtype: torch.dtype) -> dict[str, in
     """Rows times heads of a program, positions a tile, warps and stages: bounded by shared memory for wide heads."""
     if dtype == torch.float32 or wide > 128:
         return {"BM": power(power(group), 16), "BN": 32, "num_warps": 4, "num_stages": 1}
-    if rows < 64 or wide <= 64:
+    if wide <= 64:
         return {"BM": max(64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2 if rows >= 64 else 3}
-    return {"BM": max(128, power(group)), "BN": 64, "num_warps": 8, "num_stages": 3}
+    return {"BM": max(128 if rows >= 64 else 64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2}

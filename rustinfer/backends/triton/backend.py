@@ -12,8 +12,7 @@ from ...registry import Backend, Refusal, Requires
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 DTYPES = frozenset({torch.float32, torch.float16, torch.bfloat16})
-FEW_ROWS = 16  # of dense weights: beyond, a library's product and the parts' kernels are faster
-PACKED_ROWS = 128  # of packed weights: beyond, it pays to dequantise a weight before a library's product
+FEW_ROWS = 64  # beyond, a library's product is faster, even where a packed weight must be made dense for it first
 
 
 def available() -> Refusal:

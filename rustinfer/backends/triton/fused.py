@@ -10,7 +10,7 @@ from ... import ops
 from ...registry import PackedWeight, Target, Weight
 from ...registry.op import Function
 from . import tuning
-from .backend import FEW_ROWS, on, triton
+from .backend import on, triton
 from .dequantise import dequantiser
 from .launch import Shares, pdl, power
 from .matrix import Matrix, few, fusable, readable
@@ -20,7 +20,7 @@ def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> 
     """(x, residual) -> (hidden, x + residual); without a norm the residual is ignored and the sum is not written."""
     from .kernels.fused import gate_up_kernel
 
-    matrix, most, hidden = Matrix.of(weight), target.rows or FEW_ROWS, weight.shape[0] // 2
+    matrix, most, hidden = Matrix.of(weight), target.rows or 1, weight.shape[0] // 2
     config = matrix.config(target, most, tuning.choose(target, matrix, most, pairs=True))
     config |= {"NORM": norm is not None, "KP": power(matrix.columns), "HIDDEN": hidden}
 
@@ -62,7 +62,7 @@ def qkv(
     """(x, residual, positions, slots, caches) -> (q, x + residual), for a few rows."""
     from .kernels.fused import qkv_kernel
 
-    matrix, most, dim = Matrix.of(weight), target.rows or FEW_ROWS, 2 * cos.shape[1]
+    matrix, most, dim = Matrix.of(weight), target.rows or 1, 2 * cos.shape[1]
     choice = tuning.choose(target, matrix, most, pairs=True)
     config = matrix.config(target, most, choice | {"BR": min(choice["BR"], power(dim, 16 if most > 1 else 2))})
     config |= {"NORM": norm is not None, "KP": power(matrix.columns), "BIAS": bias is not None}
@@ -118,7 +118,7 @@ def qkv_rope_write(
     target: Target, *, weight: Weight, bias: Tensor | None = None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
 ) -> Function:
     """A few rows in one kernel; many rows as a library product and one kernel behind it."""
-    if few(target, weight):
+    if few(target):
         call = qkv(target, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
         return lambda x, *rest: call(x, x, *rest)[0]
     return rotate_and_store(target, weight, bias, cos, sin, heads, kv_heads)

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from ... import ops
-from ...registry import PackedWeight, Target, Weight
+from ...registry import PackedWeight, Refusal, Target, Weight
 from ...registry.op import Function
 from . import tuning
-from .backend import FEW_ROWS, triton
+from .backend import on, triton
 from .dequantise import dequantiser
 from .launch import Shares, flat
-from .matrix import Matrix, few, multipliable
+from .matrix import Matrix, few, readable
+
+TOGETHER = 16  # rows of a program where their number is not known
 
 
 def grid(matrix: Matrix, rows: int, config: dict[str, int]) -> tuple[int, int, int]:
@@ -21,15 +26,22 @@ def grid(matrix: Matrix, rows: int, config: dict[str, int]) -> tuple[int, int, i
     return -(-rows // config["BM"]), -(-matrix.rows // config["BR"]), config["SPLITS"]
 
 
+def multipliable(bound: Mapping[str, Any]) -> Refusal:
+    """Packed weights for any number of rows, dense ones for a few."""
+    weight = bound["weight"]
+    rows = None if isinstance(weight, PackedWeight) else tuning.ours(weight.shape[1])
+    return readable(bound) or on(rows=rows).refusal(bound["target"])
+
+
 @triton.kernel(ops.linear, build=True, when=multipliable)
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Function:
     """A few rows read the weight as it is, once; many rows of a packed one dequantise it into scratch first."""
-    if isinstance(weight, PackedWeight) and not few(target, weight):
+    if isinstance(weight, PackedWeight) and not few(target):
         dense = dequantiser(target, weight)
         return lambda x: F.linear(flat(x), dense(), bias)
     from .kernels.linear import linear_kernel
 
-    matrix, most = Matrix.of(weight), target.rows or FEW_ROWS
+    matrix, most = Matrix.of(weight), target.rows or TOGETHER
     config = matrix.config(target, most, tuning.choose(target, matrix, most))
     added, shares = matrix.parts[0] if bias is None else bias, Shares(target, grid(matrix, most, config), config)
 
@@ -51,7 +63,7 @@ def lm_head(target: Target, *, weight: Weight) -> Function:
     """Gathers its rows itself and keeps the fp32 sums. Of a packed weight any number of rows, 16 at a time."""
     from .kernels.linear import linear_kernel
 
-    matrix, most = Matrix.of(weight), target.rows or FEW_ROWS
+    matrix, most = Matrix.of(weight), target.rows or TOGETHER
     config = matrix.config(target, most, tuning.choose(target, matrix, most))
     shares = Shares(target, grid(matrix, most, config), config)
 

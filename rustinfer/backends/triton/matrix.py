@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ...registry import FP8, INT4, INT8, PackedWeight, Refusal, Target, Weight
-from .backend import FEW_ROWS, PACKED_ROWS, on
+from .backend import FEW_ROWS, on
 from .launch import pdl, power
 
 READABLE = {"int4": INT4, "int8": INT8, "fp8": FP8}
@@ -25,25 +25,14 @@ def readable(bound: Mapping[str, Any]) -> Refusal:
     return None
 
 
-def few(target: Target, weight: Weight) -> bool:
-    """Whether kernels read the weight themselves for so many rows: beyond, a library's product is faster."""
-    return target.rows is not None and target.rows <= most_rows(weight)
-
-
-def most_rows(weight: Weight) -> int:
-    """The most rows for which that is so. Of a packed weight they are more: a library wants it made dense first."""
-    return PACKED_ROWS if isinstance(weight, PackedWeight) else FEW_ROWS
-
-
-def multipliable(bound: Mapping[str, Any]) -> Refusal:
-    """Packed weights for any number of rows, dense ones for a few."""
-    rows = None if isinstance(bound["weight"], PackedWeight) else FEW_ROWS
-    return readable(bound) or on(rows=rows).refusal(bound["target"])
+def few(target: Target) -> bool:
+    """Whether kernels of ours are faster than a library's product for so many rows."""
+    return target.rows is not None and target.rows <= FEW_ROWS
 
 
 def fusable(bound: Mapping[str, Any]) -> Refusal:
     """A few rows only: with many, the product is a library's."""
-    return readable(bound) or on(rows=most_rows(bound["weight"])).refusal(bound["target"])
+    return readable(bound) or on(rows=FEW_ROWS).refusal(bound["target"])
 
 
 @dataclass(frozen=True)
@@ -67,6 +56,11 @@ class Matrix:
         data, scales = weight.data.contiguous(), weight.scales.contiguous()
         zeros = scales if weight.zeros is None else weight.zeros.contiguous()
         return cls((data, scales, zeros), weight.format.name, weight.group, weight.zeros is not None, rows, columns)
+
+    @property
+    def packed(self) -> bool:
+        """Whether it is not dense."""
+        return self.format != "dense"
 
     @property
     def per_byte(self) -> int:

@@ -60,10 +60,10 @@ def test_gate_and_up_compile(rows: int) -> None:
 
 
 def test_shares_of_long_rows_meet_in_the_workspace() -> None:
-    place = target(8, 90, torch.bfloat16)
+    place = target(32, 90, torch.bfloat16)
     call = backend.kernels["linear"].build(place, weight=torch.empty(256, 8192, dtype=torch.bfloat16), bias=None)
     assert place.workspace.nbytes == 0
-    (made,) = compiled(lambda: call(torch.empty(8, 8192, dtype=torch.bfloat16)))
+    (made,) = compiled(lambda: call(torch.empty(32, 8192, dtype=torch.bfloat16)))
     assert "atom" in made.asm["ptx"]
     assert place.workspace.nbytes > 0
 

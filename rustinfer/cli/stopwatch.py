@@ -1,0 +1,73 @@
+"""How long a call takes, and what the device does at its best."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True)
+class Roof:
+    """Bytes per second of a large copy, both ways counted, and operations per second of a large product."""
+
+    bandwidth: float
+    rate: float
+
+    def floor(self, nbytes: float, flops: float) -> float:
+        """The seconds that so many bytes and operations take at least."""
+        return max(nbytes / self.bandwidth, flops / self.rate)
+
+
+def roof(device: torch.device, dtype: torch.dtype) -> Roof:
+    """Measured here and now."""
+    count, width = (1 << 29, 8192) if device.type == "cuda" else (1 << 25, 1024)
+    source = torch.empty(count, dtype=torch.float32, device=device).normal_()
+    target = torch.empty_like(source)
+    a, b = (torch.empty(width, width, dtype=dtype, device=device).normal_() for _ in "ab")
+    copied = seconds([lambda: target.copy_(source)], device)
+    return Roof(2 * source.nbytes / copied, 2 * width**3 / seconds([lambda: a @ b], device))
+
+
+def seconds(calls: Sequence[Call], device: torch.device, *, capturable: bool = True) -> float:
+    """The time of one of the calls, run one after the other: the median of several rounds, the best on a CPU.
+
+    On a GPU they are replayed as one graph, so that nothing but the device is measured, unless that cannot be.
+    """
+    if device.type != "cuda":
+        return _on_cpu(calls)
+    once = _graph(calls) if capturable else lambda: [call() for call in calls]
+    once()
+    times = []
+    for _ in range(9):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in "ab")  # type: ignore[no-untyped-call]
+        start.record()
+        once()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / 1e3 / len(calls))
+    return float(statistics.median(times))
+
+
+def _graph(calls: Sequence[Call]) -> Call:
+    from ..engine.graphs import Graph
+
+    return Graph(lambda: [call() for call in calls], torch.cuda.graph_pool_handle())
+
+
+def _on_cpu(calls: Sequence[Call], least: float = 0.3) -> float:
+    # The best and not the median: what else runs on a machine can only add.
+    best, until = float("inf"), time.perf_counter() + least
+    for call in calls:
+        call()
+    while time.perf_counter() < until:
+        start = time.perf_counter()
+        for call in calls:
+            call()
+        best = min(best, (time.perf_counter() - start) / len(calls))
+    return best
