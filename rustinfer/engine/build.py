@@ -104,6 +104,7 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         steps = decodes(builder, config, parameters, cache, target, options, bind, lanes, draw)
     with phases.phase("warm-up"):
         warm_up(model, target.device, min(options.tokens, WARM_TOKENS))
+        sampler.warm_up()
         if (pool := steps[-1].pool) and can_capture([b for b in bind.bindings if not b.target.decode]):
             for shape in shapes(options.tokens, options.sequences, size.context):
                 mixed.record(shape, pool)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..protocol.sampling import SamplingParams
 from ..registry import Binder
 from .adjust import Adjustment, Adjustments
 from .bounds import GAVE_UP, NONE_LEFT, Bounds
 from .sampled import Sampled
 from .scores import Scores
-from .sequence import Sequence
+from .sequence import Request, Sequence
 
 
 @dataclass(frozen=True)
@@ -46,8 +47,9 @@ class Settings:
         self.adjustments: list[Adjustment] = [a for a in made if a]
         self.bounds = Bounds(sequences, adjust, vocab)
         self.typical = adjust.typicals(sequences)
-        self.scored = [i for i, p in enumerate(params) if p.logprobs is not None or p.sequences > p.n]
-        self.wanted = [params[i].logprobs or 0 for i in self.scored]
+        self.scored = scored = [i for i, p in enumerate(params) if p.logprobs is not None or p.sequences > p.n]
+        self.wanted = [params[i].logprobs or 0 for i in scored]
+        self.scored_rows = adjust.integers(scored)
 
 
 class Sampler:
@@ -70,15 +72,25 @@ class Sampler:
             self._batch, self._settings = sequences, Settings(sequences, self.adjust, self.vocab)
         s = self._settings
         sound = logits.amax(-1).isfinite()
-        raw = logits[s.scored] if s.scored else None
+        raw = logits[s.scored_rows] if s.scored else None
         for adjustment in s.adjustments:
             adjustment(logits)
         left = s.bounds(logits) if s.bounds.rows else None
         if s.typical:
             s.typical(logits)
         tokens = self._draw(logits, sequences, s)
-        scores = Scores.of(raw, tokens[s.scored], s.wanted) if raw is not None else None
+        scores = Scores.of(raw, tokens[s.scored_rows], s.wanted) if raw is not None else None
         return drawn(tokens, sound, s, left, scores)
+
+    @torch.inference_mode()
+    def warm_up(self) -> None:
+        """Run every op once: on a GPU none is then compiled while somebody waits."""
+        params = SamplingParams(
+            temperature=1.0, typical_p=0.5, presence_penalty=1.0, logit_bias={0: 1.0}, allowed_token_ids=[0], logprobs=1
+        )
+        batch = [Sequence(Request("", [0], params), i, 0, 1, 0) for i in range(2)]
+        self(torch.zeros(2, self.vocab, device=self.adjust.device), batch)
+        self._batch, self._settings = [], Settings([], self.adjust, self.vocab)
 
     def _draw(self, logits: Tensor, sequences: list[Sequence], s: Settings) -> Tensor:
         if s.greedy:

@@ -11,6 +11,7 @@ from .backend import INTERPRETED, triton
 from .launch import pdl, power
 
 BLOCK = 16384 if INTERPRETED else 1024
+PAIRS = 256
 
 
 @triton.kernel(ops.mask_logits, build=True)
@@ -40,10 +41,9 @@ def bias_logits(target: Target) -> Function:
 
     def call(logits: Tensor, rows: Tensor, tokens: Tensor, biases: Tensor) -> None:
         count = len(rows)
-        block = min(power(count), BLOCK)
         if count:
             flow = (rows.contiguous(), tokens.contiguous(), biases.contiguous())
-            bias_kernel[(-(-count // block),)](logits, *flow, count, logits.stride(0), BLOCK=block, **config)
+            bias_kernel[(-(-count // PAIRS),)](logits, *flow, count, logits.stride(0), BLOCK=PAIRS, **config)
 
     return call
 

@@ -56,3 +56,16 @@ def test_argmax(bind: Bind, vocab: int) -> None:
     logits = torch.randint(-3, 3, (5, vocab), generator=torch.Generator().manual_seed(vocab)).float()
     assert torch.equal(bind(torch.float32).argmax()(logits), argmax(logits))
     assert bind(torch.float32).argmax()(torch.full((1, vocab), -torch.inf)).item() == 0
+
+
+@pytest.mark.parametrize("vocab", [1, 8191, 8193, 151_935, 151_937])
+def test_t22_every_token_is_in_the_vocabulary(bind: Bind, vocab: int) -> None:
+    logits = torch.randn(6, vocab, generator=torch.Generator().manual_seed(vocab))
+    logits[1], logits[2], logits[3, ::2], logits[4] = torch.nan, -torch.inf, torch.inf, 0
+    real, whole = torch.full((6,), 1.0), torch.zeros(6, dtype=torch.int64)
+    for top_k, top_p in ((0, 1.0), (1, 1.0), (5, 0.9)):
+        flow = (logits, real, whole + top_k, real * top_p, real * 0, torch.arange(6), whole)
+        tokens = bind(torch.float32).sample()(*flow)
+        assert ((tokens >= 0) & (tokens < vocab)).all()
+    found = bind(torch.float32).argmax()(logits)
+    assert ((found >= 0) & (found < vocab)).all()

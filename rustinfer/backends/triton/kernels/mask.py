@@ -23,7 +23,7 @@ def mask_kernel(logits, rows, bits, VOCAB, WORDS, row_stride, BLOCK: tl.constexp
     tl.store(row + i, tl.full((BLOCK,), -float("inf"), tl.float32), mask=(i < VOCAB) & (((word >> (i % 32)) & 1) == 0))
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["COUNT"])  # one kernel for any number: it is compiled at the start
 def bias_kernel(logits, rows, tokens, biases, COUNT, row_stride, BLOCK: tl.constexpr, PDL: tl.constexpr):
     """One block of the pairs a program."""
     begin(PDL)

@@ -18,7 +18,7 @@ def scatter(tokens, counts, width, row, VOCAB, worth, BLOCK: tl.constexpr):
     tl.atomic_add(counts + row * VOCAB + token, worth, mask=token < VOCAB, sem="relaxed")
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["prompt_width", "output_width"])  # one kernel for histories of any length
 def occurrences_kernel(
     prompt, output, counts, prompt_width, output_width, VOCAB,
     SEEN: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr,
