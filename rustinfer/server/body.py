@@ -50,7 +50,7 @@ def _too_large(limit: int) -> ApiError:
 def parse(raw: bytes | bytearray) -> dict[str, Any]:
     """The JSON object in `raw`. Raises ApiError 400 for anything else, NaN and lone surrogates among it."""
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant)
+        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_number)
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
@@ -66,6 +66,12 @@ def parse(raw: bytes | bytearray) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise bad_request("The request body must be a JSON object.")
     return value
+
+
+def _number(text: str) -> float | int:
+    """JSON has one kind of number: 5.0 is an integer where one is wanted."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, WithJsonSchema
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from .fields import COMMON_REFUSED, Refused
 from .generation import Generation
@@ -42,5 +42,5 @@ class CompletionRequest(Generation):
     prompt: Annotated[list[Any], BeforeValidator(prompts), WithJsonSchema(PROMPT)]
     logprobs: int | None = None
     echo: bool | None = None
-    best_of: int | None = None
+    best_of: Annotated[int, Field(ge=1, le=MAX_BEST_OF)] | None = None
     add_special_tokens: bool | None = None

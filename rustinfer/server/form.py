@@ -54,12 +54,17 @@ def _response_format(value: dict[str, Any] | None) -> Structured | None:
     described = value.get("json_schema")
     if not isinstance(described, dict) or described.get("schema") is None:
         raise _bad("response_format", "json_schema must be provided, with a schema")
-    if not isinstance(described.get("name"), str | None):
-        raise _bad("response_format", "the schema's name must be a string")
+    for name, kind in (("name", str), ("description", str), ("strict", bool)):
+        if not isinstance(described.get(name), kind | None):
+            raise _bad("response_format", f"the schema's {name} must be a {kind.__name__}")
     return _structured("response_format", {"json": described["schema"]})
 
 
 def _structured(param: str, forms: dict[str, Any]) -> Structured:
+    if not isinstance(forms.get("choice"), list | None):
+        raise _bad(param, "must have a list as its choice")
+    if not isinstance(forms.get("json_object"), bool | None):
+        raise _bad(param, "must have true or false as its json_object")
     try:
         found = StructuredOutputsParams(**forms)
     except TypeError:

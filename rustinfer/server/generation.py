@@ -20,7 +20,7 @@ from rustinfer.protocol.structured import MAX_CHOICES, Structured
 
 from .errors import bad_request
 from .form import form
-from .openapi.forms import LOGIT_BIAS, RESPONSE_FORMAT, SCHEMA, STOP, STRUCTURED_OUTPUTS
+from .openapi.forms import LOGIT_BIAS, RESPONSE_FORMAT, SCHEMA, STOP, STREAMED, STRUCTURED_OUTPUTS
 from .served import Served
 
 MAX_STOPS = 4
@@ -65,7 +65,7 @@ class StreamOptions(BaseModel):
 class Generation(BaseModel):
     """None stands for a field left out. Ranges that `SamplingParams` checks are not repeated here."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=STREAMED)
 
     model: str
     stream: bool | None = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from .openapi.forms import CONTENT
+from .openapi.forms import CONTENT, SPOKEN
 
 MAX_CALLS = 128
 
@@ -53,7 +53,7 @@ class ToolCall(BaseModel):
 class Message(BaseModel):
     """Fields beyond these reach the chat template as they are."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=SPOKEN)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[str | None, BeforeValidator(_content), WithJsonSchema(CONTENT)] = None

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 from starlette.requests import Request
 from starlette.responses import Response
 
 from . import chat
 from .errors import JSON, bad_request
 from .fields import validated
+from .generation import TokenId
 from .openai import understood
+from .openapi.forms import MESSAGES, TOKENIZED
 from .responses.prepare import prepare as prepare_response
 from .responses.prepare import read
 from .served import Served
@@ -22,11 +24,11 @@ MAX_IDS = 1 << 20
 class TokenizeRequest(BaseModel):
     """Either `prompt`, or `messages` and what else a chat may have."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=TOKENIZED)
 
     model: str | None = None
     prompt: str | None = None
-    messages: list[Any] | None = None
+    messages: Annotated[list[Any], WithJsonSchema(MESSAGES)] | None = None
     add_special_tokens: bool | None = None
     return_token_strs: bool | None = None
 
@@ -35,7 +37,7 @@ class DetokenizeRequest(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = None
-    tokens: Annotated[list[int], Field(max_length=MAX_IDS)]
+    tokens: Annotated[list[TokenId], Field(max_length=MAX_IDS)]
 
 
 async def tokenize(request: Request) -> Response:
@@ -63,7 +65,7 @@ def _tokenize(body: dict[str, Any], served: Served) -> dict[str, Any]:
     if asked.prompt is not None:
         ids = served.encode(asked.prompt, "prompt", add_special_tokens=asked.add_special_tokens is not False)
     else:
-        ids = _chat_ids({"model": served.card.id, **body}, served)
+        ids = _chat_ids({**body, "model": asked.model or served.card.id}, served)
     strings = [served.tokenizer.token(id) for id in ids] if asked.return_token_strs else None
     return {"count": len(ids), "max_model_len": served.card.context, "tokens": ids, "token_strs": strings}
 

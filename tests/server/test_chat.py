@@ -249,6 +249,8 @@ def test_known_but_not_honoured_is_refused(http: httpx.Client, name: str, value:
         ({"guided_choice": []}, "guided_choice"),
         ({"guided_regex": 5}, "guided_regex"),
         ({"structured_outputs": {}}, "structured_outputs"),
+        ({"structured_outputs": {"choice": "red"}}, "structured_outputs"),
+        ({"structured_outputs": {"choice": ["red"], "json_object": {}}}, "structured_outputs"),
         ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "structured_outputs"),
         ({"structured_outputs": {"rhyme": "a"}}, "structured_outputs"),
         ({"regex": "a", "guided_choice": ["b"]}, "regex"),

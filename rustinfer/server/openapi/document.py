@@ -79,9 +79,10 @@ def _reply(operation: Operation) -> dict[str, Any]:
         return {"description": operation.summary, "content": {operation.media: {"schema": {"type": "string"}}}}
     reply = _content(operation.summary, operation.reply)
     if operation.chunk is not None:
-        events = "Where stream is true: server-sent events"
+        # An event's data is JSON, or the word [DONE] at the end: there is no schema for the stream as a whole.
+        reply["content"]["text/event-stream"] = {}
         of = "" if operation.chunk is BaseModel else f" of {operation.chunk.__name__}"
-        reply["content"]["text/event-stream"] = {"schema": {"type": "string", "description": events + of}}
+        reply["description"] += f"; where stream is true, server-sent events{of}"
     return reply
 
 

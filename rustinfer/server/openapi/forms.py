@@ -23,7 +23,67 @@ PROMPT: Form = {
         {"type": "array", "items": TOKENS, "minItems": 1, "maxItems": 256},
     ]
 }
-SCHEMA: Form = {"description": "A JSON schema, or the text of one", "type": ["object", "string", "boolean", "null"]}
+SPOKEN: Form = {
+    "anyOf": [
+        {"required": ["content"], "properties": {"content": {"not": {"type": "null"}}}},
+        {
+            "required": ["tool_calls"],
+            "properties": {"role": {"const": "assistant"}, "tool_calls": {"type": "array", "minItems": 1}},
+        },
+    ]
+}
+MESSAGES: Form = {"type": "array", "items": {"$ref": "#/components/schemas/Message"}, "minItems": 1}
+STREAMED: Form = {
+    "if": {"required": ["stream_options"], "properties": {"stream_options": {"type": "object"}}},
+    "then": {"required": ["stream"], "properties": {"stream": {"const": True}}},
+}
+TOKENIZED: Form = {
+    "oneOf": [
+        {"required": ["prompt"], "properties": {"prompt": {"type": "string", "minLength": 1}}},
+        {"required": ["messages"], "properties": {"messages": {"type": "array", "minItems": 1}}},
+    ]
+}
+_TEXT_PART: Form = {
+    "type": "object",
+    "properties": {"type": {"enum": ["input_text", "output_text", "text"]}, "text": {"type": "string"}},
+    "required": ["type", "text"],
+}
+_SAID: Form = {"anyOf": [{"type": "string"}, {"type": "array", "items": _TEXT_PART}]}
+_STRING: Form = {"type": "string"}
+
+
+def _item(kind: str, required: list[str], **properties: Form) -> Form:
+    return {"type": "object", "properties": {"type": {"const": kind}, **properties}, "required": required}
+
+
+_ROLES: Form = {"enum": ["user", "assistant", "system", "developer"]}
+INPUT: Form = {
+    "anyOf": [
+        _STRING,
+        {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "anyOf": [
+                    _item("message", ["role", "content"], role=_ROLES, content=_SAID),
+                    _item(
+                        "function_call",
+                        ["type", "call_id", "name", "arguments"],
+                        call_id=_STRING,
+                        name=_STRING,
+                        arguments=_STRING,
+                    ),
+                    _item("function_call_output", ["type", "call_id", "output"], call_id=_STRING, output=_SAID),
+                    _item("reasoning", ["type"]),
+                ]
+            },
+        },
+    ]
+}
+SCHEMA: Form = {
+    "description": "A JSON schema, or the text of one",
+    "anyOf": [{"type": ["object", "boolean", "null"]}, TEXT],
+}
 _PART: Form = {
     "type": "object",
     "properties": {"type": {"const": "text"}, "text": {"type": "string"}},
@@ -33,9 +93,10 @@ CONTENT: Form = {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}
 _FORMAT: Form = {
     "type": "object",
     "properties": {
-        "name": {"type": "string"},
-        "schema": {"type": ["object", "boolean"]},
-        "strict": {"type": "boolean"},
+        "name": {"type": ["string", "null"]},
+        "description": {"type": ["string", "null"]},
+        "schema": {"anyOf": [{"type": ["object", "boolean"]}, TEXT]},
+        "strict": {"type": ["boolean", "null"]},
     },
     "required": ["schema"],
 }
@@ -49,16 +110,17 @@ RESPONSE_FORMAT: Form = {
         },
     ]
 }
+_FORMS: dict[str, Form] = {
+    "json": {"type": ["object", "string", "boolean"]},
+    "regex": TEXT,
+    "choice": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1024},
+    "grammar": TEXT,
+    "json_object": {"const": True},
+}
 STRUCTURED_OUTPUTS: Form = {
     "type": "object",
-    "minProperties": 1,
-    "maxProperties": 1,
-    "properties": {
-        "json": {"type": ["object", "string", "boolean"]},
-        "regex": TEXT,
-        "choice": {"type": "array", "items": TEXT, "minItems": 1, "maxItems": 1024},
-        "grammar": TEXT,
-        "json_object": {"const": True},
-    },
+    "properties": {name: {"anyOf": [form, {"type": "null"}]} for name, form in _FORMS.items()}
+    | {"json_object": {"type": ["boolean", "null"]}},
     "additionalProperties": False,
+    "oneOf": [{"required": [name], "properties": {name: form}} for name, form in _FORMS.items()],
 }

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from ..chat_request import Effort
 from ..fields import COMMON_REFUSED, Refused
 from ..generation import Label
+from ..openapi.forms import INPUT, STREAMED
 from ..tools.wanted import MAX_TOOLS, FunctionName
 
 MAX_ITEMS = 4096
@@ -86,10 +87,12 @@ def _tool_choice(value: Any) -> Any:
 class ResponseRequest(BaseModel):
     """Sampling parameters beyond these are passed on as they are, and checked as those of a chat are."""
 
-    model_config = ConfigDict(strict=True, extra="allow")
+    model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=STREAMED)
 
     model: str
-    input: str | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_ITEMS)]
+    input: Annotated[
+        str | Annotated[list[dict[str, Any]], Field(min_length=1, max_length=MAX_ITEMS)], WithJsonSchema(INPUT)
+    ]
     instructions: str | None = None
     previous_response_id: Label | None = None
     max_output_tokens: int | None = None

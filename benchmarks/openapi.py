@@ -1,0 +1,87 @@
+"""Hold the server against its own OpenAPI document: schemathesis makes the requests, a fake engine the answers.
+
+    python -m benchmarks.openapi --schemathesis PATH --out benchmarks/results/openapi/schemathesis.json
+
+schemathesis is no dependency: install it in an environment of its own and give the path of its command. A failure of
+the kind "Schema-valid request rejected" is a rule between fields or one about the model (its context, its vocabulary,
+its template) that no schema can say; anything else is a defect.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from rustinfer.protocol.channel import private_address
+from tests.server.conftest import live
+from tests.server.fake_engine import FakeEngine, card
+
+CHECKS = (
+    "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
+    "negative_data_rejection,positive_data_acceptance,unsupported_method"
+)
+PHASES = "examples,coverage,fuzzing"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--schemathesis", required=True, help="path of the command")
+    parser.add_argument("--cases", type=int, default=60, help="random cases of each operation (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    with (
+        FakeEngine(private_address(), ends=True, card=card()) as engine,
+        live(engine.address, any_model=True) as server,
+    ):
+        server.wait_ready()
+        started = time.monotonic()
+        text, report = run(args, server.url)
+        seconds = round(time.monotonic() - started)
+    args.out.write_text(json.dumps(summary(args, text, report) | {"seconds": seconds}, indent=2) + "\n")
+    sys.stdout.write(args.out.read_text())
+    return 0
+
+
+def run(args: argparse.Namespace, url: str) -> tuple[str, Any]:
+    """The console's text and the JSON report."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "report.json"
+        command = [
+            *(args.schemathesis, "run", f"{url}/openapi.json", "--mode", "all", "-n", str(args.cases)),
+            *("--seed", str(args.seed), "--phases", PHASES, "--checks", CHECKS, "--continue-on-failure"),
+            *("--request-timeout", "10", "--report", "json", "--report-json-path", str(path)),
+        ]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout, json.loads(path.read_text()) if path.exists() else {}
+
+
+def summary(args: argparse.Namespace, text: str, report: Any) -> dict[str, Any]:
+    """What was done and what was found, by kind; the failures' messages are those that the server gave."""
+    cases = re.search(r"([\d,]+) generated", text)
+    failed = re.search(r"Failures:\n((?:  .*\n)+)", text)
+    errors = re.search(r"Errors:\n((?:  .*\n)+)", text)
+    answers = re.findall(r'"error":\{"message":"([^"]{0,160})', text)
+    command = f"python -m benchmarks.openapi --schemathesis schemathesis --cases {args.cases} --seed {args.seed}"
+    version = subprocess.run(
+        [args.schemathesis, "--version"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    return {
+        "command": f"{command} --out {args.out}",
+        "tool": version,
+        "cases": int(cases[1].replace(",", "")) if cases else None,
+        "failures": [line.strip(" ❌") for line in failed[1].splitlines()] if failed else [],
+        "errors": [line.strip(" 🚫") for line in errors[1].splitlines()] if errors else [],
+        "rejected": sorted(set(answers)),
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
