@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 
-from .engine import Engine, Totals
+from .engine import Engine
+from .totals import Totals
 
 log = logging.getLogger("rustinfer.engine")
 SECONDS = 10.0

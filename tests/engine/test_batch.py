@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rustinfer.engine.batch import Batcher, Shape
-from rustinfer.engine.draw import is_plain
 from rustinfer.engine.lanes import Lanes
+from rustinfer.engine.plain import is_plain
 from rustinfer.engine.plan import Chunk, Plan
 from rustinfer.engine.sequence import Request, Sequence
 from rustinfer.engine.staging import SLOTS, Staging

@@ -275,6 +275,23 @@ def test_numbers_that_are_not_finite_fail_their_own_request_and_are_not_shared()
     assert len(e.runner.cleared) == 3
 
 
+def test_a_request_that_fails_takes_no_output_of_its_neighbours_along() -> None:
+    class Stuck:
+        def take(self, token: int) -> bool:
+            return False
+
+    e = engine()
+    for name in "abc":
+        e.add(request(name, [ord(name)], max_tokens=6, ignore_eos=True))
+    log = Log()
+    while not all(q.generated > 1 for q in e.scheduler.running) or len(e.scheduler.running) < 3:
+        log.read(e)
+    e.scheduler.running[1].matcher = Stuck()  # type: ignore[assignment]
+    log.drain(e)
+    assert log.failed["b"].code == "no_token_allowed"
+    assert [len(log.tokens[name, 0]) for name in "ac"] == [6, 6]
+
+
 def test_cached_tokens_are_reported_and_counted() -> None:
     e = engine()
     for name in "ab":
