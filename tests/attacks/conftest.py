@@ -14,7 +14,7 @@ KEY = "k-17"
 @pytest.fixture(scope="session")
 def locked(shared: World) -> Iterator[Server]:
     """A server that demands a key, before the shared engine; it logs everything, as JSON."""
-    flags = (f"--api-key={KEY}", "--log-format=json", "--log-level=debug")
+    flags = (f"--api-key={KEY}", "--log-format=json", "--log-level=debug", "--log-requests")
     server = Server(shared.folder, shared.engine.address, *flags).wait_ready()
     yield server
     server.kill()
