@@ -60,7 +60,8 @@ def measure(args: Namespace, senders: dict[str, Send], kind: str, level: float) 
     """One level of the load on every server in turn, round by round; for each server its median round."""
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in senders}
     for number in range(args.num_iters):
-        seed = (args.seed or 0) * 1000 + number  # other prompts in every round: no server has seen them
+        # Other prompts at every level and in every round: no server may have them in its prefix cache.
+        seed = f"{args.seed or 0} {kind} {level:g} {number}"
         load = asks(args.workload, args.num_prompts, args.input_len, args.output_len, seed)
         for name, send in senders.items():
             done: Load

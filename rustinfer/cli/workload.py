@@ -59,13 +59,13 @@ WORKLOADS: Mapping[str, Make] = MappingProxyType({**KINDS, "mixed": _mixed})
 eight times as long; mixed: a third of each."""
 
 
-def asks(kind: str, number: int, input_len: int, output_len: int, seed: int) -> list[Ask]:
+def asks(kind: str, number: int, input_len: int, output_len: int, seed: int | str) -> list[Ask]:
     """The requests of a load."""
     source = random.Random(f"{seed} {kind}")
     return [Ask(WORKLOADS[kind](source, index, input_len), output_len) for index in range(number)]
 
 
-def arrivals(number: int, rate: float, seed: int) -> list[float]:
+def arrivals(number: int, rate: float, seed: int | str) -> list[float]:
     """Seconds after the start at which requests are sent: a Poisson process of `rate` a second."""
     source, now, times = random.Random(f"{seed} arrivals"), 0.0, []
     for _ in range(number):

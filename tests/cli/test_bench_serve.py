@@ -41,7 +41,8 @@ def test_levels_of_clients_on_two_servers(
     assert (tmp_path / "r.svg").read_text().count("<polyline") == 2
     assert {body.get("top_k") for _, _, body in server.seen if body} == {5}
     prompts = [body["prompt"] for path, _, body in server.seen if path.endswith("completions")]
-    assert len(set(prompts)) == 2 + 3 * 3  # two that warm up; each round has its own three, on all levels and servers
+    # Two that warm up; each level and round has its own three, the same on both servers.
+    assert len(set(prompts)) == 2 + 3 * 3 * 2
 
 
 def test_poisson_arrivals_are_the_default(url: str, capsys: pytest.CaptureFixture[str]) -> None:
