@@ -82,7 +82,7 @@ def test_every_verb_has_help_with_examples(name: str, capsys: pytest.CaptureFixt
         (["--nope"], "error: unknown flag --nope before a verb (try: rustinfer --help)\n"),
         (["doctor", "--nope"], "error: there is no flag --nope (try: rustinfer doctor --help)\n"),
         (["doctor", "--js"], "error: there is no flag --js: did you mean --json? (try: rustinfer doctor --help)\n"),
-        (["ops"], "error: the following arguments are required: list|why|check (try: rustinfer ops --help)\n"),
+        (["ops"], "error: the following arguments are required: list|why|check|bench (try: rustinfer ops --help)\n"),
     ],
 )
 def test_a_wrong_command_is_one_line_and_exit_code_2(
