@@ -9,6 +9,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,12 +86,12 @@ def _run(command: list[str], work: Path, alias: Alias, tell: Tell) -> None:
 
 
 def _growth(work: Path) -> int:
+    """The size of the largest wheel below, of a tree that pip moves and deletes meanwhile."""
     size = 0
-    for path in work.rglob("*.whl*"):
-        try:
-            size = max(size, path.stat().st_size)
-        except OSError:  # moved meanwhile
-            continue
+    for directory, _, names in os.walk(work):  # unlike Path.rglob it passes over a directory that is gone
+        for wheel in (Path(directory, name) for name in names if ".whl" in name):
+            with suppress(FileNotFoundError):
+                size = max(size, wheel.stat().st_size)
     return size
 
 
