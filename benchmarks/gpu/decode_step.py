@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from rustinfer import ops
-from rustinfer.backends.cuda.backend import fault
 from rustinfer.backends.cuda.decode import Decoder, shape
 from rustinfer.backends.cuda.plan import Plan
 from rustinfer.models.config import ModelConfig
@@ -99,7 +98,8 @@ def right(report: dict[str, Any]) -> None:
                 if layers != depths[-1] and len(lengths) > 1:
                     continue
                 s = step(w.config, [1] * len(lengths), lengths)
-                got = w.run(w.decoder(len(lengths)), s)
+                decoder = w.decoder(len(lengths))
+                got = w.run(decoder, s)
                 torch.cuda.synchronize()
                 written = [t[s.slots // PAGE, :, s.slots % PAGE] for pair in w.caches for t in pair]
                 gold, gold_written = w.reference(s, torch.float32)
@@ -108,8 +108,8 @@ def right(report: dict[str, Any]) -> None:
                 pairs = list(zip(written, plain_written, gold_written, strict=True))
                 worst, allowed = (max((p[i].float() - p[2]).abs().max().item() for p in pairs) for i in (0, 1))
                 good = err <= 2 * own + 0.008 * gold.abs().max().item() and worst <= 2 * allowed + 0.02
-                table.append((name, layers, lengths, err, own, worst, allowed, good, fault()))
-                if not good or fault():
+                table.append((name, layers, lengths, err, own, worst, allowed, good, decoder.fault()))
+                if not good or decoder.fault():
                     print("WRONG", table[-1], flush=True)
             del w
     print(f"right: {sum(row[-2] for row in table)} of {len(table)}; worst error {max(r[3] for r in table):.4f} "
@@ -130,7 +130,9 @@ def repeat(report: dict[str, Any]) -> None:
             graph.replay()
             different += (graph.result.view(torch.int16) != first.view(torch.int16)).any()
         report[f"different of 1000, {len(lengths)} rows"] = int(different)
-        print(f"repeat: {int(different)} of 1000 steps of {len(lengths)} rows differ; fault {fault()}", flush=True)
+        print(
+            f"repeat: {int(different)} of 1000 steps of {len(lengths)} rows differ; fault {decoder.fault()}", flush=True
+        )
 
 
 VARIANTS: tuple[dict[str, int], ...] = (
@@ -150,14 +152,16 @@ def timed(report: dict[str, Any], until: float) -> None:
             graph = Graph(lambda: w.run(decoder, s))  # noqa: B023
             line.append(milliseconds(graph.replay, repeat=7, inner=40) * 1e3)
             out[f"stack {tuned} at {length}"] = line[-1]
-        print(f"stack {tuned}: {line[0]:.1f} us at 384, {line[1]:.1f} at 2304; fault {fault()}", flush=True)
+        print(f"stack {tuned}: {line[0]:.1f} us at 384, {line[1]:.1f} at 2304; fault {decoder.fault()}", flush=True)
         if time.time() > until:
             break
     for rows in (2, 4, 8):
         s, decoder = step(w.config, [1] * rows, [384] * rows), w.decoder(rows)
         graph = Graph(lambda: w.run(decoder, s))  # noqa: B023
         out[f"stack of {rows} rows"] = milliseconds(graph.replay, repeat=7, inner=40) * 1e3
-        print(f"stack of {rows} rows at 384: {out[f'stack of {rows} rows']:.1f} us; fault {fault()}", flush=True)
+        print(
+            f"stack of {rows} rows at 384: {out[f'stack of {rows} rows']:.1f} us; fault {decoder.fault()}", flush=True
+        )
     report["us"] = out
 
 

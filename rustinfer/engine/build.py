@@ -15,7 +15,7 @@ from ..models.model import ModelBuilder
 from ..models.quantise import Quantised
 from ..models.sources import open_checkpoint
 from ..protocol.messages import ModelCard
-from ..registry import Binder, Binding, Plugins, Policy, Target, load_plugins
+from ..registry import Binder, Binding, Faults, Plugins, Policy, Target, load_plugins
 from ..text import ChatTemplate, Tokenizer
 from .admission import Admission
 from .batch import Batcher
@@ -110,7 +110,8 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
                 mixed.record(shape, pool)
         for step in reversed(steps):
             step.warm_up()
-    runner = Runner(mixed, steps, cache, lanes, sampler, depth=int(target.device.type != "cpu"))
+    faults = Faults(bind.bindings, plugins.registry)
+    runner = Runner(mixed, steps, cache, lanes, sampler, int(target.device.type != "cpu"), faults)
     engine = assemble(runner, checkpoint, options, size)
     card = model_card(checkpoint, options, size, bind.bindings)
     tokenizer, template = text_side(checkpoint)

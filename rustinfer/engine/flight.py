@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .sampled import Sampled
+from ..registry import Faults
+from .sampled import Flight, Sampled
 from .sampler import Drawn
 from .staging import Pinned
 
@@ -49,6 +50,19 @@ class Told:
         self._free.append(self._pinned)
         unsound = (told < 0).nonzero()[0].tolist() if len(told) and told.min() < 0 else ()
         return Sampled(told.tolist(), unsound)
+
+
+class Checked:
+    """A flight whose results count only if no kernel gave up on the way."""
+
+    def __init__(self, flight: Flight, faults: Faults) -> None:
+        self._flight, self._faults = flight, faults
+
+    def result(self) -> Sampled:
+        """What it brought. Raises KernelFault, and what the flight raises."""
+        sampled = self._flight.result()
+        self._faults.check()
+        return sampled
 
 
 class Drawing:

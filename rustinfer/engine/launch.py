@@ -73,13 +73,15 @@ def check_alive(error: Exception, plan: Plan) -> None:
     """Raise EngineDead, in one line that tells all that is known, for an error after which the device is of no use."""
     # By name: this module does not import torch. A device error of this kind is sticky.
     text = str(error).strip().partition("\n")[0]
-    if type(error).__name__ != "AcceleratorError" and not any(words in text for words in STICKY):
+    told = type(error).__name__ == "KernelFault"  # the kernel itself says which it is
+    if not told and type(error).__name__ != "AcceleratorError" and not any(words in text for words in STICKY):
         return
     ids = [sequence.request.id for sequence in plan.sequences()]
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     raise EngineDead(
-        f"the device failed: {text} ({blame(error.__traceback__)}; a step of {plan.tokens} tokens of {len(plan)} "
-        f"sequences; requests {', '.join(ids[:SHOWN])}{more})"
+        f"{'a kernel gave up' if told else 'the device failed'}: {text} "
+        f"({'' if told else blame(error.__traceback__) + '; '}a step of {plan.tokens} tokens of {len(plan)} sequences; "
+        f"requests {', '.join(ids[:SHOWN])}{more})"
     ) from error
 
 

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..models.model import Cache
+from ..registry import Faults
 from .batch import Shape
-from .flight import Arrivals, Done, Drawing
+from .flight import Arrivals, Checked, Done, Drawing
 from .graphs import Decode
 from .lanes import Lanes
 from .mixed import Mixed
@@ -27,7 +28,7 @@ class Runner:
 
     `depth` steps may be in flight when another is launched; all run in the order of their launch. Raises whatever a
     kernel raises; a step that could not be launched may be launched again, since it writes the same values to the same
-    slots.
+    slots. A flight's result raises KernelFault where a kernel gave up: then nothing in the cache can be trusted.
     """
 
     def __init__(
@@ -38,9 +39,10 @@ class Runner:
         lanes: Lanes,
         sampler: Sampler,
         depth: int = 0,
+        faults: Faults | None = None,
     ) -> None:
         self.mixed, self.decodes, self.cache, self.depth = mixed, decodes, cache, depth
-        self.lanes, self.sampler = lanes, sampler
+        self.lanes, self.sampler, self.faults = lanes, sampler, faults
         self._arrivals = Arrivals(decodes[-1].rows, lanes.device)
 
     @torch.inference_mode()
@@ -48,10 +50,11 @@ class Runner:
         """Compute the plan's rows, and draw a token for each sequence that samples."""
         self.lanes.follow(plan)
         try:
-            return self._mixed(plan) if plan.chunks else self._decode(plan)
+            flight = self._mixed(plan) if plan.chunks else self._decode(plan)
         except Exception:
             self.lanes.forget()
             raise
+        return Checked(flight, self.faults) if self.faults else flight
 
     def _decode(self, plan: Plan) -> Flight:
         lanes = self.lanes

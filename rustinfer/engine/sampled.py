@@ -31,5 +31,5 @@ class Flight(Protocol):
     """A step that has been launched. Steps are computed in the order of their launch."""
 
     def result(self) -> Sampled:
-        """Wait for it and read what it brought. Raises whatever the device raises."""
+        """Wait for it and read what it brought. Raises whatever the device raises, and KernelFault."""
         ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .backend import Backend, Kernel, Refusal, Requires
 from .binder import Binder, Binding
 from .errors import DefinitionError, NoKernelError, UnknownBackendError, UnknownOpError
+from .fault import Faults, KernelFault
 from .hookspecs import API_VERSION, hookimpl
 from .op import Case, Op, Tolerance, op
 from .plugins import PluginRecord, Plugins, load_plugins
@@ -26,8 +27,10 @@ __all__ = [
     "Binding",
     "Case",
     "DefinitionError",
+    "Faults",
     "Format",
     "Kernel",
+    "KernelFault",
     "ModelBuilder",
     "NoKernelError",
     "Op",

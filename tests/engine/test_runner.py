@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import math
 import random
+import re
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 
-from rustinfer.engine.build import Loaded
+from rustinfer import ops
+from rustinfer.engine.build import Loaded, build
 from rustinfer.engine.engine import Engine
-from rustinfer.engine.errors import UnknownArchitecture
+from rustinfer.engine.errors import EngineDead, UnknownArchitecture
+from rustinfer.engine.options import Options
 from rustinfer.models import Step
+from rustinfer.registry import Backend, Requires, Target, Weight, dense
 
 from .fakes import Log, request
-from .tiny import VOCAB, checkpoint, load, replay, with_graphs
+from .tiny import VOCAB, checkpoint, load, plugins, replay, with_graphs
 
 
 def prompts(count: int, seed: int = 0) -> dict[str, list[int]]:
@@ -211,3 +216,41 @@ def test_the_card_names_every_binding_of_both_wirings() -> None:
 def test_an_unknown_architecture_names_the_known_ones() -> None:
     with pytest.raises(UnknownArchitecture, match="no installed plugin knows the architecture Foo; known: Llama"):
         load(made=checkpoint(architectures=["Foo"]))
+
+
+def test_a_kernel_that_gave_up_ends_the_engine_before_its_tokens_are_told() -> None:
+    giving_up = Backend("acme", requires=Requires("cpu"))
+    words: list[str] = []
+
+    @giving_up.kernel(ops.embedding, build=True)
+    def embedding(target: Target, *, weight: Weight) -> Any:
+        class Kernel:
+            def __call__(self, tokens: torch.Tensor) -> torch.Tensor:
+                return dense(weight)[tokens]
+
+            def fault(self) -> str | None:
+                return next(iter(words), None)
+
+        return Kernel()
+
+    found = plugins()
+    registry = copy(found.registry)
+    registry.backends = {**registry.backends}
+    registry._owners = {**registry._owners}
+    registry.add_backend(giving_up, "acme-kernels")
+    options = Options(max_num_seqs=8, max_num_batched_tokens=64, kv_cache_tokens=1024, threads=1, prefer=("acme",))
+    engine = build(checkpoint(), options, replace(found, registry=registry)).engine
+    ask(engine, "a", [1, 2, 3])
+    log = Log()
+    log.read(engine)
+    told = dict(log.tokens)
+    assert told
+    words.append("it waited too long (2 rows)")
+    with pytest.raises(EngineDead) as dead:
+        log.drain(engine)
+    assert log.tokens == told
+    assert re.fullmatch(
+        r"a kernel gave up: embedding at \S+, by back end acme of plugin acme-kernels for cpu in float32.*: "
+        r"it waited too long \(2 rows\) \(a step of 1 tokens of 1 sequences; requests a\)",
+        str(dead.value),
+    )

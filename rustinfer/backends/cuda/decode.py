@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Mapping, Sequence
 from math import log2
 from typing import Any
@@ -15,8 +16,9 @@ from ...registry import Refusal, Requires, Target, Weight
 from ...registry.op import Function
 from . import nvrtc
 from .arguments import arguments_type, point, point_layers
-from .backend import cuda, watch
+from .backend import cuda
 from .driver import Function as Launchable
+from .fault import explained
 from .plan import Plan
 
 BF16 = torch.bfloat16
@@ -68,7 +70,7 @@ class Decoder:
         self.argument.eps = bound["eps"]
         self.argument.scale = plan.dim**-0.5 * log2(2.718281828459045)
         self.kept = bound  # the kernel has their addresses
-        watch(self.scratch["host_error"])
+        self._error = ctypes.c_int64.from_address(self.scratch["host_error"].data_ptr())
 
     def __call__(
         self, tokens: Tensor, positions: Tensor, slots: Tensor, lengths: Tensor, pages: Tensor, caches: Caches
@@ -80,6 +82,46 @@ class Decoder:
         self.argument.rows, self.argument.pages_stride = len(tokens), pages.stride(0)
         self.function.launch(self.plan.blocks, self.argument, cooperative=True)
         return result
+
+    def fault(self) -> str | None:
+        """What a launch reported that gave up, with the shapes; from the host's memory."""
+        code, plan = self._error.value, self.plan
+        shapes = f"up to {plan.rows} rows, {plan.layers} layers of width {plan.width}, pages of {plan.page}"
+        return f"{explained(code)} ({shapes})" if code else None
+
+
+class Steps:
+    """What the model calls: a decoder for each page size, the usual one compiled while the model is built."""
+
+    def __init__(self, target: Target, bound: Mapping[str, Any]) -> None:
+        self._target, self._bound = target, bound
+        self._blocks = torch.cuda.get_device_properties(target.device).multi_processor_count
+        self._made: dict[int, Decoder] = {}
+        self._decoder(PAGE)
+
+    def _decoder(self, page: int) -> Decoder:
+        if page not in self._made:
+            plan = shape(self._bound, self._target.rows or MOST_ROWS, self._blocks, page)
+            self._made[page] = Decoder(plan, self._target, self._bound)
+        return self._made[page]
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        slots: Tensor,
+        query_starts: Tensor,
+        lengths: Tensor,
+        pages: Tensor,
+        caches: Caches,
+    ) -> Tensor:
+        if not len(tokens):
+            return tokens.new_empty((0, self._bound["embedding"].shape[1]), dtype=BF16)
+        return self._decoder(caches[0][0].shape[2])(tokens, positions, slots, lengths, pages, caches)
+
+    def fault(self) -> str | None:
+        """What a kernel reported that gave up, or None."""
+        return next(filter(None, (decoder.fault() for decoder in self._made.values())), None)
 
 
 def scratch(plan: Plan, device: torch.device) -> dict[str, Tensor]:
@@ -117,27 +159,4 @@ def decode_step(
     """A block on every multiprocessor, with weights that stream through it whatever the blocks wait for."""
     bound = {"embedding": embedding, "layers": layers, "norm": norm, "eps": eps, "cos": cos, "sin": sin}
     bound |= {"heads": heads, "kv_heads": kv_heads, "window": window}
-    blocks = torch.cuda.get_device_properties(target.device).multi_processor_count
-    made: dict[int, Decoder] = {}
-
-    def decoder(page: int) -> Decoder:
-        if page not in made:
-            made[page] = Decoder(shape(bound, target.rows or MOST_ROWS, blocks, page), target, bound)
-        return made[page]
-
-    decoder(PAGE)  # compiled while the model is built; another page size is compiled at the first call
-
-    def call(
-        tokens: Tensor,
-        positions: Tensor,
-        slots: Tensor,
-        query_starts: Tensor,
-        lengths: Tensor,
-        pages: Tensor,
-        caches: Caches,
-    ) -> Tensor:
-        if not len(tokens):
-            return tokens.new_empty((0, embedding.shape[1]), dtype=BF16)
-        return decoder(caches[0][0].shape[2])(tokens, positions, slots, lengths, pages, caches)
-
-    return call
+    return Steps(target, bound)

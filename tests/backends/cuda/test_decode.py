@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from rustinfer import ops
-from rustinfer.backends.cuda.backend import explained
 from rustinfer.backends.cuda.decode import refusal
+from rustinfer.backends.cuda.fault import explained
 from rustinfer.ops.decode_cases import Stack
 from rustinfer.ops.inputs import Draw
 from rustinfer.registry import Case
