@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
   "$$p" -c '$(SUITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-slow faults soak check lint types imports fmt bench test-gpu bench-gpu test-clients plugins
+.PHONY: help setup serve test test-slow faults soak check covered lint types imports fmt bench test-gpu bench-gpu test-clients plugins
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -49,7 +49,11 @@ faults: setup ## Try every fault and attack on real processes, and write docs/fa
 soak: setup ## Twenty minutes of load with aborts and errors; fails where anything grows
 	@$(BIN)/python -m benchmarks.soak $(ARGS)
 
-check: lint types imports test ## All that must pass before a change lands
+covered: setup ## Run the registry's tests, which must reach its every line
+	@$(BIN)/python -m pytest tests/registry -q --cov=rustinfer/registry --cov-fail-under=100 \
+	  --cov-report=term-missing:skip-covered $(ARGS)
+
+check: lint types imports covered test ## All that must pass before a change lands
 
 lint: setup
 	@$(BIN)/ruff check $(SOURCES)

@@ -123,8 +123,9 @@ def _with(record: PluginRecord, **changes: Any) -> PluginRecord:
 def _register(plugins: Plugins, point: Point) -> tuple[tuple[str, ...], tuple[str, ...]]:
     manager, plugin = plugins.manager, point.load()
     _check_version(plugin)
-    if manager.register(plugin, point.name) is None:
+    if manager.has_plugin(point.name):
         raise DefinitionError(f"an entry point named {point.name} is already loaded")
+    manager.register(plugin, point.name)
     try:
         manager.check_pending()
         hooks = tuple(sorted(caller.name for caller in manager.get_hookcallers(plugin) or ()))

@@ -49,7 +49,7 @@ class Registry:
                 self.add_backend(backend, owner)
             for architecture, build in models.items():
                 self.add_model(architecture, build, owner)
-        except DefinitionError:
+        except Exception:
             self.ops, self.backends, self.models, self._owners = before
             raise
 

@@ -51,6 +51,7 @@ def ours() -> Iterator[LLM]:
         yield llm
 
 
+@pytest.mark.timeout(900)
 def test_greedy_tokens_and_log_probabilities_equal_transformers(ours: LLM, theirs: Any) -> None:
     params = SamplingParams(temperature=0, max_tokens=64, ignore_eos=True, logprobs=1)
     for request in ours.generate(PROMPTS, params, use_tqdm=False):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,10 +16,11 @@ from rustinfer.registry import (
     Requires,
     UnknownBackendError,
     UnknownOpError,
+    op,
 )
 from rustinfer.registry.policy import DEFAULT_ORDER
 
-from .toys import CPU, CUDA, backend, binder, fourfold, registry, twice
+from .toys import CPU, CUDA, backend, binder, fourfold, registry, scale, twice
 
 X = torch.ones(2)
 
@@ -151,6 +153,24 @@ def test_a_reference_on_a_gpu_is_a_warning_with_every_refusal(caplog: pytest.Log
         binder(backend("triton", device="cuda", refusal="odd width"), target=CUDA).scale(weight=1.0)
     assert "not triton: odd width" in caplog.text
     assert "slow on a GPU" in caplog.text
+
+
+def test_an_invariant_target_takes_what_gives_a_row_the_same_bits_always() -> None:
+    alone = replace(CPU, invariant=True)
+    with pytest.raises(NoKernelError, match="toy: may give a row other bits when there are other rows"):
+        binder(backend(), target=alone, pins={"scale": "toy"}).scale(weight=1.0)
+    assert binder(backend(), target=alone, prefer=("toy",)).scale(weight=1.0)(X)[0] == 1
+    steady = Backend("toy", requires=Requires("cpu"))
+    steady.kernel(scale, batch_invariant=True)(lambda x, *, weight, bias=0.0: x + 1000)
+    assert binder(steady, target=alone, prefer=("toy",)).scale(weight=1.0)(X)[0] == 1001
+
+
+def test_a_reference_that_varies_is_refused_by_an_invariant_target_unless_it_is_composed() -> None:
+    varying = op(batch_invariant=False)(twice.reference)
+    with pytest.raises(NoKernelError, match="reference: may give a row other bits"):
+        Binder(registry(), replace(CPU, invariant=True)).bind(varying, weight=1.0)
+    varying.compose(twice.composition)
+    assert Binder(registry(), replace(CPU, invariant=True)).bind(varying, weight=2.0)(X)[0] == 4
 
 
 def test_wrap_may_replace_the_callable() -> None:

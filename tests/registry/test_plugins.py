@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from rustinfer.registry import Binder, DefinitionError, hookimpl, load_plugins
+from rustinfer.registry import Binder, hookimpl, hookspecs, load_plugins
 
 from .toys import CPU, backend, scale
 
@@ -104,6 +104,7 @@ def test_a_duplicate_name_is_refused_with_both_owners() -> None:
 def test_two_entry_points_of_one_name() -> None:
     loaded = load(FakePoint("a", plugin()), FakePoint("a", plugin()))
     assert [record.state for record in loaded.records] == ["loaded", "failed"]
+    assert loaded.failures()[0].error == "DefinitionError: an entry point named a is already loaded"
 
 
 def test_disabled_plugins_are_listed_and_unknown_ones_warned_of(
@@ -131,7 +132,14 @@ def test_installed_plugins_load_with_their_distribution() -> None:
     assert all(record.version for record in ours)
 
 
-def test_only_definition_errors_roll_back() -> None:
-    odd = SimpleNamespace(name="odd")
-    with pytest.raises(DefinitionError):
-        load(FakePoint("a", plugin(rustinfer_ops=lambda: [odd, odd])), strict=True)
+def test_what_a_plugin_brings_is_added_whole_or_not_at_all() -> None:
+    for odd in (SimpleNamespace(name="scale"), None):
+        loaded = load(FakePoint("a", plugin(rustinfer_ops=lambda odd=odd: [scale, odd])))
+        assert states(loaded) == {"a": "failed"}
+        assert loaded.registry.ops == {}
+
+
+def test_the_specifications_of_hooks_bring_nothing() -> None:
+    assert not any(
+        spec() for spec in (hookspecs.rustinfer_ops, hookspecs.rustinfer_backends, hookspecs.rustinfer_models)
+    )
