@@ -1,32 +1,36 @@
-"""`rustinfer serve`: one engine and one server as child processes, each started again when it dies. Free of torch."""
+"""`rustinfer serve`: an engine, a server and a spare one as child processes, each started again when it dies.
+
+Free of torch. The socket that clients reach is ours: while servers change, they wait in its queue.
+"""
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import logging
 import math
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
+from socket import socket
 from types import FrameType
 
 from . import logs
+from .child import SETTLED_SECONDS, Child
 from .flags import COMMON, ENGINE, SERVER, as_flags, destination
 from .protocol.address import private_address, socket_path
+from .server.listener import listen
 from .settings import variable
 
 log = logging.getLogger("rustinfer.supervisor")
 GRACE_SECONDS = 10
 """How long children may take to end beyond the time that requests have for it, before they are killed."""
-SETTLED_SECONDS = 5.0
-"""A child that tells us nothing counts as ready after so long."""
 STARTS = 3
 """How often a child may die before it was ready, one start after the other."""
+SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+"""Seconds before a server starts again while another is there, which has better use for the processor just then."""
 KEYS_FLAG, KEYS_VARIABLE = "--api-key", variable("api_key")
 CHILDS = tuple(flag for flag in COMMON if flag[0] != "--config")
 """What both children take from us: the file of flags has been read already."""
@@ -38,21 +42,27 @@ def serve(args: argparse.Namespace) -> int:
     Returns 0 when asked to stop, or the exit code of a child that cannot start; that child has said why.
     """
     logs.configure("supervisor", args.log_level, args.log_format)
+    listener = listen(args.host, args.port)
     address = private_address()
     try:
         engine = [sys.executable, "-m", "rustinfer.engine.main", args.model, "--endpoint", address, *engine_flags(args)]
-        server = [sys.executable, "-m", "rustinfer.server.main", "--engine", address, *server_flags(args)]
-        socket = socket_path(address)
+        path = socket_path(address)
         first = Child(
             "engine",
             engine,
             environment(args, keys=False),
-            ready=socket.exists,
-            reset=lambda: socket.unlink(missing_ok=True),
+            ready=path.exists,
+            reset=lambda: path.unlink(missing_ok=True),
         )
-        second = Child("server", server, environment(args, keys=True))
-        return Supervisor(first, second, math.ceil(args.shutdown_timeout) + GRACE_SECONDS).run()
+        door = [f"--listen-fd={listener.fileno()}", f"--turn={path.with_name('turn')}"]
+        server = [sys.executable, "-m", "rustinfer.server.main", "--engine", address, *door, *server_flags(args)]
+        servers = [
+            Child(name, server, environment(args, keys=True), inherits=[listener.fileno()])
+            for name in ("server", "spare server")
+        ]
+        return Supervisor(first, servers, math.ceil(args.shutdown_timeout) + GRACE_SECONDS, listener).run()
     finally:
+        listener.close()
         shutil.rmtree(socket_path(address).parent, ignore_errors=True)
 
 
@@ -73,57 +83,24 @@ def environment(args: argparse.Namespace, *, keys: bool) -> dict[str, str]:
     return {**kept, KEYS_VARIABLE: ",".join(args.api_key)} if keys and args.api_key else kept
 
 
-class Child:
-    """A command that is to be running. `ready` says whether it came up; `reset` clears what the last run left."""
+class Supervisor:
+    """Keeps all running. What ends with a UserError's code before it was ever ready ends everything.
+
+    The first of `servers` starts with the engine. The others start when both have settled: they are there for the
+    moment in which it dies, and nothing depends on them.
+    """
 
     def __init__(
         self,
-        name: str,
-        command: Sequence[str],
-        environment: Mapping[str, str] | None = None,
-        ready: Callable[[], bool] | None = None,
-        reset: Callable[[], object] = lambda: None,
+        engine: Child,
+        servers: Sequence[Child],
+        grace_seconds: int = GRACE_SECONDS,
+        listener: socket | None = None,
     ) -> None:
-        self.name, self.command, self.reset, self.environment = name, list(command), reset, environment
-        self.process: subprocess.Popen[bytes] | None = None
-        self.started = 0.0
-        self.ready = ready or self._lasted
-        self.failures = 0
-        self.due = 0.0
-
-    @property
-    def running(self) -> bool:
-        """Whether the process is there."""
-        return self.process is not None and self.process.poll() is None
-
-    def start(self) -> None:
-        """Spawn it, in a session of its own so that Ctrl-C reaches it through us alone."""
-        self.reset()
-        self.started = time.monotonic()
-        self.process = subprocess.Popen(
-            self.command,
-            env=self.environment,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - there are no threads here
-        )
-
-    def _lasted(self) -> bool:
-        return time.monotonic() - self.started > SETTLED_SECONDS
-
-    def signal(self, number: int) -> None:
-        """Send a signal if it is running."""
-        if self.process is not None and self.running:
-            self.process.send_signal(number)
-
-
-class Supervisor:
-    """Keeps both running. A child that ends with a UserError's code before it was ever ready ends everything."""
-
-    def __init__(self, engine: Child, server: Child, grace_seconds: int = GRACE_SECONDS) -> None:
-        self.engine, self.server, self._grace_seconds = engine, server, grace_seconds
+        self.engine, self.servers, self._grace_seconds, self._listener = engine, servers, grace_seconds, listener
         # Where somebody watches, SIGHUP says that the terminal is gone.
         self._attended = sys.stderr.isatty()
-        self.children = (engine, server)
+        self.children = (engine, *servers)
         self.stopping = 0
 
     def run(self) -> int:
@@ -131,8 +108,10 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._on_signal)
         signal.signal(signal.SIGALRM, self._on_alarm)
+        for spare in self.servers[1:]:
+            spare.due = time.monotonic() + SETTLED_SECONDS
         try:
-            for child in self.children:
+            for child in (self.engine, self.servers[0]):
                 child.start()
             return self._watch()
         finally:
@@ -157,7 +136,7 @@ class Supervisor:
         """Sleep until a child ends or a restart is due; a signal's handler runs meanwhile."""
         due = [child.due for child in self.children if child.process is None]
         if due and not self.stopping:
-            time.sleep(min(max(min(due) - time.monotonic(), 0.01), 0.1))
+            time.sleep(min(max(min(due) - time.monotonic(), 0.02), 0.1))
         elif any(child.running for child in self.children):
             # Leaves the status for Popen to collect.
             os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
@@ -168,15 +147,18 @@ class Supervisor:
         code, was_ready = child.process.returncode, child.ready()
         child.process = None
         if self.stopping:
-            self.engine.signal(signal.SIGTERM)
+            if not any(server.running for server in self.servers):
+                self.engine.signal(signal.SIGTERM)
             return None
-        if code in (2, 3) and not was_ready:
+        needed = child is self.engine or not any(server.running for server in self.servers)
+        if code in (2, 3) and not was_ready and needed:
             return code
         child.failures = 1 if was_ready else child.failures + 1
-        if child.failures >= STARTS and not was_ready:
+        if child.failures >= STARTS and not was_ready and needed:
             log.error("the %s died %d times before it was ready (%s): giving up", child.name, STARTS, _how(code))
             return 1
-        delay = 0.0 if child.failures <= 1 else 2.0 ** (child.failures - 2)
+        delay = 0.0 if child.failures <= 1 else min(2.0 ** (child.failures - 2), LONGEST_PAUSE)
+        delay = delay if needed else max(delay, SHORTEST_PAUSE)
         log.warning(
             "the %s ended (%s); starting it again%s", child.name, _how(code), f" in {delay:.0f} s" if delay else ""
         )
@@ -185,20 +167,24 @@ class Supervisor:
 
     def _start_due(self) -> None:
         for child in self.children:
-            if child.process is None and time.monotonic() >= child.due:
+            if child.process is None and time.monotonic() >= child.due and (child.started or self.engine.ready()):
                 child.start()
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         """The first signal lets the server finish, then the engine; the second does not wait; SIGHUP is for keys."""
         if number == signal.SIGHUP and not self._attended:
-            self.server.signal(number)
+            for server in self.servers:
+                server.signal(number)
             return
         self.stopping += 1
         if self.stopping > 1:
             self._on_alarm(number, frame)
             return
         signal.alarm(self._grace_seconds)
-        (self.server if self.server.running else self.engine).signal(signal.SIGTERM)
+        if self._listener is not None:
+            self._listener.close()
+        for child in [server for server in self.servers if server.running] or [self.engine]:
+            child.signal(signal.SIGTERM)
 
     def _on_alarm(self, number: int, frame: FrameType | None) -> None:
         for child in self.children:
@@ -207,13 +193,3 @@ class Supervisor:
 
 def _how(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-_PR_SET_PDEATHSIG = 1
-_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
-
-
-def _die_with_parent() -> None:
-    """In a child, before it runs: be killed when the supervisor is gone, however it went. Linux only."""
-    if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -17,7 +17,8 @@ from typing import Any
 
 import pytest
 
-from rustinfer.supervisor import Child, Supervisor, environment, server_flags
+from rustinfer.child import Child
+from rustinfer.supervisor import Supervisor, environment, server_flags
 
 from .engine.tiny import save
 
@@ -25,13 +26,16 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from rustinfer import supervisor
-from rustinfer.supervisor import Child, Supervisor
+from rustinfer.child import Child
+from rustinfer.supervisor import Supervisor
 supervisor.logging.basicConfig(level="INFO", format="%(message)s")
-folder, scripts = Path(sys.argv[1]), sys.argv[2:]
+folder, scripts = Path(sys.argv[1]), sys.argv[3:]
 ready = folder / "ready"
 engine, server = ([sys.executable, "-c", script, str(folder)] for script in scripts)
 first = Child("engine", engine, ready=ready.exists, reset=lambda: ready.unlink(missing_ok=True))
-sys.exit(Supervisor(first, Child("server", server), grace_seconds=2).run())
+supervisor.SETTLED_SECONDS = 0.5
+servers = [Child("server", server), *(Child("spare server", server) for _ in range(int(sys.argv.pop(2))))]
+sys.exit(Supervisor(first, servers, grace_seconds=2).run())
 """
 HEAD = """
 import os, pathlib, signal, sys, time
@@ -45,10 +49,10 @@ SERVER = HEAD + "me = 'server'; note('server started'); time.sleep(100)"
 
 
 class Run:
-    def __init__(self, folder: Path, engine: str = ENGINE, server: str = SERVER) -> None:
+    def __init__(self, folder: Path, engine: str = ENGINE, server: str = SERVER, spares: int = 0) -> None:
         self.folder, self.log = folder, folder / "log"
         with self.log.open("w") as log:
-            command = [sys.executable, "-c", PROGRAM, str(folder), engine, server]
+            command = [sys.executable, "-c", PROGRAM, str(folder), str(spares), engine, server]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def pids(self, name: str, count: int = 1) -> list[int]:
@@ -80,8 +84,8 @@ def alive(pid: int) -> bool:
 def runs(tmp_path: Path) -> Iterator[Any]:
     made: list[Run] = []
 
-    def start(*scripts: str) -> Run:
-        made.append(Run(tmp_path, *scripts))
+    def start(*scripts: str, **more: int) -> Run:
+        made.append(Run(tmp_path, *scripts, **more))
         return made[-1]
 
     yield start
@@ -142,6 +146,24 @@ def test_a_crash_at_the_start_is_tried_again_but_not_for_ever(runs: Any) -> None
     assert "died 3 times before it was ready" in run.log.read_text()
 
 
+def test_a_spare_server_comes_later_and_nothing_depends_on_it(runs: Any) -> None:
+    fickle = SERVER.replace(
+        "note('server started')", "note('server started'); (folder / 'bad').exists() and sys.exit(2)"
+    )
+    run = runs(ENGINE, fickle, spares=1)
+    first, spare = run.pids("server started", 2)
+    (run.folder / "bad").touch()
+    os.kill(spare, signal.SIGKILL)
+    run.pids("server started", 5)  # again and again, though it ends with the code of a mistake
+    assert alive(first)
+    assert run.process.poll() is None
+    (run.folder / "bad").unlink()
+    wait_for(lambda: alive(run.pids("server started")[-1]) and run.pids("server started")[-1] != first)
+    run.process.send_signal(signal.SIGTERM)
+    assert run.process.wait(20) == 0
+    assert not any(map(alive, run.pids("server started") + run.pids("engine started")))
+
+
 def test_no_orphan_when_the_supervisor_is_killed(runs: Any) -> None:
     run = runs()
     pids = run.pids("engine started") + run.pids("server started")
@@ -161,7 +183,7 @@ def test_keys_go_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_children_are_named_by_role() -> None:
-    pair = Supervisor(Child("engine", []), Child("server", []))
+    pair = Supervisor(Child("engine", []), [Child("server", [])])
     assert [child.name for child in pair.children] == ["engine", "server"]
     assert not any(child.running for child in pair.children)
 
@@ -179,18 +201,28 @@ class Service:
         assert lines, self.out.read_text()
         self.url = lines[0].removeprefix("Ready: ")
 
-    def children(self) -> dict[str, int]:
-        """Process numbers by module."""
-        found = {}
+    def children(self) -> dict[str, list[int]]:
+        """Process numbers by module, in the order of their start."""
+        found: dict[str, list[tuple[int, int]]] = {}
         for path in Path("/proc").glob("[0-9]*"):
             try:
-                parent = int((path / "stat").read_text().rsplit(") ", 1)[1].split()[1])
+                fields = (path / "stat").read_text().rsplit(") ", 1)[1].split()
                 words = (path / "cmdline").read_text().split("\0")
             except OSError:
                 continue
-            if parent == self.process.pid and alive(int(path.name)):
-                found[words[2]] = int(path.name)
-        return found
+            if int(fields[1]) == self.process.pid and alive(int(path.name)) and len(words) > 2:
+                found.setdefault(words[2], []).append((int(fields[19]), int(path.name)))
+        return {module: [pid for _, pid in sorted(pids)] for module, pids in found.items()}
+
+    @property
+    def engine(self) -> int:
+        """The engine's process."""
+        return self.children()["rustinfer.engine.main"][0]
+
+    @property
+    def servers(self) -> list[int]:
+        """The servers' processes: the one that answers, then the spare if it is there yet."""
+        return self.children()["rustinfer.server.main"]
 
     def complete(self) -> str:
         body = {"model": "model", "prompt": "abc", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
@@ -204,9 +236,9 @@ class Service:
 def test_serve_survives_the_death_of_its_engine(tmp_path: Path) -> None:
     service = Service(save(tmp_path / "model"), tmp_path)
     try:
-        before, said = service.children(), service.complete()
+        engine, server, said = service.engine, service.servers[0], service.complete()
         assert said
-        os.kill(before["rustinfer.engine.main"], signal.SIGKILL)
+        os.kill(engine, signal.SIGKILL)
 
         codes: set[int] = set()
 
@@ -219,12 +251,12 @@ def test_serve_survives_the_death_of_its_engine(tmp_path: Path) -> None:
 
         wait_for(works)
         assert codes <= {503}
-        after = service.children()
-        assert after["rustinfer.server.main"] == before["rustinfer.server.main"]
-        assert after["rustinfer.engine.main"] != before["rustinfer.engine.main"]
+        assert service.servers[0] == server
+        assert service.engine != engine
+        after = [service.engine, *service.servers]
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(20) == 0
-        assert not any(map(alive, after.values()))
+        assert not any(map(alive, after))
     finally:
         service.process.kill()
         service.process.wait()

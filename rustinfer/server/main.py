@@ -25,13 +25,12 @@ from rustinfer.version import __version__
 from .app import create
 from .connection import Connection
 from .errors import shutting_down
+from .listener import BACKLOG, inherited, listen
 from .options import Options, add_arguments
+from .turn import Turn
 
 KEEP_ALIVE_SECONDS = 75
 """How long a connection may stay open between requests: longer than clients keep theirs, so that they close first."""
-UNANSWERED_SECONDS = 60
-"""How long sent bytes may stay unacknowledged before the kernel ends the connection."""
-BACKLOG = 2048
 SWITCH_SECONDS = 0.001
 """How long a thread that understands a request may keep the interpreter from the event loop."""
 
@@ -44,41 +43,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         settle(arguments, (*SERVER, *COMMON))
         logs.configure("server", arguments.log_level, arguments.log_format)
         options = _options(arguments)
-        listener = listen(options.host, options.port)
-        return uvloop.run(serve(options, listener))
+        given = arguments.listen_fd
+        listener = listen(options.host, options.port) if given is None else inherited(given)
+        return uvloop.run(serve(options, listener, _path(arguments.turn)))
     except UserError as e:
         sys.stderr.write(f"error: {e}\n")
         return e.exit_code
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises UserError where that cannot be."""
-    try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, kind, protocol)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        _watch_peers(listener)
-        listener.listen(BACKLOG)
-    except (OSError, OverflowError) as e:
-        reason = "is in use: choose another with --port" if getattr(e, "errno", 0) == 98 else f"cannot be used: {e}"
-        raise UserError(f"port {port} on {host} {reason}") from None
-    return listener
-
-
-def _watch_peers(listener: socket.socket) -> None:
-    """Let the kernel give up on peers that vanished without a word; connections inherit this from their listener."""
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for name, seconds in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, name):
-            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), seconds)
-    if hasattr(socket, "TCP_USER_TIMEOUT"):
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNANSWERED_SECONDS * 1000)
-
-
-async def serve(options: Options, listener: socket.socket) -> int:
+async def serve(options: Options, listener: socket.socket, turn: Path | None = None) -> int:
+    """Until a signal. Where there is a `turn`, everything is made ready, but nobody answered before it comes."""
     app = create(options)
-    server = _Server(configuration(app, options))
+    server = _Server(configuration(app, options), Turn(turn))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, server, app, options.shutdown_timeout)
@@ -118,16 +94,38 @@ def configuration(app: Starlette, options: Options) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handling, which ends the process by the signal instead of with an exit code."""
+    """uvicorn that takes connections when its turn comes.
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    Without its own signal handling, which ends the process by the signal instead of with an exit code.
+    """
+
+    def __init__(self, config: uvicorn.Config, turn: Turn) -> None:
         super().__init__(config)
+        self.turn = turn
         self.stopped = False
         self.listening = asyncio.Event()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        await super().startup([])
+        await self.turn.wait()
+        if self.should_exit:
+            return
+        loop, config = asyncio.get_running_loop(), self.config
+        for each in sockets or ():
+            server = await loop.create_server(self._connection, sock=each, ssl=config.ssl, backlog=BACKLOG)
+            self.servers.append(server)
         self.listening.set()
+
+    def stop(self) -> None:
+        """Take no more connections: the next in turn does."""
+        self.stopped = self.should_exit = True
+        for each in self.servers:
+            each.close()
+        self.turn.give_up()
+
+    def _connection(self) -> asyncio.Protocol:
+        made: asyncio.Protocol = Connection(self.config, self.server_state, self.lifespan.state)
+        return made
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:
@@ -141,7 +139,7 @@ def _stop(server: _Server, app: Starlette, drain_seconds: float) -> None:
         link.fail_all(shutting_down())
         server.force_exit = True
         return
-    server.stopped = server.should_exit = True
+    server.stop()
     link.stop_serving()
     asyncio.get_running_loop().call_later(drain_seconds, link.fail_all, shutting_down())
 
@@ -186,6 +184,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rustinfer-server", description=__doc__)
     add = parser.add_argument
     add("--engine", required=True, metavar="ADDRESS", help="where the engine listens: ipc:///path")
+    add("--listen-fd", type=int, metavar="N", help="serve on this inherited listening socket, not on a new one")
+    add("--turn", metavar="FILE", help="stand by until no other server holds this file's lock")
     add("--served-model-name", action="append", default=[], metavar="NAME", help="serve the model under this name")
     add("--version", action="version", version=f"rustinfer {__version__}")
     add_arguments(parser)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.conftest import Saw
+from tests.test_supervisor import Service
 
 from .conftest import World
 from .streams import streams
@@ -37,6 +40,36 @@ def test_f3_server_restart(world: World, saw: Saw) -> None:
         assert back < 5  # Python's own start included, on a busy machine
     finally:
         second.kill()
+
+
+def test_f3_supervised(model: Path, tmp_path: Path, saw: Saw) -> None:
+    """kill -9 and SIGTERM of the server below `rustinfer serve` while new clients come; nobody does anything."""
+    service = Service(model, tmp_path)
+    body = {**GOLDEN, "model": model.name}
+
+    def ask() -> str:
+        answer = httpx.post(f"{service.url}/v1/completions", json=body, timeout=20)
+        return str(answer.json()["choices"][0]["text"])
+
+    try:
+        engine, golden = service.engine, ask()
+        for number, name in ((signal.SIGKILL, "kill -9"), (signal.SIGTERM, "SIGTERM")):
+            wait_for(lambda: len(service.servers) == 2, 30, "a spare server")
+            time.sleep(3)  # until it stands by
+            old = service.servers[0]
+            os.kill(old, number)
+            started, slowest = time.monotonic(), 0.0
+            while time.monotonic() - started < 2:
+                asked = time.monotonic()
+                assert ask() == golden  # with a connection of its own: none was refused, none got an error
+                slowest = max(slowest, time.monotonic() - asked)
+            assert service.servers[0] != old
+            saw(f"{name}: every connection was taken and got the known answer; the slowest", slowest)
+            assert slowest < 0.5
+        assert service.engine == engine
+    finally:
+        service.process.terminate()
+        service.process.wait(20)
 
 
 def test_f4_two_servers(world: World, saw: Saw) -> None:

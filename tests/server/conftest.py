@@ -18,7 +18,8 @@ import uvloop
 
 from rustinfer.protocol.channel import private_address
 from rustinfer.server.app import create
-from rustinfer.server.main import configuration, listen
+from rustinfer.server.listener import listen
+from rustinfer.server.main import configuration
 from rustinfer.server.options import Options
 
 from .fake_engine import FakeEngine
