@@ -31,12 +31,13 @@ def check(kernel: Kernel, case: Case, target: Target) -> None:
 
 def examine(kernel: Kernel, case: Case, target: Target) -> None:
     """`check`, with errors that do not say where."""
-    judge, bound = reference(kernel, case, target), copied(dict(case.bound))
+    judge, given = reference(kernel, case, target), kernel.op.complete(case.bound)
+    bound = copied(given)
     call = kernel.build(target, **bound)
     first, second = run(kernel, call, case), run(kernel, call, case)
     judge.require(first)
     judge.require(second)
-    require_untouched("bound argument", bound, case.bound)
+    require_untouched("bound argument", bound, given)
     if kernel.deterministic:
         for name, value in first.items():
             if bits(value) != bits(second[name]):

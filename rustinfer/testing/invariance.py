@@ -23,9 +23,10 @@ def check_rows(kernel: Kernel, case: Case, target: Target) -> None:
     """Raise NonconformingError where a call for all rows and calls for some of them differ in a bit."""
     op, asked = kernel.op, replace(target, invariant=True)
     count = len(case.flow[op.flow.index(op.rows[0])]) if op.rows else 0
-    if count < 2 or kernel.refusal(asked, case.bound):
+    bound = op.complete(case.bound)
+    if count < 2 or kernel.refusal(asked, bound):
         return
-    call = kernel.build(asked, **copied(dict(case.bound)))
+    call = kernel.build(asked, **copied(bound))
     together, parted = copied(case.flow), copied(case.flow)
     whole = outputs(op, call(*together), together)
     pieces = outputs(op, in_parts(call, parted, [op.flow.index(name) for name in op.rows], count), parted)

@@ -83,6 +83,21 @@ def test_the_target_reaches_the_builder() -> None:
     assert seen == [target]
 
 
+def test_a_builder_gets_the_defaults_that_a_case_leaves_out() -> None:
+    @op(rows=("x",))
+    def shifted(x: Tensor, *, by: float = 3.0) -> Tensor:
+        """x + by."""
+        return x + by
+
+    def build(target: Target, *, by: float) -> Callable[..., Any]:
+        return lambda x: x + by
+
+    made = kernel(
+        build, shifted, build=True, batch_invariant=True, when=lambda bound: "no" if bound["by"] < 0 else None
+    )
+    check(made, Case("two", (torch.ones(2),)), Target(CPU, torch.float32))
+
+
 @op()
 def square(x: Tensor) -> Tensor:
     """x * x."""
