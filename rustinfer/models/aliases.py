@@ -19,7 +19,6 @@ class Alias:
     file: str
     size: int
     sha256: str
-    licence: str
 
 
 _SMOLLM2 = Alias(
@@ -32,7 +31,6 @@ _SMOLLM2 = Alias(
     file="SmolLM2-135M-Instruct.Q4_1.gguf",
     size=98_362_432,
     sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-    licence="Apache-2.0",
 )
 ALIASES: Mapping[str, Alias] = {_SMOLLM2.name: _SMOLLM2, _SMOLLM2.served: _SMOLLM2}
 """By the name to ask for; the name that a server gives the model works too."""

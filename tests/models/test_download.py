@@ -29,7 +29,6 @@ ALIAS = Alias(
     file="tiny.gguf",
     size=len(CONTENT),
     sha256=hashlib.sha256(CONTENT).hexdigest(),
-    licence="none",
 )
 Stages = list[tuple[str, int, int]]
 

@@ -130,10 +130,6 @@ def _shown(form: TextFormat | None) -> dict[str, Any]:
     return {"type": "text"} if form is None else form.model_dump(by_alias=True, exclude_none=True)
 
 
-def _chat_tool(tool: ResponseTool) -> dict[str, Any]:
-    return {"type": "function", "function": tool.model_dump(exclude={"type"})}
-
-
 def _tool(tool: ResponseTool) -> dict[str, Any]:
     return {**tool.model_dump(), "strict": bool(tool.strict)}
 
