@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 import zmq
 
 from .address import claim, socket_path
+from .bans import TOLERATED, Bans
 from .codec import MAX_FRAME, TO_ENGINE, ProtocolError, decode, encode
 from .messages import VERSION, Abort, Generate, Hello, Message, ModelCard, Ping, Pong, Welcome
 
+log = logging.getLogger(__name__)
 Peer = bytes
 """A connected server: made up by the socket at each connection, so it can be neither guessed nor taken over."""
 
@@ -35,7 +38,8 @@ class EngineChannel:
     """Binds `address`. Not thread-safe: one loop calls everything.
 
     Call `poll` once per step, with timeout 0 while there is work and None when idle. Frames that are no message are
-    counted in `errors` and dropped. `send` says whether the server is still there.
+    counted in `errors` and dropped; a connection that sends many of them is not heard any more (`Bans`). `send` says
+    whether the server is still there.
     """
 
     def __init__(
@@ -55,6 +59,7 @@ class EngineChannel:
         self._welcome = encode(Welcome(VERSION, build, epoch, fingerprint, card))
         self._heard: dict[Peer, float] = {}
         self._gone: list[Peer] = []
+        self._bans = Bans()
         self._clock, self._probe_seconds, self._lease_seconds = clock, probe_seconds, lease_seconds
         self._probed = clock()
         self._lock = claim(address)
@@ -101,14 +106,25 @@ class EngineChannel:
                 peer, *frames = self._socket.recv_multipart(zmq.NOBLOCK)
             except zmq.Again:
                 break
+            if peer in self._bans:
+                self.errors += 1
+                continue
             try:
                 message = self._handle(peer, decode(frames, TO_ENGINE))
-            except ProtocolError:
-                self.errors += 1
+            except ProtocolError as e:
+                self._offend(peer, e)
                 continue
             if message is not None:
                 received.append(Received(peer, message))
         return received
+
+    def _offend(self, peer: Peer, error: ProtocolError) -> None:
+        self.errors += 1
+        if self._bans.add(peer):
+            log.warning(
+                "a connection is not heard any more: %d of its frames were no message, lately %s", TOLERATED, error
+            )
+            self._lose(peer)
 
     def _handle(self, peer: Peer, message: Message) -> Generate | Abort | None:
         if isinstance(message, Hello):

@@ -19,6 +19,7 @@ import zmq
 
 from rustinfer.errors import UserError
 from rustinfer.protocol.address import claim
+from rustinfer.protocol.bans import TOLERATED, Bans
 from rustinfer.protocol.channel import EngineChannel, Gone, Received, ServerChannel, private_address
 from rustinfer.protocol.codec import encode
 from rustinfer.protocol.messages import (
@@ -113,21 +114,53 @@ def test_requests_before_hello_are_dropped(engine: EngineChannel, dealer: Dealer
 
 
 def test_t2_f14_what_is_no_message_is_counted_and_dropped(
-    tmp_path: Path, engine: EngineChannel, dealer: Dealer
+    tmp_path: Path, address: str, engine: EngineChannel, dealer: Dealer
 ) -> None:
     luck = random.Random(1)
     noise = [[luck.randbytes(luck.randrange(40)) for _ in range(luck.randrange(1, 6))] for _ in range(200)]
     pickled = pickle.dumps(Bomb(tmp_path / "made"))
     noise += [[pickled], [V, b"generate", pickled], [V, b"hello", b"\xdd\xff\xff\xff\xff"], [b""] * 50]
     noise += [[V, b"abort", b"\x91" * 100_000], encode(Drain()), encode(Hello(VERSION, "b", "s"))[:2]]
-    for frames in noise:
-        dealer.send(frames)
+    for at in range(0, len(noise), TOLERATED - 1):
+        stranger = Dealer(address)
+        for frames in noise[at : at + TOLERATED - 1]:
+            stranger.send(frames)
+        collect(engine, lambda _, at=at: engine.errors >= min(at + TOLERATED - 1, len(noise)))  # type: ignore[misc]
+        stranger.close()
     dealer.send(encode(Hello(VERSION, "b", "s")))
     dealer.send(encode(GENERATE))
     (received,) = collect(engine, bool)
     assert received.message == GENERATE
     assert engine.errors == len(noise)
     assert not (tmp_path / "made").exists()
+
+
+def test_f14_who_goes_on_is_not_heard_any_more(address: str, engine: EngineChannel, dealer: Dealer) -> None:
+    dealer.send(encode(Hello(VERSION, "b", "s")))
+    dealer.send(encode(GENERATE))
+    (received,) = collect(engine, bool)
+    for _ in range(TOLERATED):
+        dealer.send([b"noise"])
+    assert collect(engine, bool) == [Received(received.peer, Gone())]
+    dealer.send(encode(Hello(VERSION, "b", "s")))
+    dealer.send(encode(GENERATE))
+    assert collect(engine, lambda _: engine.errors == TOLERATED + 2) == []
+    assert engine.peers == []
+    other = Dealer(address)
+    other.send(encode(Hello(VERSION, "b", "s")))
+    other.send(encode(GENERATE))
+    assert collect(engine, bool)[0].message == GENERATE
+    other.close()
+
+
+def test_bans_remember_so_many_and_no_more() -> None:
+    bans = Bans()
+    for number in range(10_000):
+        bans.add(b"%d" % number)
+    assert len(bans._offences) < 5000
+    assert [bans.add(b"x") for _ in range(TOLERATED)] == [False] * (TOLERATED - 1) + [True]
+    assert b"x" in bans
+    assert b"9999" not in bans
 
 
 def test_a_vanished_server_is_reported_once(engine: EngineChannel, dealer: Dealer) -> None:
