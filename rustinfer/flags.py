@@ -113,6 +113,11 @@ COMMON: Flags = (
 )
 """What both processes take."""
 
+WIRE: Flags = (
+    ("--wire-key-file", {"metavar": "FILE", "help": "the key that engine and servers share where they meet by TCP"}),
+)
+"""What engine and server take where each is started by itself."""
+
 
 def destination(flag: str) -> str:
     """The flag's name in a namespace, in a file, and (in capitals, after RUSTINFER_) in the environment."""

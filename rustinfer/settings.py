@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UserError
-from .flags import COMMON, ENGINE, SERVER, Flag, Flags, destination
+from .flags import COMMON, ENGINE, SERVER, WIRE, Flag, Flags, destination
 
 PREFIX = "RUSTINFER_"
 OTHERS = frozenset({"RUSTINFER_CACHE", "RUSTINFER_DISABLE_PLUGINS", "RUSTINFER_STRICT_PLUGINS"})
 """Variables that are no flag's twin: they matter to every verb, and before any flag is read."""
-KNOWN = {destination(flag): (flag, details) for flag, details in (*ENGINE, *SERVER, *COMMON)}
+KNOWN = {destination(flag): (flag, details) for flag, details in (*ENGINE, *SERVER, *COMMON, *WIRE)}
 WORDS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 
 

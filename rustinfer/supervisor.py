@@ -19,7 +19,7 @@ from types import FrameType
 
 from . import logs
 from .child import SETTLED_SECONDS, Child
-from .flags import COMMON, ENGINE, SERVER, as_flags, destination
+from .flags import COMMON, ENGINE, SERVER, WIRE, as_flags, destination
 from .protocol.address import private_address, socket_path
 from .server.listener import listen
 from .settings import variable
@@ -78,7 +78,7 @@ def server_flags(args: argparse.Namespace) -> list[str]:
 
 def environment(args: argparse.Namespace, *, keys: bool) -> dict[str, str]:
     """A child's environment: the server's has the keys, the engine's none, and neither reads settings again."""
-    names = {variable(destination(flag)) for flag, _ in (*ENGINE, *SERVER, *COMMON)}
+    names = {variable(destination(flag)) for flag, _ in (*ENGINE, *SERVER, *COMMON, *WIRE)}
     kept = {name: value for name, value in os.environ.items() if name not in names}
     return {**kept, KEYS_VARIABLE: ",".join(args.api_key)} if keys and args.api_key else kept
 

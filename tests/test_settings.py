@@ -10,16 +10,17 @@ import pytest
 
 from rustinfer.cli.serve import configure
 from rustinfer.errors import UserError
-from rustinfer.flags import COMMON, ENGINE, SERVER, destination
+from rustinfer.flags import COMMON, ENGINE, SERVER, WIRE, add_arguments, destination
 from rustinfer.settings import KNOWN, check, settle, variable
 
-ALL = (*SERVER, *ENGINE, *COMMON)
+ALL = (*SERVER, *ENGINE, *COMMON, *WIRE)
 EXAMPLES: dict[Any, tuple[str, Any]] = {int: ("7", 7), float: ("2.5", 2.5), str: ("word", "word")}
 
 
 def settled(*argv: str, **environ: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     configure(parser)
+    add_arguments(parser, "wire", WIRE)
     args = parser.parse_args(argv)
     settle(args, ALL, environ)
     return args

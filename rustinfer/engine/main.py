@@ -12,11 +12,13 @@ import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from pathlib import Path
 
 from .. import flags, logs
 from ..errors import UserError
-from ..flags import COMMON
-from ..protocol.address import private_address, socket_path
+from ..flags import COMMON, WIRE
+from ..protocol.address import check, private_address, socket_path
+from ..protocol.curve import WireKey, make_key
 from ..settings import settle
 from ..version import __version__
 from .options import Options, add_arguments
@@ -35,10 +37,10 @@ def parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     made.add_argument("model", help="a directory, a .gguf file, a hub id org/name, or an alias such as smollm2")
-    made.add_argument("--endpoint", metavar="ipc://PATH", help="where to listen (default: a new private directory)")
+    made.add_argument("--endpoint", metavar="ADDRESS", help="ipc:///PATH or tcp://HOST:PORT (default: private)")
     made.add_argument("--version", action="version", version=f"rustinfer {__version__}")
     add_arguments(made)
-    flags.add_arguments(made, "both", COMMON)
+    flags.add_arguments(made, "both", (*WIRE, *COMMON))
     return made
 
 
@@ -46,12 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT. Returns 0 when asked to stop, 2 or 3 for a UserError, 1 when the engine is lost."""
     args = parser().parse_args(argv)
     try:
-        settle(args, COMMON)
+        settle(args, (*WIRE, *COMMON))
         logs.configure("engine", args.log_level, args.log_format)
         with ExitStack() as stack:
             options = Options.of(args)
             options = replace(options, max_num_queued_reqs=options.max_num_queued_reqs or QUEUE)
-            return run(args.model, options, args.endpoint or _own_address(stack))
+            address = args.endpoint or _own_address(stack)
+            check(address, key=bool(args.wire_key_file))
+            key = make_key(Path(args.wire_key_file)) if args.wire_key_file else None
+            return run(args.model, options, address, key)
     except UserError as error:
         sys.stderr.write(f"error: {error}\n")
         return error.exit_code
@@ -71,7 +76,7 @@ def _own_address(stack: ExitStack) -> str:
     return address
 
 
-def run(model: str, options: Options, address: str) -> int:
+def run(model: str, options: Options, address: str, key: WireKey | None = None) -> int:
     """Load the model, listen, and serve until told to stop."""
     started = time.perf_counter()
     from ..protocol.router import EngineChannel
@@ -90,6 +95,7 @@ def run(model: str, options: Options, address: str) -> int:
         epoch=secrets.randbits(63),
         build=__version__,
         fingerprint=loaded.fingerprint,
+        key=key,
     )
     loop = EngineLoop(loaded.engine, channel, memory=lambda: measure(options.device))
     total = time.perf_counter() - started

@@ -1,4 +1,4 @@
-"""Where engine and servers meet: a Unix socket in a directory that only its owner can enter."""
+"""Where engine and servers meet: a Unix socket in a directory that only its owner can enter, or TCP with a key."""
 
 from __future__ import annotations
 
@@ -22,11 +22,25 @@ def private_address() -> str:
     return f"ipc://{directory}/engine"
 
 
+def check(address: str, *, key: bool) -> None:
+    """Raises UserError for an address that cannot be used, or not with or without a key."""
+    if not address.startswith("tcp://"):
+        socket_path(address)
+        if key:
+            raise UserError(f"{address} needs no --wire-key-file: its directory lets nobody else in")
+        return
+    host, _, port = address.removeprefix("tcp://").rpartition(":")
+    if not host or not (port.isascii() and port.isdigit() and 0 < int(port) < 1 << 16):
+        raise UserError(f"the engine address must look like tcp://HOST:PORT, not {address!r}")
+    if not key:
+        raise UserError(f"{address} is open to whoever reaches it: name a key with --wire-key-file")
+
+
 def socket_path(address: str) -> Path:
-    """The path in an `ipc://` address; nothing else is offered, since anything else would need keys."""
+    """The path in an `ipc://` address."""
     path = address.removeprefix("ipc://")
     if path == address or not Path(path).is_absolute():
-        raise UserError(f"the engine address must look like ipc:///absolute/path, not {address!r}")
+        raise UserError(f"the engine address must look like ipc:///absolute/path or tcp://HOST:PORT, not {address!r}")
     if len(path.encode()) > _LONGEST:
         raise UserError(f"the engine address is longer than {_LONGEST} bytes: choose a shorter directory")
     return Path(path)

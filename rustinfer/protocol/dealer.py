@@ -12,8 +12,9 @@ from typing import Protocol, cast
 import zmq
 from zmq.utils.monitor import parse_monitor_message
 
-from .address import socket_path
+from .address import check
 from .codec import MAX_FRAME, TO_SERVER, ProtocolError, decode, encode
+from .curve import WireKey
 from .messages import VERSION, Hello, Message, Ping, Pong, Welcome
 
 log = logging.getLogger(__name__)
@@ -49,12 +50,13 @@ class ServerChannel:
         ping_seconds: float = 0.5,
         silence_seconds: float = 60.0,
         retry_seconds: float = 0.05,
+        key: WireKey | None = None,
     ) -> None:
-        socket_path(address)
+        check(address, key=key is not None)
         self.errors = 0
         self.heard = 0.0
         """Monotonic time of the last frame from the engine's loop; 0 before the first."""
-        self._address, self._listener = address, listener
+        self._address, self._key, self._listener = address, key, listener
         self._hello = encode(Hello(VERSION, build, server))
         self._ping_seconds, self._silence_seconds, self._retry_seconds = ping_seconds, silence_seconds, retry_seconds
         self._link: _Link | None = None
@@ -80,7 +82,7 @@ class ServerChannel:
 
     async def _once(self, context: zmq.Context[zmq.Socket[bytes]]) -> str:
         """One connection from greeting to loss; returns why it ended."""
-        link = self._link = _Link(context, self._address, self._hello, self._on_frames)
+        link = self._link = _Link(context, self._address, self._key, self._hello, self._on_frames)
         try:
             reason = await self._keep(link)
         finally:
@@ -129,6 +131,7 @@ class _Link:
         self,
         context: zmq.Context[zmq.Socket[bytes]],
         address: str,
+        key: WireKey | None,
         hello: list[bytes],
         on_frames: Callable[[_Link, list[bytes]], None],
     ) -> None:
@@ -146,6 +149,8 @@ class _Link:
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 2000)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
+        if key is not None:
+            key.show(self._socket)
         self._socket.connect(address)
         self._files = [cast("int", s.get(zmq.FD)) for s in (self._socket, self._monitor)]
         self._closed = False

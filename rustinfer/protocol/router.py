@@ -10,9 +10,12 @@ from dataclasses import dataclass
 
 import zmq
 
-from .address import claim, socket_path
+from rustinfer.errors import UserError
+
+from .address import check, claim, socket_path
 from .bans import TOLERATED, Bans
 from .codec import MAX_FRAME, TO_ENGINE, ProtocolError, decode, encode
+from .curve import WireKey
 from .messages import VERSION, Abort, Generate, Hello, Message, ModelCard, Ping, Pong, Welcome
 
 log = logging.getLogger(__name__)
@@ -35,7 +38,7 @@ class Received:
 
 
 class EngineChannel:
-    """Binds `address`. Not thread-safe: one loop calls everything.
+    """Binds `address`, which needs a `key` if it is TCP. Not thread-safe: one loop calls everything.
 
     Call `poll` once per step, with timeout 0 while there is work and None when idle. Frames that are no message are
     counted in `errors` and dropped; a connection that sends many of them is not heard any more (`Bans`). `send` says
@@ -53,7 +56,9 @@ class EngineChannel:
         probe_seconds: float = 0.5,
         lease_seconds: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
+        key: WireKey | None = None,
     ) -> None:
+        check(address, key=key is not None)
         self.errors = 0
         self.epoch = epoch
         self._welcome = encode(Welcome(VERSION, build, epoch, fingerprint, card))
@@ -62,7 +67,7 @@ class EngineChannel:
         self._bans = Bans()
         self._clock, self._probe_seconds, self._lease_seconds = clock, probe_seconds, lease_seconds
         self._probed = clock()
-        self._lock = claim(address)
+        self._lock = None if key else claim(address)
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
         self._socket = self._context.socket(zmq.ROUTER)
         self._socket.setsockopt(zmq.LINGER, 200)
@@ -71,8 +76,8 @@ class EngineChannel:
         self._socket.setsockopt(zmq.MAXMSGSIZE, MAX_FRAME)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
-        self._socket.bind(address)
-        socket_path(address).chmod(0o600)
+        self._guard = key.guard(self._context, self._socket) if key else None
+        self._bind(address)
 
     @property
     def peers(self) -> list[Peer]:
@@ -96,8 +101,20 @@ class EngineChannel:
             self._send(peer, frames)
 
     def close(self) -> None:
+        if self._guard is not None:
+            self._guard.stop()
         self._context.destroy(linger=200)
-        os.close(self._lock)
+        if self._lock is not None:
+            os.close(self._lock)
+
+    def _bind(self, address: str) -> None:
+        try:
+            self._socket.bind(address)
+        except zmq.ZMQError as e:
+            self.close()
+            raise UserError(f"the engine cannot listen at {address}: {e.strerror}") from None
+        if self._lock is not None:
+            socket_path(address).chmod(0o600)
 
     def _drain(self) -> list[Received]:
         received = []

@@ -75,7 +75,8 @@ def create(options: Options) -> Starlette:
     app.router.redirect_slashes = False
     app.state.options, app.state.keys, app.state.responses = options, keys, ResponseStore()
     app.state.gate = Gate()
-    app.state.link = EngineLink(options.engine, metrics, limits, salted=bool(keys) and not options.share_prefixes)
+    salted = bool(keys) and not options.share_prefixes
+    app.state.link = EngineLink(options.engine, metrics, limits, salted=salted, key=options.wire_key)
     return app
 
 

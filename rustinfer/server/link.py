@@ -10,6 +10,7 @@ import time
 
 from rustinfer.protocol.channel import ServerChannel
 from rustinfer.protocol.codec import ProtocolError
+from rustinfer.protocol.curve import WireKey
 from rustinfer.protocol.messages import Abort, Delta, Drain, Failed, Generate, Message, Stats, Welcome
 from rustinfer.version import __version__
 
@@ -33,11 +34,13 @@ class EngineLink:
     Where `salted`, callers share no cached prefix.
     """
 
-    def __init__(self, address: str, metrics: Metrics, limits: Limits, *, salted: bool) -> None:
+    def __init__(
+        self, address: str, metrics: Metrics, limits: Limits, *, salted: bool, key: WireKey | None = None
+    ) -> None:
         self.metrics, self._limits, self._salted = metrics, limits, salted
         self.served: Served | None = None
         self.ready = asyncio.Event()
-        self._channel = ServerChannel(address, self, build=__version__, server=f"server-{os.getpid()}")
+        self._channel = ServerChannel(address, self, build=__version__, server=f"server-{os.getpid()}", key=key)
         self._jobs: dict[str, tuple[Job, int]] = {}
         self._ids = itertools.count()
         self._epoch: int | None = None

@@ -18,7 +18,8 @@ from starlette.applications import Starlette
 
 from rustinfer import flags, logs
 from rustinfer.errors import UserError
-from rustinfer.flags import COMMON, SERVER
+from rustinfer.flags import COMMON, SERVER, WIRE
+from rustinfer.protocol.curve import read_key
 from rustinfer.settings import settle
 from rustinfer.version import __version__
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     try:
         arguments = _parser().parse_args(argv)
-        settle(arguments, (*SERVER, *COMMON))
+        settle(arguments, (*SERVER, *WIRE, *COMMON))
         logs.configure("server", arguments.log_level, arguments.log_format)
         options = _options(arguments)
         given = arguments.listen_fd
@@ -155,6 +156,7 @@ async def _announce(server: _Server, app: Starlette, options: Options, port: int
 def _options(arguments: argparse.Namespace) -> Options:
     return Options(
         engine=arguments.engine,
+        wire_key=read_key(Path(arguments.wire_key_file)) if arguments.wire_key_file else None,
         host=arguments.host,
         port=arguments.port,
         api_keys=tuple(key for key in arguments.api_key if key),
@@ -183,13 +185,13 @@ def _path(text: str | None) -> Path | None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="rustinfer-server", description=__doc__)
     add = parser.add_argument
-    add("--engine", required=True, metavar="ADDRESS", help="where the engine listens: ipc:///path")
+    add("--engine", required=True, metavar="ADDRESS", help="where the engine listens: ipc:///PATH or tcp://HOST:PORT")
     add("--listen-fd", type=int, metavar="N", help="serve on this inherited listening socket, not on a new one")
     add("--turn", metavar="FILE", help="stand by until no other server holds this file's lock")
     add("--served-model-name", action="append", default=[], metavar="NAME", help="serve the model under this name")
     add("--version", action="version", version=f"rustinfer {__version__}")
     add_arguments(parser)
-    flags.add_arguments(parser, "both", COMMON)
+    flags.add_arguments(parser, "both", (*WIRE, *COMMON))
     return parser
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from rustinfer import flags
 from rustinfer.errors import UserError
 from rustinfer.flags import SERVER
+from rustinfer.protocol.curve import WireKey
 from rustinfer.protocol.messages import ModelCard
 
 
@@ -17,6 +18,7 @@ class Options:
     """`max_body` in bytes, `shutdown_timeout` in seconds. With `any_model` every name is taken for the served model."""
 
     engine: str
+    wire_key: WireKey | None = None
     host: str = "127.0.0.1"
     port: int = 8000
     api_keys: tuple[str, ...] = field(default=(), repr=False)

@@ -16,9 +16,9 @@ import zmq
 
 from rustinfer.server.app import ROUTES
 from rustinfer.server.auth import PUBLIC
-from tests.conftest import Saw
+from tests.conftest import Saw, free_port
 from tests.faults.conftest import World
-from tests.faults.world import GOLDEN, Server, wait_for
+from tests.faults.world import GOLDEN, Process, Server, wait_for
 
 from .conftest import KEY
 
@@ -69,6 +69,41 @@ def test_t3_t37_what_listens(world: World, saw: Saw) -> None:
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     saw("one: the HTTP port on loopback. The engine's is a file of mode 0600 in a directory of mode 0700", None)
+
+
+def test_t3_tcp_takes_a_key(world: World, model: Path, saw: Saw, tmp_path: Path) -> None:
+    """Engine and server by TCP, without a key and with one, and strangers at its port."""
+    address = f"tcp://127.0.0.1:{free_port()}"
+    words = (
+        ("rustinfer.engine.main", str(model), f"--endpoint={address}"),
+        ("rustinfer.server.main", "--engine", address),
+    )
+    for command in words:
+        refused = Process(tmp_path / "refused", "-m", *command)
+        assert refused.popen.wait(60) == 2
+        assert "name a key with --wire-key-file" in refused.log.read_text()
+    key = f"--wire-key-file={tmp_path / 'key'}"
+    engine = Process(tmp_path / "engine.log", "-m", *words[0], key, "--threads=1", "--served-model-name=tiny")
+    server = None
+    try:
+        wait_for(lambda: engine.said("ready in"), 60, "a ready engine")
+        links = [socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) for _ in range(30)]
+        for link in links[10:]:
+            link.sendall(b"\xff" + bytes(8) + b"\x7f" + bytes(900))
+        server = Server(tmp_path, address, key).wait_ready()
+        assert server.golden() == world.golden
+        with zmq.Context() as context, context.socket(zmq.DEALER) as stranger:
+            stranger.linger = 0
+            stranger.connect(address)
+            stranger.send_multipart([b"x"] * 3)
+            assert not stranger.poll(500)
+        assert server.metrics()["engine_protocol_errors"] == 0
+        assert server.golden() == world.golden
+    finally:
+        for process in (server, engine):
+            if process is not None:
+                process.kill()
+    saw("without: one line, exit code 2; with one: the known answer; strangers: not one frame was read", None)
 
 
 HOSTS = ("localhost", "localhost/health?", "a/v1/models?", "127.0.0.1:80/?x=")
