@@ -26,6 +26,11 @@ BYTES_PER_TOKEN = 16
 PATIENCE_SECONDS = 30.0
 
 
+def usual_bytes(served: Served) -> int:
+    """Up to so many bytes a body may hold a prompt that fits."""
+    return max(PLAIN_BYTES, BYTES_PER_TOKEN * served.card.context)
+
+
 class Gate:
     """Keeps one such process once there was use for it. Used from one event loop."""
 
@@ -41,7 +46,7 @@ class Gate:
 
         `names` are those of the model, None where any will do. Usual bodies pass unseen.
         """
-        if len(raw) <= max(PLAIN_BYTES, BYTES_PER_TOKEN * served.card.context):
+        if len(raw) <= usual_bytes(served):
             return
         async with self._turn:
             try:

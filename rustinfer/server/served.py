@@ -42,10 +42,12 @@ class Served:
             raise bad_request(f"{self._broken}.", "messages", "chat_template_missing")
         return self._template
 
-    def encode(self, text: str, param: str, *, add_special_tokens: bool) -> list[int]:
-        """The ids of a prompt's text. Raises ApiError 400 where there are none."""
+    def encode(self, text: str, param: str, *, add_special_tokens: bool, to_run: bool = True) -> list[int]:
+        """The ids of a prompt's text. Raises ApiError 400 where there are none, or far too many for one `to_run`."""
         if not self.has_tokenizer:
             raise bad_request("This model has no tokenizer: send token ids to /v1/completions.", param)
+        if to_run:
+            self._check_length(text, param)
         try:
             ids = self.tokenizer.encode(text, add_special_tokens=add_special_tokens)
         except TextError as e:
@@ -53,6 +55,12 @@ class Served:
         if not ids:
             raise bad_request("The prompt is empty.", param, "empty_prompt")
         return ids
+
+    def _check_length(self, text: str, param: str) -> None:
+        """Refuse what cannot fit without counting its tokens: that takes a second for each megabyte."""
+        longest = self.tokenizer.longest
+        if longest is not None and (size := len(text.encode())) > (most := longest * self.card.context):
+            raise self._overflow(f"{param} has {size} bytes, and {most} is the most that could fit")
 
     def prompt_ids(self, prompt: str | list[int], param: str, *, add_special_tokens: bool) -> list[int]:
         """A prompt that is text or ids already, as ids. Raises ApiError 400."""

@@ -9,8 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from . import chat
-from .errors import JSON, bad_request
+from .errors import JSON, bad_request, dump
 from .fields import validated
+from .gate import usual_bytes
 from .generation import TokenId
 from .openai import understood
 from .openapi.forms import MESSAGES, TOKENIZED
@@ -19,6 +20,7 @@ from .responses.prepare import read
 from .served import Served
 
 MAX_IDS = 1 << 20
+SLICE = 4096
 
 
 class TokenizeRequest(BaseModel):
@@ -41,11 +43,11 @@ class DetokenizeRequest(BaseModel):
 
 
 async def tokenize(request: Request) -> Response:
-    return JSON(await understood(request, _tokenize))
+    return await understood(request, _tokenize)
 
 
 async def detokenize(request: Request) -> Response:
-    return JSON(await understood(request, _detokenize))
+    return await understood(request, _detokenize)
 
 
 async def of_chat(request: Request) -> Response:
@@ -58,23 +60,34 @@ async def of_response(request: Request) -> Response:
     return JSON({"object": "response.input_tokens", "input_tokens": await understood(request, _response_count)})
 
 
-def _tokenize(body: dict[str, Any], served: Served) -> dict[str, Any]:
+def _tokenize(body: dict[str, Any], served: Served) -> Response:
+    """Written here, off the event loop: the ids may be many."""
     asked = validated(TokenizeRequest, body, {})
     if (asked.prompt is None) == (asked.messages is None):
         raise bad_request("Either prompt or messages must be given.", "prompt")
     if asked.prompt is not None:
-        ids = served.encode(asked.prompt, "prompt", add_special_tokens=asked.add_special_tokens is not False)
+        if len(asked.prompt) > (most := usual_bytes(served)):
+            raise bad_request(f"prompt may have at most {most} characters.", "prompt")
+        special = asked.add_special_tokens is not False
+        ids = served.encode(asked.prompt, "prompt", add_special_tokens=special, to_run=False)
     else:
         ids = _chat_ids({**body, "model": asked.model or served.card.id}, served)
     strings = [served.tokenizer.token(id) for id in ids] if asked.return_token_strs else None
-    return {"count": len(ids), "max_model_len": served.card.context, "tokens": ids, "token_strs": strings}
+    head = dump({"count": len(ids), "max_model_len": served.card.context})[:-1]
+    tail = b',"tokens":' + _list(ids) + b',"token_strs":' + (b"null" if strings is None else _list(strings)) + b"}"
+    return Response(head + tail, media_type=JSON.media_type)
 
 
-def _detokenize(body: dict[str, Any], served: Served) -> dict[str, Any]:
+def _list(items: list[Any]) -> bytes:
+    """In JSON; written in slices, between which other threads run."""
+    return b"[" + b",".join(dump(items[at : at + SLICE])[1:-1] for at in range(0, len(items), SLICE)) + b"]"
+
+
+def _detokenize(body: dict[str, Any], served: Served) -> Response:
     asked = validated(DetokenizeRequest, body, {})
     if asked.tokens:
         served.check_ids(asked.tokens, "tokens")
-    return {"prompt": served.tokenizer.decode(asked.tokens, skip_special_tokens=False)}
+    return JSON({"prompt": served.tokenizer.decode(asked.tokens, skip_special_tokens=False)})
 
 
 def _chat_ids(body: dict[str, Any], served: Served) -> list[int]:

@@ -32,7 +32,8 @@ class Tokenizer:
 
     def __init__(self, source: str) -> None:
         try:
-            decoder = json.loads(source).get("decoder")
+            described = json.loads(source)
+            decoder = described.get("decoder")
             self._implementation: Any = Implementation.from_str(source)
         except Exception as error:  # the library raises bare Exception
             raise TextError(f"the tokenizer cannot be read: {first_line(error)}") from None
@@ -44,6 +45,8 @@ class Tokenizer:
         self.special_ids = frozenset(key for key, token in added.items() if token.special)
         self._added = {key: token.content for key, token in added.items()}
         self._pieces: dict[int, bytes] = {}
+        self.longest = self._longest(described)
+        """Bytes of text that one token stands for at most; None where a token may stand for any number of them."""
 
     @property
     def vocab_size(self) -> int:
@@ -53,7 +56,9 @@ class Tokenizer:
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """The ids of a text. Chat templates write their own special tokens: encode their output without adding any."""
         try:
-            ids: list[int] = self._implementation.encode(text, add_special_tokens=add_special_tokens).ids
+            # Of the library's ways only those for several texts let other threads run.
+            (found,) = self._implementation.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+            ids: list[int] = found.ids
         except Exception as error:
             raise TextError(f"the text cannot be encoded: {first_line(error)}") from None
         return ids
@@ -61,7 +66,8 @@ class Tokenizer:
     def decode(self, ids: Sequence[int], skip_special_tokens: bool = True) -> str:
         """The text of a whole sequence. Ids outside of the vocabulary stand for nothing."""
         known = [token_id for token_id in ids if 0 <= token_id < 1 << 32]
-        return str(self._implementation.decode(known, skip_special_tokens=skip_special_tokens))
+        (text,) = self._implementation.decode_batch([known], skip_special_tokens=skip_special_tokens)
+        return str(text)
 
     def token(self, token_id: int) -> str | None:
         """How the vocabulary writes a token, which need not be its text. None for an unknown id."""
@@ -80,6 +86,15 @@ class Tokenizer:
             piece = self._pieces[token_id] = self._bytes_of(token_id)
         return piece
 
+    def _longest(self, described: dict[str, Any]) -> int | None:
+        normaliser = (described.get("normalizer") or {}).get("type")
+        if self.kind != "byte-level" or normaliser not in (None, "NFC") or _swallows(described):
+            return None
+        # Composing puts at most nine bytes into three.
+        return (3 if normaliser else 1) * max(
+            (len(t.encode()) for t in self._implementation.get_vocab(True)), default=1
+        )
+
     def _bytes_of(self, token_id: int) -> bytes:
         token = self.token(token_id)
         if token is None:
@@ -96,6 +111,13 @@ class Tokenizer:
     def _after_itself(self, token_id: int) -> str:
         # Any other decoder may treat the first token apart, so look at what a second one of the same adds.
         return self.decode([token_id] * 2, False)[len(self.decode([token_id], False)) :]
+
+
+def _swallows(described: dict[str, Any]) -> bool:
+    """Whether there is text that becomes part of no token, or any amount of space that becomes part of one."""
+    greedy = any(token.get("lstrip") or token.get("rstrip") for token in described.get("added_tokens") or ())
+    splits = json.dumps(described.get("pre_tokenizer"))
+    return greedy or "Removed" in splits or "Whitespace" in splits
 
 
 def _kind(decoder: object) -> str:

@@ -8,9 +8,9 @@ import httpx
 import openai
 import pytest
 
+from .calls import refused
 from .conftest import MODEL
 from .fake_engine import TEXT, FakeEngine
-from .test_completions import refused
 
 MESSAGES = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Where?"}]
 PROMPT = "system: Be brief.\nuser: Where?\nassistant: "

@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from ..conftest import Running
-from .test_completions import refused
+from .calls import refused
 
 pytestmark = pytest.mark.model
 QUESTION = [{"role": "user", "content": "What is the weather like in Oslo today?"}]

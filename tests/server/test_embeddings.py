@@ -13,9 +13,9 @@ import pytest
 
 from rustinfer.server.embeddings import normalised
 
+from .calls import refused
 from .conftest import MODEL
 from .fake_engine import CONTEXT, VOCAB, FakeEngine
-from .test_completions import refused
 
 
 def post(http: httpx.Client, **fields: Any) -> httpx.Response:

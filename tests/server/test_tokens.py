@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import threading
+import time
+
 import httpx
 import pytest
 
-from .conftest import MODEL
+from .calls import refused
+from .conftest import MODEL, LiveServer
 from .fake_engine import CONTEXT, EOS, VOCAB
-from .test_completions import refused
 
 MESSAGES = [{"role": "user", "content": "Où?"}]
 CHAT = {"model": MODEL, "messages": MESSAGES}
@@ -42,3 +45,29 @@ def test_bad_requests(http: httpx.Client) -> None:
     refused(http.post("/detokenize", json={"tokens": "x"}), "tokens")
     refused(http.post("/detokenize", json={}), "tokens")
     assert http.post("/tokenize", json={"model": "gpt-9", "prompt": "a"}).status_code == 404
+
+
+@pytest.mark.parametrize("text", ["x" * 5_000_000, " " * 5_000_000], ids=["a word", "spaces"])
+def test_f26_far_too_long_texts_are_refused_without_counting(http: httpx.Client, text: str) -> None:
+    assert "1048576" in refused(http.post("/tokenize", json={"prompt": text}), "prompt")
+    for path, body in (
+        ("/v1/completions", {"model": MODEL, "prompt": text}),
+        ("/v1/chat/completions", {"model": MODEL, "messages": [{"role": "user", "content": text}]}),
+        ("/tokenize", {"messages": [{"role": "user", "content": text}]}),
+    ):
+        answer = http.post(path, json=body)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "context_length_exceeded")
+        assert str(len(text))[0] in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, " " * 1_000_000], ids=["a word", "spaces"])
+def test_f26_long_texts_are_counted_off_the_loop(server: LiveServer, http: httpx.Client, text: str) -> None:
+    answers, found = 0, []
+    counting = threading.Thread(target=lambda: found.append(http.post("/tokenize", json={"prompt": text}, timeout=60)))
+    counting.start()
+    with httpx.Client(base_url=server.url) as other:
+        while counting.is_alive():
+            answers += other.get("/livez").status_code == 200
+            time.sleep(0.01)
+    assert found[0].json()["count"] == 1_000_000
+    assert answers >= 5  # a loop that waits answers the first and then the last

@@ -12,9 +12,9 @@ import pytest
 
 from rustinfer.protocol.channel import private_address
 
+from .calls import refused
 from .conftest import MODEL, live
 from .fake_engine import CONTEXT, TOOL_TEMPLATE, FakeEngine, card
-from .test_completions import refused
 
 WEATHER = {
     "type": "function",

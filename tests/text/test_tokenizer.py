@@ -103,3 +103,23 @@ def test_lone_surrogates_are_refused() -> None:
 def test_text_is_free_of_torch() -> None:
     code = "import sys, rustinfer.text; sys.exit(bool({'torch', 'numpy', 'gguf'} & sys.modules.keys()))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_how_much_text_a_token_may_stand_for() -> None:
+    source = byte_level()
+    longest = Tokenizer(source).longest
+    assert longest is not None
+    assert longest == max(len(token.encode()) for token in Implementation.from_str(source).get_vocab())
+    for text in [*TEXTS, " " * 5000, "x" * 5000, "<|im_end|>" * 50]:
+        assert len(text.encode()) <= longest * len(Tokenizer(source).encode(text, False))
+    table = json.loads(source)
+    assert Tokenizer(json.dumps(table | {"normalizer": {"type": "NFC"}})).longest == 3 * longest
+    assert (
+        Tokenizer(
+            json.dumps(table | {"normalizer": {"type": "Strip", "strip_left": True, "strip_right": True}})
+        ).longest
+        is None
+    )
+    table["added_tokens"][0]["lstrip"] = True
+    assert Tokenizer(json.dumps(table)).longest is None
+    assert Tokenizer(sentencepiece()).longest is None

@@ -9,9 +9,9 @@ import httpx
 import openai
 import pytest
 
+from ..calls import refused
 from ..conftest import MODEL, live, wait_for
 from ..fake_engine import TEXT, FakeEngine
-from ..test_completions import refused
 
 OSLO = '<tool_call>{"name": "get_weather", "arguments": {"city": "Oslo"}}</tool_call>'
 IMAGE = {"type": "input_image", "image_url": "http://127.0.0.1:1/"}
