@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 from typing import Any, NoReturn
 
 from starlette.requests import ClientDisconnect, Request
@@ -47,6 +48,10 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
 
 
+class NotFinite(ValueError):
+    """NaN, an infinity, or a number too large for a float; its text is what stood there."""
+
+
 def parse(raw: bytes | bytearray) -> dict[str, Any]:
     """The JSON object in `raw`. Raises ApiError 400 for anything else, NaN and lone surrogates among it."""
     try:
@@ -59,6 +64,10 @@ def parse(raw: bytes | bytearray) -> dict[str, Any]:
         raise bad_request("The request body is not UTF-8.") from None
     except json.JSONDecodeError as e:
         raise bad_request(f"The request body is not valid JSON: {e.msg} at line {e.lineno} column {e.colno}.") from None
+    except NotFinite as e:
+        param = _holder(raw.decode("utf-8"))
+        message = f"The request body holds {str(e)[:50]}, which is no JSON number or too large for one."
+        raise bad_request(f"{param}: {message}" if param else message, param) from None
     except ValueError as e:
         raise bad_request(f"The request body is not valid JSON: {str(e)[:100]}.") from None
     except RecursionError:
@@ -71,8 +80,28 @@ def parse(raw: bytes | bytearray) -> dict[str, Any]:
 def _number(text: str) -> float | int:
     """JSON has one kind of number: 5.0 is an integer where one is wanted."""
     value = float(text)
+    if not math.isfinite(value):
+        raise NotFinite(text)
     return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a JSON number")
+    raise NotFinite(name)
+
+
+def _holder(text: str) -> str | None:
+    """The field whose value is, or holds, a number that is not finite; None where that has no short name."""
+    found = json.loads(text, parse_constant=lambda _: math.nan)
+    names = (name for name, value in found.items() if _unfit(value)) if isinstance(found, dict) else iter(())
+    return next((name for name in names if len(name) <= 64), None)
+
+
+def _unfit(value: Any) -> bool:
+    rest = [value]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, dict | list):
+            rest += part.values() if isinstance(part, dict) else part
+        elif isinstance(part, float) and not math.isfinite(part):
+            return True
+    return False

@@ -307,3 +307,37 @@ def test_a_seed_of_its_own_for_each_request_and_sequence() -> None:
     for name in "ab":
         e.add(request(name, [5], n=2, temperature=1.0, max_tokens=10, ignore_eos=True))
     assert len({tuple(t) for t in Log().drain(e).tokens.values()}) == 4
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_l4_an_abort_while_the_last_step_is_in_flight(again: bool) -> None:
+    """L4: nothing more is said of the request, nothing is left of it, and its neighbour is not disturbed."""
+    e, log = engine(depth=1), Log()
+    e.add(request("a", [1, 2, 3], max_tokens=2, ignore_eos=True))
+    e.add(request("b", [4, 5, 6], max_tokens=6, ignore_eos=True))
+    while sum(len(ids) for (id, _), ids in log.tokens.items() if id == "a") < 1:
+        log.read(e)  # the step of its second and last token is on its way now
+    e.abort((b"", "a"))
+    if again:
+        e.add(request("a", [7, 8], max_tokens=3, ignore_eos=True))  # the name is free at once
+    log.drain(e)
+    heard = log.tokens["a", 0][1:]
+    assert heard == (alone([7, 8], 3) if again else [])
+    assert log.reasons["a", 0] == ("length" if again else None)
+    assert log.tokens["b", 0] == alone([4, 5, 6], 6)
+    assert not list(e.scheduler.sequences())
+    assert e.cache.available == 64
+
+
+def test_l8_every_choice_of_a_request_counts_in_the_queue() -> None:
+    """L8: five may wait, so that n=3 leaves room for two and not for three."""
+    e = engine(queue=5)
+    e.add(request("a", [1], n=3))
+    with pytest.raises(RequestRefused, match="try again later") as refusal:
+        e.add(request("b", [1], n=3))
+    assert refusal.value.code == "overloaded"
+    with pytest.raises(RequestRefused):
+        e.add(request("c", [1], n=2, best_of=3))
+    e.add(request("d", [1], n=2))
+    Log().drain(e)
+    e.add(request("e", [1], n=5))

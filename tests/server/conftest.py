@@ -93,7 +93,7 @@ def engine(shared_engine: FakeEngine) -> Iterator[FakeEngine]:
     shared_engine.requests.clear()
     shared_engine.aborted.clear()
     yield shared_engine
-    for name in ("delay", "text", "ends", "refuse", "fail_after"):
+    for name in ("delay", "text", "ends", "refuse", "fail_after", "queue"):
         setattr(shared_engine, name, kept[name])
 
 

@@ -122,6 +122,7 @@ class FakeEngine:
     card: ModelCard = field(default_factory=card)
     refuse: tuple[str, str] | None = None
     fail_after: int | None = None
+    queue: int | None = None
     epoch: int = field(default_factory=lambda: random.getrandbits(62))
 
     def __post_init__(self) -> None:
@@ -166,6 +167,8 @@ class FakeEngine:
             self.aborted.append(message)
             self.running = [r for r in self.running if not _meant(r, peer, message)]
             channel.send(peer, Aborted(message.ids))
+        elif self.queue is not None and len(self.running) + message.sampling.sequences > self.queue:
+            channel.send(peer, Failed(message.id, "overloaded", f"at most {self.queue} may wait: try again later"))
         elif self.refuse:
             channel.send(peer, Failed(message.id, *self.refuse))
         else:

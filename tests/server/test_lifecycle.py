@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,17 +74,84 @@ def test_engine_refusal_has_one_status(
     assert ("retry-after" in response.headers) == (status == 503)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_l8_a_full_queue(http: httpx.Client, server: LiveServer, engine: FakeEngine, stream: bool) -> None:
+    """L8: five may wait: n=5 do, n=6 do not, nor do three prompts of two each."""
+    engine.queue = 5
+    body = {**LONG, "temperature": 1, "max_tokens": 2, "stream": stream}
+    wait_for(lambda: not engine.running)
+    assert http.post("/v1/completions", json={**body, "n": 5}).status_code == 200
+    several = {**LONG, "temperature": 1, "prompt": ["a", "b", "c"], "n": 2}
+    engine.delay = 0.05
+    for response in (http.post("/v1/completions", json=b) for b in ({**body, "n": 6}, several)):
+        assert response.status_code == 503
+        assert response.json()["error"]["type"] == "unavailable_error"
+        assert response.json()["error"]["code"] == "overloaded"
+        assert "try again" in response.json()["error"]["message"]
+        assert int(response.headers["retry-after"]) >= 1
+        wait_for(lambda: not engine.running and not server.link._jobs)  # those that were taken are aborted
+
+
+def test_l4_an_abort_that_crosses_the_last_token_ends_once(
+    server: LiveServer, engine: FakeEngine, http: httpx.Client
+) -> None:
+    """L4: a client leaves while the engine sends the end; each request is counted once, and none is left."""
+    before = dict(outcomes(server))
+
+    async def leave_at(seconds: float) -> None:
+        async with httpx.AsyncClient(base_url=server.url, timeout=seconds) as one:
+            with suppress(httpx.TimeoutException):
+                await one.post("/v1/completions", json={**LONG, "max_tokens": 5})
+
+    async def crowd() -> None:
+        await asyncio.gather(*(leave_at(0.005 + n / 1000) for n in range(60)))
+
+    engine.delay = 0.005
+    asyncio.run(crowd())
+    wait_for(lambda: not engine.running and not server.link._jobs)
+    wait_for(lambda: server.link.metrics.active._value.get() == 0)
+    grown = {
+        name: count - before.get(name, 0) for name, count in outcomes(server).items() if count > before.get(name, 0)
+    }
+    assert set(grown) <= {"finished", "aborted"}
+    assert sum(grown.values()) <= 60
+    assert http.post("/v1/completions", json={**LONG, "max_tokens": 5}).json()["choices"][0]["text"] == TEXT[:5]
+
+
+def outcomes(server: LiveServer) -> dict[str, float]:
+    """How requests ended, from the metric."""
+    (family,) = server.link.metrics.outcomes.collect()
+    return {s.labels["outcome"]: s.value for s in family.samples if s.name.endswith("_total") and s.value}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/responses"])
+def test_l2_m10_failure_before_the_first_token(http: httpx.Client, engine: FakeEngine, path: str, stream: bool) -> None:
+    """L2: no stream has begun, so the status says it."""
+    engine.fail_after = 0
+    asked = {"/v1/completions": {"prompt": "a"}, "/v1/responses": {"input": "a"}}
+    body = asked.get(path, {"messages": [{"role": "user", "content": "a"}]})
+    response = http.post(path, json={"model": MODEL, "stream": stream, **body})
+    assert (response.status_code, response.headers["content-type"]) == (500, "application/json")
+    assert response.json()["error"]["message"] == "Internal server error"
+    assert "0x" not in response.text
+    assert "secret" not in response.text
+
+
 @pytest.mark.parametrize("usage", [False, True])
-def test_l2_m10_failure_in_a_stream(http: httpx.Client, engine: FakeEngine, usage: bool) -> None:
+@pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
+def test_l2_m10_failure_in_a_stream(http: httpx.Client, engine: FakeEngine, path: str, usage: bool) -> None:
     engine.delay, engine.fail_after = 0.01, 3
-    response = http.post("/v1/completions", json={**LONG, "stream": True, "stream_options": {"include_usage": usage}})
+    more = {"stream": True, "stream_options": {"include_usage": usage}, "max_tokens": 400}
+    more["messages"] = [{"role": "user", "content": "a"}]
+    response = http.post(path, json={**LONG, **more})
     *_, error, done = events(response.text)
     assert response.status_code == 200
     assert done == "[DONE]"
     assert json.loads(error)["error"]["message"] == "Internal server error"
     assert "0x" not in response.text
     assert "secret" not in response.text
-    whole = http.post("/v1/completions", json=LONG)
+    whole = http.post(path, json={**LONG, **more, "stream": False, "stream_options": None})
     assert whole.status_code == 500
     assert whole.json()["error"]["code"] == "numerical_error"
 

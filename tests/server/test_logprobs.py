@@ -12,6 +12,13 @@ from .calls import ask, post, refused, texts
 from .fake_engine import TEXT, FakeEngine
 
 
+@pytest.mark.parametrize("asked", [{}, {"logprobs": None}])
+def test_c11_none_unless_asked_for(client: openai.OpenAI, engine: FakeEngine, asked: dict[str, Any]) -> None:
+    assert ask(client, **asked).choices[0].logprobs is None
+    assert all(c.choices[0].logprobs is None for c in ask(client, stream=True, **asked))
+    assert engine.requests[-1].sampling.logprobs is None
+
+
 def test_c12_logprobs(client: openai.OpenAI) -> None:
     found = ask(client, max_tokens=60, logprobs=5).choices[0].logprobs
     assert len(found.tokens) == len(found.token_logprobs) == len(found.top_logprobs) == len(found.text_offset) == 60

@@ -21,7 +21,7 @@ def test_c17_prompt_absent(http: httpx.Client) -> None:
     refused(http.post("/v1/completions", json={"model": MODEL}), "prompt")
 
 
-@pytest.mark.parametrize("prompt", [[VOCAB], [2**31], [-1], [[1], [VOCAB]], [10**30]])
+@pytest.mark.parametrize("prompt", [[VOCAB], [2**31], [-1], [[1], [VOCAB]], [[2**31]], [[1], [-1]], [10**30]])
 def test_c18_out_of_vocabulary(http: httpx.Client, prompt: Any) -> None:
     assert "out of vocabulary" in refused(post(http, prompt=prompt), "prompt")
     assert post(http).status_code == 200

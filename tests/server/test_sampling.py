@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import resource
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -13,6 +16,14 @@ from .calls import ask, post, refused
 from .conftest import MODEL
 from .fake_engine import VOCAB, FakeEngine
 
+ASKED = [{"role": "user", "content": "a"}]
+MESSAGES = json.dumps(ASKED)
+
+
+def memory() -> int:
+    """Resident bytes of this process, in which the server runs."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
 
 def test_c24_seed(client: openai.OpenAI) -> None:
     def said(seed: int) -> str:
@@ -22,13 +33,27 @@ def test_c24_seed(client: openai.OpenAI) -> None:
     assert len({said(s) for s in range(4)}) == 4
 
 
-@pytest.mark.parametrize("name", ["temperature", "top_p", "presence_penalty", "frequency_penalty", "min_p"])
-@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity", "-3", "3", '"1"', "true", "1e400", "[]"])
+NUMBERS = ["temperature", "top_p", "presence_penalty", "frequency_penalty", "repetition_penalty", "min_p", "typical_p"]
+NONE = ["NaN", "Infinity", "-Infinity", "1e400", "-3", '"1"', "true", "[]"]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", [*NONE, "3"])
 def test_c28_numbers(http: httpx.Client, name: str, value: str) -> None:
-    raw = f'{{"model": "{MODEL}", "prompt": "a", "{name}": {value}}}'
-    response = http.post("/v1/completions", content=raw, headers={"content-type": "application/json"})
-    literal = value in ("NaN", "Infinity", "-Infinity")
-    assert name in refused(response, None if literal else name) or literal
+    if (name, value) == ("repetition_penalty", "3"):
+        return  # in range
+    for path, head in (("/v1/completions", '"prompt": "a"'), ("/v1/chat/completions", f'"messages": {MESSAGES}')):
+        raw = f'{{"model": "{MODEL}", {head}, "{name}": {value}}}'
+        response = http.post(path, content=raw, headers={"content-type": "application/json"})
+        assert name in refused(response, name)
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e400", '[1, {"a": NaN}]'])
+def test_c28_no_number_is_let_through_anywhere(http: httpx.Client, value: str) -> None:
+    raw = f'{{"model": "{MODEL}", "input": "a", "tools": [{{"type": "function", "name": "f", "parameters": {value}}}]}}'
+    refused(http.post("/v1/responses", content=raw, headers={"content-type": "application/json"}), "tools")
+    raw = f'{{"model": "{MODEL}", "prompt": "a", "unheard_of": {value}}}'
+    refused(http.post("/v1/completions", content=raw, headers={"content-type": "application/json"}), "unheard_of")
 
 
 @pytest.mark.parametrize(
@@ -60,9 +85,15 @@ def test_values_that_ask_for_nothing_are_fine(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 129, 10**9, 2**70, 1.5, "2"])
 def test_c30_n(http: httpx.Client, n: Any) -> None:
-    started = time.monotonic()
-    refused(post(http, n=n), "n")
-    assert time.monotonic() - started < 0.5
+    before, waits = memory(), []
+    for path in ("/v1/completions", "/v1/chat/completions"):
+        body = {"model": MODEL, "prompt": "a"} if path == "/v1/completions" else {"model": MODEL, "messages": ASKED}
+        for _ in range(5):
+            started = time.monotonic()
+            refused(http.post(path, json=body | {"n": n}), "n")
+            waits.append(time.monotonic() - started)
+    assert min(waits) < 0.05  # the best of some: the machine may be busy with others
+    assert memory() - before < 5 << 20
 
 
 def test_choices_are_bounded(http: httpx.Client) -> None:

@@ -79,18 +79,19 @@ def put_together(chunks: list[Any]) -> tuple[str, list[dict[str, Any]], list[str
     return content, calls, reasons
 
 
-def test_tl5_parallel_calls_whole_and_streamed(tool_client: openai.OpenAI, tool_engine: FakeEngine) -> None:
+def test_tl5_tl6_parallel_calls_whole_and_streamed(tool_client: openai.OpenAI, tool_engine: FakeEngine) -> None:
     tool_engine.text = f"Let me see.\n{OSLO}\n{TIME}"
     choice = ask(tool_client).choices[0]
     assert choice.finish_reason == "tool_calls"
     assert choice.message.content == "Let me see."
     first, second = choice.message.tool_calls
     assert (first.function.name, json.loads(first.function.arguments)) == ("get_weather", {"city": "Oslo"})
-    assert (second.function.name, second.function.arguments) == ("now", "{}")  # TL6
+    assert (second.function.name, second.function.arguments) == ("now", "{}")
     assert first.id != second.id
     content, calls, reasons = put_together(list(ask(tool_client, stream=True)))
     assert (content, reasons) == ("Let me see.", ["tool_calls"])
     assert [(c["name"], c["arguments"]) for c in calls] == [("get_weather", '{"city": "Oslo"}'), ("now", "{}")]
+    assert len({c["id"] for c in calls}) == 2
     single = ask(tool_client, parallel_tool_calls=False).choices[0].message
     assert [c.function.name for c in single.tool_calls] == ["get_weather"]
     assert len(put_together(list(ask(tool_client, stream=True, parallel_tool_calls=False)))[1]) == 1
@@ -110,6 +111,8 @@ def test_tl3_none_and_no_tools(tool_client: openai.OpenAI, tool_engine: FakeEngi
     assert choice.finish_reason == "stop"
     assert choice.message.content == OSLO
     assert "get_weather" not in said(tool_engine)
+    content, calls, reasons = put_together(list(ask(tool_client, tool_choice="none", stream=True)))
+    assert (content, calls, reasons) == (OSLO, [], ["stop"])
 
 
 def test_tl4_null_and_auto(tool_http: httpx.Client, tool_engine: FakeEngine) -> None:
