@@ -91,9 +91,9 @@ def _refuse_constant(name: str) -> NoReturn:
 
 def _holder(text: str) -> str | None:
     """The field whose value is, or holds, a number that is not finite; None where that has no short name."""
-    found = json.loads(text, parse_constant=lambda _: math.nan)
-    names = (name for name, value in found.items() if _unfit(value)) if isinstance(found, dict) else iter(())
-    return next((name for name in names if len(name) <= 64), None)
+    found: Any = json.loads(text, parse_constant=lambda _: math.nan)
+    fields: dict[str, Any] = found if isinstance(found, dict) else {}
+    return next((name for name, value in fields.items() if len(name) <= 64 and _unfit(value)), None)
 
 
 def _unfit(value: Any) -> bool:
