@@ -89,7 +89,7 @@ test-gpu: setup ## Run the tests that need a GPU, and the conformance suite on t
 	@$(BIN)/python -m pytest -m gpu $(ARGS)
 	@$(BIN)/python -m pytest --pyargs rustinfer.testing.suite --backend cuda --backend triton --backend cublas -q $(ARGS)
 
-bench-gpu: setup ## Measure kernels, steps and the engine's workloads on the GPU, into OUT=build/bench-gpu
+bench-gpu: setup ## Measure kernels, steps and the engine's workloads on the GPU, into OUT=build/bench-gpu, with plots
 	@mkdir -p $(OUT)
 	@$(BIN)/rustinfer bench gpu llama-3.2-1b --output $(OUT)/engine-1b.json
 	@$(BIN)/rustinfer bench gpu llama-3.1-8b --output $(OUT)/engine-8b.json

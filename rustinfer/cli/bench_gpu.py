@@ -2,7 +2,8 @@
 
 One stream is (time of 513 tokens - time of 1) / 512; a prompt is the time to its first token; a batch is (time of 129
 tokens - time of 1) / 128 steps, at a context of 512; offline are 256 requests at once, prompts and answers of 100 to
-1,024 tokens. Prompts are random ids, nothing is turned into text, and the prefix cache is off.
+1,024 tokens. Prompts are random ids, nothing is turned into text, and the prefix cache is off. Of a built-in shape the
+shares of the roof are told, too: the least time that the device measured here could take, over the time taken.
 """
 
 from __future__ import annotations
@@ -12,22 +13,28 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 from .. import LLM, SamplingParams
 from ..engine.options import Options
 from .bench_measure import median
+from .chart import draw
 from .facts import save
 from .local import open_llm
 from .output import as_json, table
+from .roofline import Floors
+from .stopwatch import Roof, roof
 
 CONTEXT = 9216
+DEPTH, MADE = 512, 128  # of the batches: the prompts' length, and the steps that are timed
 STREAMS, PROMPTS, BATCHES = (128, 2048), (128, 512, 2048, 8192), (8, 32, 64, 128, 256)
 REQUESTS, SHORTEST, LONGEST = 256, 100, 1024
 Row = tuple[str, float, str]
 
 
 def gpu(args: Namespace) -> int:
-    """Print every row as it is measured; write them all where a file is named."""
+    """Print every row as it is measured; where a file is named, write them all, and two plots beside it."""
+    limits = roof_of_this_machine()
     with open_llm(args.model, options(args)) as llm:
         rows = list(told(measured(Workloads(llm, args.num_iters), args.only), quiet=args.json))
         phases = dict(llm.phases)
@@ -35,13 +42,18 @@ def gpu(args: Namespace) -> int:
         "model": args.model,
         "device": device(),
         "start, s": phases,
+        "roof": {"GB/s": limits.bandwidth / 1e9, "TFLOP/s": limits.rate / 1e12},
         "rows": {name: {unit: value} for name, value, unit in rows},
+        "shares of the roof": (shares := shares_of_the_roof(args.model, rows, limits)),
     }
     save(args.output, result)
+    if args.output:
+        plot(Path(args.output), args.model, rows, shares)
     if args.json:
         as_json(result)
     else:
-        table(("", "", ""), [(name, f"{value:.2f}", unit) for name, value, unit in rows], title=args.model)
+        lines = [(n, f"{value:.2f}", unit, f"{shares[n]:.0%}" if n in shares else "") for n, value, unit in rows]
+        table(("", "", "", "of the roof"), lines, title=args.model)
     return 0
 
 
@@ -55,6 +67,56 @@ def options(args: Namespace) -> Options:
         max_num_seqs=asked.max_num_seqs or REQUESTS,
         max_num_batched_tokens=asked.max_num_batched_tokens or 16384,
     )
+
+
+def roof_of_this_machine() -> Roof:
+    """Measured before a model takes the memory that this needs."""
+    import torch
+
+    place = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    limits = roof(place, torch.bfloat16)
+    if place.type == "cuda":
+        torch.cuda.empty_cache()
+    return limits
+
+
+def shares_of_the_roof(model: str, rows: list[Row], limits: Roof) -> dict[str, float]:
+    """Of the rows for which it is known how fast they could be at most. 1: the device could do no better."""
+    floors, values = Floors.of(model, limits), {name: value for name, value, _ in rows}
+    if floors is None:
+        return {}
+    most = {batch(size): size / floors.decode(size, DEPTH + MADE / 2) for size in BATCHES}
+    most |= {stream(context): 1 / floors.decode(1, context + 256) for context in STREAMS}
+    found = {name: values[name] / best for name, best in most.items() if name in values}
+    least = {prompt(tokens): floors.prompt(tokens) * 1e3 for tokens in PROMPTS}
+    return found | {name: best / values[name] for name, best in least.items() if name in values}
+
+
+def plot(path: Path, model: str, rows: list[Row], shares: dict[str, float]) -> None:
+    """Beside the result: throughput over the size of the batch, and the shares of the roof."""
+    values = {name: value for name, value, _ in rows}
+    lines = {model: [(size, values[batch(size)]) for size in BATCHES if batch(size) in values]}
+    title, axis = f"{model}: decoding at a context of {DEPTH}", "sequences at once"
+    if any(lines.values()):
+        draw(str(path.with_suffix(".throughput.svg")), title, axis, "tokens/s", lines)
+        reached = {"decoding": [(size, 100 * shares[batch(size)]) for size in BATCHES if batch(size) in shares]}
+        if any(reached.values()):
+            draw(str(path.with_suffix(".roof.svg")), title, axis, "% of what the device could do", reached)
+
+
+def batch(size: int) -> str:
+    """The name of a row."""
+    return f"batch of {size}, context {DEPTH}"
+
+
+def stream(context: int) -> str:
+    """The name of a row."""
+    return f"1 stream, context {context}"
+
+
+def prompt(tokens: int) -> str:
+    """The name of a row."""
+    return f"prefill of {tokens}"
 
 
 def device() -> str:
@@ -100,21 +162,21 @@ class Workloads:
         for context in STREAMS:
             first = min(self.time([self.prompt(context)], [1])[0] for _ in range(self.runs))
             whole = median([self.time([self.prompt(context)], [513])[0] for _ in range(self.runs)])
-            yield f"1 stream, context {context}", 512 / (whole - first), "tokens/s"
+            yield stream(context), 512 / (whole - first), "tokens/s"
 
     def prefill(self) -> Iterator[Row]:
         """One request: milliseconds to its first token."""
         for tokens in PROMPTS:
             times = [self.time([self.prompt(tokens)], [1])[0] for _ in range(self.runs + 2)]
-            yield f"prefill of {tokens}", median(times) * 1e3, "ms"
+            yield prompt(tokens), median(times) * 1e3, "ms"
 
     def batch(self) -> Iterator[Row]:
         """Requests of equal length: tokens per second of all, after the first of each."""
         for size in BATCHES:
-            prompts = [[self.prompt(512) for _ in range(size)] for _ in range(3)]
+            prompts = [[self.prompt(DEPTH) for _ in range(size)] for _ in range(3)]
             first = min(self.time(some, [1] * size)[0] for some in prompts[:2])
-            whole = self.time(prompts[2], [129] * size)[0]
-            yield f"batch of {size}, context 512", size * 128 / (whole - first), "tokens/s"
+            whole = self.time(prompts[2], [MADE + 1] * size)[0]
+            yield batch(size), size * MADE / (whole - first), "tokens/s"
 
     def offline(self) -> Iterator[Row]:
         """Requests of all lengths at once: tokens per second, prompts included in the time."""

@@ -14,6 +14,7 @@ import pytest
 from rustinfer.cli import bench_cpu, bench_gpu, bench_latency, bench_measure, bench_throughput
 from rustinfer.cli import main as cli
 from rustinfer.cli.bench_cpu import Speed
+from rustinfer.cli.stopwatch import Roof
 from rustinfer.errors import UserError
 
 FIRST, EACH = 0.5, 0.25  # seconds, by the clock of these tests
@@ -71,6 +72,7 @@ def llm(monkeypatch: pytest.MonkeyPatch) -> Fake:
     clock = Clock()
     fake = Fake(clock)
     monkeypatch.setattr(bench_gpu, "open_llm", lambda model, options: fake)
+    monkeypatch.setattr(bench_gpu, "roof_of_this_machine", lambda: Roof(1e12, 1e15))
     for module in (bench_measure, bench_throughput, bench_gpu):
         monkeypatch.setattr(module, "time", clock)
     for user in (bench_latency, bench_throughput, bench_cpu):
@@ -214,3 +216,14 @@ def test_gpu_workloads_count_as_the_other_engines_did(llm: Fake, capsys: pytest.
     assert rows["prefill of 512"] == pytest.approx(FIRST * 1e3)
     assert rows["batch of 64, context 512"] == pytest.approx(64 / EACH)
     assert cli.main(["bench", "gpu", "--only", "streams"]) == 2
+
+
+def test_gpu_results_come_with_shares_of_the_roof_and_plots(llm: Fake, tmp_path: Path) -> None:
+    file = tmp_path / "engine.json"
+    assert cli.main(["bench", "gpu", "--only", "batch", "--num-iters", "1", "--output", str(file)]) == 0
+    shares = json.loads(file.read_text())["shares of the roof"]
+    # Each step takes EACH here, and 2.47 GB and the cache at 1 TB/s are the least.
+    assert shares["batch of 8, context 512"] == pytest.approx((2.4716e-3 + 8 * 576 * 32768e-12) / EACH, rel=1e-3)
+    assert shares.keys() == {f"batch of {size}, context 512" for size in (8, 32, 64, 128, 256)}
+    for plot in ("throughput", "roof"):
+        assert "<polyline" in (tmp_path / f"engine.{plot}.svg").read_text()
