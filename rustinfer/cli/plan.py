@@ -71,6 +71,7 @@ def figures(made: Forecast) -> list[tuple[str, float, str]]:
     return [
         ("weights", made.stored >> 20, "MiB"),
         ("free beside them", made.free >> 20, "MiB"),
+        ("scratch of the kernels", made.scratch >> 20, "MiB, the same for all layers"),
         ("cache", made.cache >> 20, "MiB"),
         ("cache, tokens", made.size.pages * made.page, "tokens"),
         ("context", made.size.context, "tokens"),

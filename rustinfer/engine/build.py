@@ -15,7 +15,7 @@ from ..models.model import ModelBuilder
 from ..models.quantise import Quantised
 from ..models.sources import open_checkpoint
 from ..protocol.messages import ModelCard
-from ..registry import Binder, Binding, Faults, Plugins, Policy, Target, load_plugins
+from ..registry import Binder, Binding, Faults, Plugins, Policy, Target, Workspace, load_plugins
 from ..text import ChatTemplate, Tokenizer
 from .admission import Admission
 from .batch import Batcher
@@ -51,6 +51,7 @@ class Loaded:
     bindings: tuple[Binding, ...]
     fingerprint: str
     phases: Phases
+    workspace: Workspace
 
 
 def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded:
@@ -117,7 +118,9 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     tokenizer, template = text_side(checkpoint)
     if tokenizer and checkpoint.eos_ids:
         engine.grammars = Grammars.of(tokenizer, checkpoint.config.vocab, checkpoint.eos_ids)
-    return Loaded(engine, card, tokenizer, template, bind.bindings, plugins.registry.fingerprint(), phases)
+    return Loaded(
+        engine, card, tokenizer, template, bind.bindings, plugins.registry.fingerprint(), phases, target.workspace
+    )
 
 
 def builder_of(architecture: str, plugins: Plugins) -> ModelBuilder:

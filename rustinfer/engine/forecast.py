@@ -1,4 +1,4 @@
-"""What a model will take of this machine and may give: worked out from its files' headers, and one layer bound."""
+"""What a model will take of this machine and may give: worked out from its files' headers, and one layer run once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .headroom import GRAPHS
 from .machine import free_memory
 from .options import Options
 from .sizing import Size, choose_size
-from .storage import allocate, bytes_per_token
+from .storage import WARM_TOKENS, allocate, bytes_per_token, warm_up
 
 PROBE_BYTES = 256 << 20
 ROUNDS = 5
@@ -26,7 +26,10 @@ ROUNDS = 5
 
 @dataclass(frozen=True)
 class Forecast:
-    """Sizes are in bytes, `bandwidth` in bytes a second. `weights` are those that each token reads."""
+    """Sizes are in bytes, `bandwidth` in bytes a second. `weights` are those that each token reads.
+
+    `scratch` is what the kernels' workspace takes, which all layers share.
+    """
 
     weights: int
     stored: int
@@ -35,6 +38,7 @@ class Forecast:
     size: Size
     page: int
     sequences: int
+    scratch: int
     bandwidth: float
     bindings: tuple[Binding, ...]
 
@@ -66,8 +70,11 @@ def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Fore
     cache = allocate(builder.cache_spec(config), 1, options.block_size, target)
     bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))
     parameters = Parameters(checkpoint.weights)
-    for each in (target, target.decoding(options.sequences)):
-        builder(config, bind(each), parameters, cache)
+    for each, tokens, sequences in (
+        (target, WARM_TOKENS, 1),
+        (target.decoding(options.sequences), 1, options.sequences),
+    ):
+        warm_up(builder(config, bind(each), parameters, cache), target.device, min(tokens, config.context), sequences)
     return Forecast(
         weights=stored - unread_bytes(checkpoint, stored),
         stored=stored,
@@ -76,6 +83,7 @@ def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Fore
         size=size,
         page=options.block_size,
         sequences=options.sequences,
+        scratch=target.workspace.nbytes,
         bandwidth=bandwidth(target.device),
         bindings=bind.bindings,
     )

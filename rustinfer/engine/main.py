@@ -100,6 +100,9 @@ def run(model: str, options: Options, address: str, key: WireKey | None = None) 
     loop = EngineLoop(loaded.engine, channel, memory=lambda: measure(options.device))
     total = time.perf_counter() - started
     log.info("%s: %s, %d tokens of context, %d of cache", card.id, card.dtype, card.context, loaded.engine.capacity)
+    if scratch := loaded.workspace.nbytes:
+        share = 100 * scratch / (measure(options.device).device or scratch)
+        log.info("scratch of the kernels: %d MiB, %.1f %% of the device's memory", scratch >> 20, share)
     log.info("ready in %.1f s (import %.1f s, %s), pid %d at %s", total, imported, loaded.phases, os.getpid(), address)
     try:
         with Watchdog(lambda: loop.progress):
