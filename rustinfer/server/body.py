@@ -90,8 +90,11 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 def _holder(text: str) -> str | None:
-    """The field whose value is, or holds, a number that is not finite; None where that has no short name."""
-    found: Any = json.loads(text, parse_constant=lambda _: math.nan)
+    """The field whose value is, or holds, a number that is not finite; None where nothing has its name."""
+    try:
+        found: Any = json.loads(text, parse_constant=lambda _: math.nan)
+    except (ValueError, RecursionError):  # what comes after it is no JSON either
+        return None
     fields: dict[str, Any] = found if isinstance(found, dict) else {}
     return next((name for name, value in fields.items() if len(name) <= 64 and _unfit(value)), None)
 
