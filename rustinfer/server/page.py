@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 SCRIPTS = (
     *("dom", "api", "store", "inline", "highlight", "markdown", "metrics", "plot"),
-    *("conversations", "settings", "turns", "chat", "ops", "card", "tiles", "dashboard", "views", "main"),
+    *("conversations", "settings", "turns", "ask", "chat", "ops", "card", "tiles", "dashboard", "views", "main"),
 )
 """One script when served, put together in this order."""
 

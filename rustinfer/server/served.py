@@ -81,7 +81,9 @@ class Served:
                 raise self._overflow(f"your prompt has {len(prompt)} tokens")
             return room if default is None else min(default, room)
         if asked > room:
-            raise self._overflow(f"your prompt has {len(prompt)} and {param} asks for {asked} more")
+            raise self._overflow(
+                f"your prompt has {len(prompt)} and {param} asks for {asked} more", " or ask for fewer"
+            )
         return asked
 
     def check_ids(self, prompt: list[int], param: str = "prompt") -> None:
@@ -91,6 +93,7 @@ class Served:
             message = f"Token id {bad} is out of vocabulary (0 to {self.card.vocab_size - 1})."
             raise bad_request(message, param, "out_of_vocabulary")
 
-    def _overflow(self, why: str) -> ApiError:
-        message = f"This model's maximum context length is {self.card.context} tokens; {why}. Shorten the prompt."
+    def _overflow(self, why: str, otherwise: str = "") -> ApiError:
+        limit = f"This model's maximum context length is {self.card.context} tokens"
+        message = f"{limit}; {why}. Shorten the prompt{otherwise}."
         return bad_request(message, "prompt", "context_length_exceeded")

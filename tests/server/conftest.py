@@ -35,10 +35,10 @@ def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
 
 
 class LiveServer:
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, port: int = 0) -> None:
         self.app = create(options)
         self.link = self.app.state.link
-        listener = listen("127.0.0.1", 0)
+        listener = listen("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         self._server = uvicorn.Server(configuration(self.app, options))
         run = self._server.serve(sockets=[listener])
@@ -57,8 +57,8 @@ class LiveServer:
 
 
 @contextmanager
-def live(address: str, **options: Any) -> Iterator[LiveServer]:
-    server = LiveServer(Options(**{"engine": address, "shutdown_timeout": 0, **options}))
+def live(address: str, port: int = 0, **options: Any) -> Iterator[LiveServer]:
+    server = LiveServer(Options(**{"engine": address, "shutdown_timeout": 0, **options}), port)
     server.start()
     try:
         yield server

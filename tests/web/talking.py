@@ -14,14 +14,14 @@ def last(page: Page, role: str = "assistant") -> Locator:
 def answered(page: Page) -> Locator:
     """The last answer, once it is complete."""
     expect(page.locator("#send")).to_have_text("Send")
-    expect(last(page).locator(".actions .note")).to_be_visible()
+    expect(last(page).locator(".actions")).to_be_visible()
     return last(page)
 
 
 def say(page: Page, text: str) -> Locator:
     """Send a message and wait for the whole answer."""
     page.fill("#input", text)
-    page.press("#input", "Enter")
+    page.click("#send")
     expect(last(page, "user").locator(".text")).to_have_text(text)
     return answered(page)
 

@@ -60,9 +60,27 @@ def test_no_view_is_wider_than_a_phone(browser: Browser, site: Site) -> None:
         expect(page.locator(f"#toggle-{name}")).to_have_attribute("aria-expanded", "true")
         page.keyboard.press("Escape")
         expect(page.locator(f"#{name}")).to_be_hidden()
+        expect(page.locator(f"#toggle-{name}")).to_be_focused()
+        page.click(f"#toggle-{name}")
+        page.touchscreen.tap(*((350, 400) if name == "history" else (100, 60)))
+        expect(page.locator(f"#{name}")).to_be_hidden()
+        page.click(f"#toggle-{name}")
+        page.locator(f"#{name} .close").click()
+        expect(page.locator(f"#{name}")).to_be_hidden()
     box = page.locator("#send").bounding_box()
     assert box is not None
     assert box["y"] + box["height"] <= PHONE["height"]
+    visit.context.close()
+    assert not visit.problems
+
+
+def test_enter_makes_a_new_line_where_the_keyboard_is_on_the_screen(browser: Browser, site: Site) -> None:
+    visit = Visit(browser, site.url, viewport=PHONE, has_touch=True)
+    page = visit.open()
+    expect(page.locator("#input")).not_to_be_focused()
+    page.locator("#input").press_sequentially("one\ntwo")
+    page.tap("#send")
+    expect(last(page, "user").locator(".text")).to_have_text("one\ntwo")
     visit.context.close()
     assert not visit.problems
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 from playwright.sync_api import Browser, Page, expect
@@ -67,6 +68,45 @@ def test_regenerate_asks_the_same_again(page: Page, site: Site) -> None:
     assert prompts(site)[0] == prompts(site)[1]
 
 
+def test_the_answer_before_can_be_had_again(page: Page, site: Site) -> None:
+    site.engine.text = "First."
+    say(page, "a")
+    expect(page.locator(".versions")).to_have_count(0)
+    site.engine.text = "Second."
+    last(page).get_by_role("button", name="Regenerate").click()
+    expect(answered(page).locator(".versions")).to_contain_text("2/2")
+    page.get_by_role("button", name="Answer before").click()
+    expect(last(page).locator(".text")).to_have_text("First.")
+    page.reload()
+    expect(last(page).locator(".versions")).to_contain_text("1/2")
+    say(page, "b")
+    assert "First." in prompts(site)[-1]
+    page.get_by_role("button", name="Answer after").click()
+    expect(page.locator(".turn.assistant .text").first).to_have_text("Second.")
+
+
+def test_an_answer_that_was_cut_goes_on(page: Page, site: Site) -> None:
+    site.engine.text = "One two three."
+    page.fill("#max_tokens", "4")
+    say(page, "count")
+    expect(last(page).locator(".note")).to_contain_text("cut at the token limit")
+    site.engine.text = "two three."
+    page.fill("#max_tokens", "")
+    last(page).get_by_role("button", name="Continue").click()
+    expect(answered(page).locator(".text")).to_have_text("One two three.")
+    expect(last(page).get_by_role("button", name="Continue")).to_have_count(0)
+
+
+def test_what_came_at_once_has_a_time_and_no_rate(page: Page, site: Site) -> None:
+    words = "({ tokens, atFirst, last = 600 }) => measured({ start: 500, first: 600, last, tokens, atFirst })"
+    assert page.evaluate(words, {"tokens": 8, "atFirst": 8}) == "8 tokens in 100 ms"
+    assert page.evaluate(words, {"tokens": 1, "atFirst": 1}) == "1 token in 100 ms"
+    rate = "6.0 tokens/s · first token 100 ms · 8 tokens"
+    assert page.evaluate(words, {"tokens": 8, "atFirst": 2, "last": 1600}) == rate
+    say(page, "a")
+    expect(page.locator("#live")).to_have_text(re.compile(r"^\d+ of 512 tokens of context used$"))
+
+
 def test_edit_drops_what_came_after(page: Page, site: Site) -> None:
     say(page, "first")
     say(page, "second")
@@ -123,6 +163,8 @@ def test_a_refusal_is_shown_and_the_next_message_is_answered(page: Page, site: S
     say(page, "a")
     error = last(page).locator(".error")
     expect(error).to_have_text("Internal server error")
+    page.reload()
+    expect(error).to_have_text("Internal server error")
     site.engine.fail_after = None
     last(page).get_by_role("button", name="Regenerate").click()
     answered(page)
@@ -130,17 +172,21 @@ def test_a_refusal_is_shown_and_the_next_message_is_answered(page: Page, site: S
     page.fill("#max_tokens", "100000")
     say(page, "b")
     expect(last(page).locator(".error")).to_contain_text("maximum context length is 512 tokens")
+    expect(last(page).locator(".note")).to_have_text("")
 
 
 def test_the_page_follows_only_who_is_at_the_end(page: Page, site: Site) -> None:
-    site.engine.text, site.engine.delay = "line\n\n" * 60, 0.004
+    site.engine.text, site.engine.delay = "line\n\n" * 400, 0.004
     page.fill("#input", "talk")
     page.press("#input", "Enter")
-    page.wait_for_timeout(700)
+    expect(last(page).locator("p").nth(60)).to_be_attached()
     assert page.evaluate("atEnd()")
     page.evaluate("byId('log').scrollTop = 0")
     page.wait_for_timeout(300)
     assert page.evaluate("byId('log').scrollTop") == 0
+    page.get_by_role("button", name="To the end").click()
+    expect(page.locator("#down")).to_be_hidden()
+    assert page.evaluate("atEnd()")
     page.press("#input", "Escape")
 
 

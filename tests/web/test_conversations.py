@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, expect
 
 from .conftest import Site, Visit
-from .talking import say, stored
+from .talking import answered, last, say, stored
 
 
 def test_they_outlive_the_page(page: Page) -> None:
@@ -25,7 +25,7 @@ def test_they_outlive_the_page(page: Page) -> None:
     assert page.input_value("#system") == ""
     entries.first.click()
     assert page.input_value("#system") == "Bark."
-    expect(page.locator(".turn.assistant .note")).to_contain_text("tokens/s")
+    expect(page.locator(".turn.assistant .note")).to_contain_text("tokens")
 
 
 def test_an_opened_one_goes_on_with_its_own_turns(page: Page, site: Site) -> None:
@@ -39,24 +39,73 @@ def test_an_opened_one_goes_on_with_its_own_turns(page: Page, site: Site) -> Non
     assert "other" not in prompt
 
 
-def test_an_answer_that_is_left_is_kept(page: Page, site: Site) -> None:
-    site.engine.text, site.engine.delay = "slowly " * 50, 0.01
-    page.fill("#input", "left")
+def delete(page: Page, title: str, *, sure: bool = True) -> None:
+    page.once("dialog", lambda dialog: dialog.accept() if sure else dialog.dismiss())
+    page.locator("#conversations li", has_text=title).hover()
+    page.get_by_label(f"Delete “{title}”").click()
+
+
+def begin(page: Page, text: str) -> None:
+    page.fill("#input", text)
     page.press("#input", "Enter")
     expect(page.locator(".turn.assistant .text")).to_contain_text("slowly")
+
+
+def test_an_answer_goes_on_while_another_conversation_is_open(page: Page, site: Site) -> None:
+    site.engine.text, site.engine.delay = "slowly " * 60, 0.01
+    begin(page, "left")
     page.click("#new")
     expect(page.locator("#send")).to_have_text("Send")
-    page.locator("#conversations .open").click()
-    expect(page.locator(".turn.assistant .text")).to_contain_text("slowly")
+    expect(page.locator("#conversations .running")).to_have_count(1)
+    begin(page, "other")
+    page.locator("#conversations .open", has_text="left").click()
+    expect(page.locator("#send")).to_have_text("Stop")
+    expect(answered(page).locator(".text")).to_have_text(site.engine.text.strip())
+    expect(page.locator("#conversations .running")).to_have_count(0)
+    assert [len(one["turns"][1]["text"]) for one in stored(page)] == [len(site.engine.text)] * 2
+    assert not site.engine.aborted
+
+
+def test_one_that_is_deleted_is_not_answered_any_further(page: Page, site: Site) -> None:
+    site.engine.text, site.engine.delay = "slowly " * 200, 0.01
+    begin(page, "left")
+    delete(page, "left")
+    expect(page.locator("#hello")).to_be_visible()
+    page.wait_for_timeout(300)
+    assert stored(page) == []
+    assert not site.engine.running
+
+
+def test_a_page_that_is_loaded_again_shows_what_there_was_and_goes_on(page: Page, site: Site) -> None:
+    site.engine.text, site.engine.delay = "slowly " * 200, 0.01
+    begin(page, "tell")
+    page.reload()
+    expect(last(page).locator(".text")).to_contain_text("slowly")
+    expect(last(page).locator(".note")).to_have_text("broke off when the page was left")
+    before = last(page).locator(".text").inner_text()
+    site.engine.text, site.engine.delay = " and fast", 0
+    last(page).get_by_role("button", name="Continue").click()
+    expect(answered(page).locator(".text")).to_have_text(before.strip() + " and fast")
+    assert bytes(site.engine.requests[-1].prompt_token_ids).decode().strip().endswith(before.strip())
+
+
+def test_rename(page: Page) -> None:
+    say(page, "about cats")
+    for typed, key, shown in (("Cats", "Enter", "Cats"), ("Dogs", "Escape", "Cats"), ("  ", "Enter", "Cats")):
+        page.locator("#conversations li").hover()
+        page.get_by_role("button", name="Rename").click()
+        page.get_by_label("Title").fill(typed)
+        page.get_by_label("Title").press(key)
+        expect(page.locator("#conversations .open")).to_have_text(shown)
+    say(page, "more")
+    assert [one["title"] for one in stored(page)] == ["Cats"]
 
 
 def test_delete_asks_first(page: Page) -> None:
     say(page, "about cats")
-    page.once("dialog", lambda dialog: dialog.dismiss())
-    page.get_by_label("Delete “about cats”").click()
+    delete(page, "about cats", sure=False)
     assert len(stored(page)) == 1
-    page.once("dialog", lambda dialog: dialog.accept())
-    page.get_by_label("Delete “about cats”").click()
+    delete(page, "about cats")
     assert stored(page) == []
     expect(page.locator("#hello")).to_be_visible()
 
@@ -90,7 +139,14 @@ def test_a_strange_file_is_refused_and_a_hostile_one_is_cut_to_what_is_known(pag
         {"role": "system", "text": "x"},
         7,
     ]
-    hostile = {"id": "../x", "title": "<b>bold</b>", "turns": turns, "changed": "never", "__proto__": {"a": 1}}
+    hostile = {
+        "id": "../x",
+        "title": "<b>bold</b>",
+        "turns": turns,
+        "changed": "never",
+        "context": "x",
+        "__proto__": {"a": 1},
+    }
     path.write_text(json.dumps({"format": "rustinfer conversations", "conversations": [hostile, None, {"id": 3}]}))
     page.set_input_files("#file", path)
     expect(page.locator("#conversations .open")).to_have_text(["<b>bold</b>"])

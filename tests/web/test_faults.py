@@ -51,8 +51,8 @@ def test_waiting_can_be_given_up(browser: Browser, address: str) -> None:
         assert not visit.problems
 
 
-def test_the_server_goes(browser: Browser, address: str) -> None:
-    with FakeEngine(address):
+def test_the_server_goes_and_comes_back(browser: Browser, address: str) -> None:
+    with FakeEngine(address, text="Back.", ends=True):
         with live(address) as server:
             server.wait_ready()
             visit = Visit(browser, server.url)
@@ -60,6 +60,8 @@ def test_the_server_goes(browser: Browser, address: str) -> None:
         expect(page.locator("#state")).to_have_text("no server")
         page.fill("#input", "hello")
         page.press("#input", "Enter")
-        expect(last(page).locator(".error")).to_have_text("The server cannot be reached. Is it running?")
+        expect(page.locator("#live")).to_contain_text("The server cannot be reached")
+        with live(address, port=int(server.url.rpartition(":")[2])):
+            expect(answered(page).locator(".text")).to_have_text("Back.")
         visit.context.close()
         assert not visit.problems

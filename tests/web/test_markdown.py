@@ -27,9 +27,15 @@ RENDERED = [
     ("a\n\n---\n\nb", "<p>a</p><hr><p>b</p>"),
     (
         "| a | b |\n|---|:-:|\n| 1 | **2** |",
-        """<div class="wide"><table><thead><tr><th>a</th><th>b</th></tr></thead>\
-<tbody><tr><td>1</td><td><strong>2</strong></td></tr></tbody></table></div>""",
+        """<div class="wide"><table><thead><tr><th>a</th><th class="center">b</th></tr></thead>\
+<tbody><tr><td>1</td><td class="center"><strong>2</strong></td></tr></tbody></table></div>""",
     ),
+    (
+        r"a|b" + "\n:-|-:\n" + r"1\|2|3|4" + "\n5",
+        """<div class="wide"><table><thead><tr><th>a</th><th class="right">b</th></tr></thead>\
+<tbody><tr><td>1|2</td><td class="right">3</td></tr><tr><td>5</td><td class="right"></td></tr></tbody></table></div>""",
+    ),
+    ("a | b\n---", "<p>a | b</p><hr>"),
 ]
 
 

@@ -1,5 +1,6 @@
 // The model card: what is served, by what, with which kernels.
 let model = "";
+let context = 0; // tokens
 
 // What to ask for: known once the card was read, and otherwise asked for now.
 async function modelName() {
@@ -15,7 +16,8 @@ async function describe() {
     version,
     table,
   ] = await Promise.all(["/v1/models", "/version", "/v1/ops"].map(get));
-  model = card.id;
+  [model, context] = [card.id, card.max_model_len];
+  if (!answering()) showContext();
   byId("model").textContent = card.id;
   document.title = `${card.id} · rustinfer`;
   const kernels = Object.entries(Object.groupBy(table.data, (row) => row.kernel)).map(

@@ -1,24 +1,9 @@
-// Asking and answering: the request, the stream, and what it took.
-let running = null;
+// Asking and answering. A conversation that is left goes on being answered: each has at most one answer running.
+const running = new Map(); // a conversation's id -> { asked, turn, control }
+const KEEP_EVERY = 2000; // ms: what a browser that dies loses of an answer
 
-function request() {
-  const system = conversation.system.trim();
-  const said = conversation.turns.filter((turn) => turn.text).map(({ role, text }) => ({ role, content: text }));
-  return {
-    messages: system ? [{ role: "system", content: system }, ...said] : said,
-    stream: true,
-    stream_options: { include_usage: true, continuous_usage_stats: true },
-    ...sampling(),
-  };
-}
-
-// First token's delay and the rate after it, in words.
-function measured(clock) {
-  if (!clock.first) return "";
-  const seconds = (clock.last - clock.first) / 1000;
-  const rate = clock.tokens > 1 && seconds > 0 ? ((clock.tokens - 1) / seconds).toFixed(1) : "–";
-  return `${rate} tokens/s · first token ${duration((clock.first - clock.start) / 1000)} · ${clock.tokens} tokens`;
-}
+const answering = () => running.get(conversation.id);
+const busy = (turn) => [...running.values()].some((run) => run.turn === turn);
 
 // One frame draws what arrived since the last.
 function drawer(turn) {
@@ -35,105 +20,113 @@ function drawer(turn) {
   };
 }
 
-async function receive(turn, body, clock, signal) {
-  const draw = drawer(turn);
-  let reason = "";
-  for await (const event of events("/v1/chat/completions", { model: await modelName(), ...body }, signal)) {
-    const [choice] = event.choices;
-    if (event.usage) clock.tokens = event.usage.completion_tokens;
-    if (!choice) continue;
-    clock.last = performance.now();
-    clock.first ||= clock.last;
-    turn.text += choice.delta.content || "";
-    turn.thought += choice.delta.reasoning ?? choice.delta.reasoning_content ?? "";
-    reason = choice.finish_reason || reason;
-    byId("live").textContent = measured(clock);
-    draw();
-  }
-  return reason;
-}
-
-// A server that is not ready says when to ask again; nothing has been generated, so asking again is safe.
-async function persist(turn, body, clock, signal) {
-  for (;;) {
-    try {
-      return await receive(turn, body, clock, signal);
-    } catch (error) {
-      if (error.status !== 503) throw error;
-      byId("live").textContent = "The engine is not ready yet. Your message is sent as soon as it is; Esc gives up.";
-      await pause(error.after, signal);
-    }
-  }
-}
-
-async function answer() {
-  conversation.system = byId("system").value;
-  const body = request();
+// Answers into the last turn of a conversation, which is empty or, where it `goesOn`, holds the beginning.
+async function answer(turn, goesOn = false) {
   const asked = conversation;
-  const turn = { role: "assistant", text: "", thought: "", note: "" };
-  const clock = { start: performance.now(), first: 0, last: 0, tokens: 0 };
-  const control = (running = new AbortController());
-  conversation.turns.push(turn);
-  drawTurn(turn);
-  busy(turn, true);
-  toEnd();
-  let [reason, follow] = ["", false];
+  asked.system = byId("system").value;
+  const body = request(asked, goesOn);
+  const clock = { start: performance.now(), first: 0, last: 0, tokens: 0, atFirst: 0, context: 0 };
+  const control = new AbortController();
+  const live = (text) => asked === conversation && (byId("live").textContent = text);
+  Object.assign(turn, { note: "", error: "", end: "left" });
+  running.set(asked.id, { asked, turn, control });
+  began(turn);
+  const draw = drawer(turn);
+  let kept = clock.start;
+  const arrived = () => {
+    live(measured(clock));
+    draw();
+    if (clock.last - kept < KEEP_EVERY) return;
+    kept = clock.last;
+    store.save(asked);
+  };
   try {
-    reason = await persist(turn, body, clock, control.signal);
+    turn.end = await persist(turn, body, clock, control.signal, arrived, live);
   } catch (error) {
-    follow = atEnd();
-    reason = error.name === "AbortError" ? "stopped" : "error";
-    if (reason === "error")
-      failTurn(turn, error.name === "TypeError" ? "The server cannot be reached. Is it running?" : error.message);
+    // A page that is being left has its connections cut too, but does not live to see this moment end.
+    if (error.name === "TypeError") await new Promise((done) => setTimeout(done, 100));
+    turn.end = error.name === "AbortError" ? "stopped" : "error";
+    if (turn.end === "error")
+      turn.error = error.name === "TypeError" ? "The connection to the server was lost." : error.message;
   }
-  follow ||= atEnd();
-  const ends = { length: "cut at the token limit", stopped: "stopped", error: "broke off" };
-  turn.note = [measured(clock), ends[reason]].filter(Boolean).join(" · ");
-  showTurn(turn);
-  turn.node.querySelector(".actions .note").textContent = turn.note;
-  busy(turn, false);
-  if (follow) toEnd();
-  if (running === control) running = null;
-  byId("live").textContent = "";
-  if (reason !== "error") announce(turn.text ? `Assistant: ${turn.text}` : "Stopped");
-  // Another conversation may be open by now: this one is written down all the same.
-  if (asked === conversation) keep();
-  else store.save(asked);
-  showSend();
+  turn.note = measured(clock);
+  asked.context = clock.context || asked.context;
+  running.delete(asked.id);
+  ended(asked, turn);
 }
 
-function busy(turn, is) {
-  turn.node.classList.toggle("busy", is);
-  turn.node.setAttribute("aria-busy", is);
-  if (is) announce("The assistant answers");
+function began(turn) {
+  redraw(turn);
+  announce("The assistant answers");
+  drawConversations();
+  showSend();
+  toEnd();
+}
+
+function ended(asked, turn) {
+  if (turn.versions.length) turn.versions[turn.at] = version(turn);
+  const seen = asked === conversation;
+  const follow = seen && atEnd();
+  keep(asked);
+  if (!seen) return;
+  redraw(turn);
+  if (follow) toEnd();
+  announce(turn.error || (turn.text ? `Assistant: ${turn.text}` : "Stopped"));
   showSend();
 }
 
 function showSend() {
-  byId("send").textContent = running ? "Stop" : "Send";
-  byId("send").classList.toggle("stop", Boolean(running));
-  byId("log").classList.toggle("answering", Boolean(running));
+  const is = Boolean(answering());
+  byId("send").textContent = is ? "Stop" : "Send";
+  byId("send").classList.toggle("stop", is);
+  byId("log").classList.toggle("answering", is);
+  if (!is) showContext();
 }
 
-function stop() {
-  running?.abort();
-  running = null;
-  showSend();
+// How much of what the model can see the conversation takes.
+function showContext() {
+  const used = conversation.context;
+  byId("live").textContent = used && context ? `${count(used)} of ${count(context)} tokens of context used` : "";
 }
+
+const stop = () => answering()?.control.abort();
 
 function send(text) {
-  if (!text.trim() || running) return;
-  conversation.turns.push({ role: "user", text: text.trim(), thought: "", note: "" });
-  drawTurn(conversation.turns.at(-1));
+  if (!text.trim() || answering()) return;
+  push(blank("user", text.trim()));
   keep();
-  answer();
+  answer(push(blank("assistant")));
 }
 
-// Takes back this turn and all after it, and asks again.
+function push(turn) {
+  conversation.turns.push(turn);
+  drawTurn(turn);
+  return turn;
+}
+
+// Asks again: drops what came after, and keeps this answer to come back to.
 function regenerate(turn) {
-  if (running) return;
-  cut(conversation.turns.indexOf(turn));
-  answer();
+  if (answering()) return;
+  cut(conversation.turns.indexOf(turn) + 1);
+  if (turn.text) {
+    turn.versions[turn.at] = version(turn);
+    turn.at = turn.versions.length;
+  }
+  Object.assign(turn, { text: "", thought: "" });
+  answer(turn);
+}
+
+// Goes on where an answer was cut.
+function goOn(turn) {
+  if (answering()) return;
+  cut(conversation.turns.indexOf(turn) + 1);
+  answer(turn, true);
+}
+
+function choose(turn, at) {
+  Object.assign(turn, turn.versions[at], { at });
+  redraw(turn);
+  keep();
 }
 
 function resend(turn, text) {
@@ -143,18 +136,4 @@ function resend(turn, text) {
 
 function cut(at) {
   conversation.turns.splice(at).forEach((turn) => turn.node.remove());
-}
-
-function pause(seconds, signal) {
-  return new Promise((done, fail) => {
-    const timer = setTimeout(done, seconds * 1000);
-    signal.addEventListener(
-      "abort",
-      () => {
-        clearTimeout(timer);
-        fail(new DOMException("", "AbortError"));
-      },
-      { once: true },
-    );
-  });
 }

@@ -7,7 +7,7 @@ function grow() {
 
 byId("composer").addEventListener("submit", (event) => {
   event.preventDefault();
-  if (running) {
+  if (answering()) {
     stop();
     return;
   }
@@ -20,7 +20,7 @@ byId("input").addEventListener("input", grow);
 byId("input").addEventListener("keydown", (event) => {
   if (sends(event)) {
     event.preventDefault();
-    if (!running) byId("composer").requestSubmit();
+    if (!answering()) byId("composer").requestSubmit();
   } else if (event.key === "ArrowUp" && !byId("input").value) {
     const last = conversation.turns.findLast((turn) => turn.role === "user");
     if (last) editTurn(last);
@@ -30,11 +30,16 @@ document
   .querySelectorAll(".ideas button")
   .forEach((idea) => idea.addEventListener("click", () => send(idea.textContent)));
 
+// With a keyboard on the screen, Enter is for new lines, and the field is not entered before it is touched.
+const touch = matchMedia("(hover: none) and (pointer: coarse)");
+const sends = (event) => event.key === "Enter" && !event.shiftKey && !event.isComposing && !touch.matches;
+const focusInput = () => touch.matches || byId("input").focus();
+
 const typing = (node) => node.matches("input, textarea, select");
 const SHORTCUTS = {
   "/": () => {
     view("chat");
-    byId("input").focus();
+    focusInput();
   },
   "?": () => byId("help").showModal(),
   n: () => {
@@ -48,8 +53,8 @@ const SHORTCUTS = {
 document.addEventListener("keydown", (event) => {
   if (document.querySelector("dialog[open]")) return;
   if (event.key === "Escape") {
-    if (running) stop();
-    else closeDrawers();
+    if (drawn()) closeDrawers();
+    else stop();
   } else if (
     !event.ctrlKey &&
     !event.metaKey &&
@@ -66,6 +71,7 @@ byId("shortcuts").addEventListener("click", () => byId("help").showModal());
 theme(themeNow());
 view(VIEWS.includes(location.hash.slice(1)) ? location.hash.slice(1) : "chat");
 byId("system").value = conversation.system;
+drawTurns();
 drawConversations();
-if (document.body.dataset.view === "chat") byId("input").focus();
+if (document.body.dataset.view === "chat") focusInput();
 watch();

@@ -59,7 +59,7 @@ function block(source, depth = 0) {
   if (QUOTE.test(first))
     return filled(element("blockquote"), lines.map((line) => line.replace(QUOTE, "")).join("\n"), depth);
   if (ITEM.test(first)) return list(lines, depth);
-  if (lines.length > 1 && first.includes("|") && DIVIDER.test(lines[1])) return table(lines);
+  if (isTable(lines)) return table(lines);
   const paragraph = element("p");
   lines.forEach((line, i) => {
     if (i) paragraph.append(element("br"));
@@ -92,16 +92,23 @@ function list(lines, depth) {
   return made;
 }
 
+const cells = (line) =>
+  line
+    .trim()
+    .replace(/^\||(?<!\\)\|$/g, "")
+    .split(/(?<!\\)\|/)
+    .map((cell) => cell.trim().replaceAll("\\|", "|"));
+
+const isTable = ([head, divider]) =>
+  divider !== undefined && head.includes("|") && DIVIDER.test(divider) && cells(head).length === cells(divider).length;
+
 function table(lines) {
-  const cells = (line) =>
-    line
-      .trim()
-      .replace(/^\||\|$/g, "")
-      .split(/(?<!\\)\|/)
-      .map((cell) => cell.trim());
+  const sides = cells(lines[1]).map((mark) => (mark.endsWith(":") ? (mark[0] === ":" ? "center" : "right") : ""));
+  // As many cells as the head has: a row's others are left out, and what it lacks is empty.
   const row = (line, tag) => {
     const made = element("tr");
-    made.append(...cells(line).map((cell) => inline(element(tag), cell)));
+    const texts = cells(line);
+    made.append(...sides.map((side, i) => inline(element(tag, undefined, side), texts[i] ?? "")));
     return made;
   };
   const made = element("table");

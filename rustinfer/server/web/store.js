@@ -44,22 +44,35 @@ const store = {
 
 function fresh(system = "") {
   const id = Array.from(crypto.getRandomValues(new Uint32Array(3)), (n) => n.toString(36)).join("");
-  return { id, title: "", system, changed: Date.now(), turns: [] };
+  return { id, title: "", system, changed: Date.now(), context: 0, turns: [] };
 }
 
 // A copy with the known fields alone, each of its type; null for what is no conversation.
 function sound(one) {
   const turns = one?.turns;
   if (typeof one?.id !== "string" || !Array.isArray(turns)) return null;
-  const right = (turn) => ["user", "assistant"].includes(turn?.role) && typeof turn.text === "string";
-  const text = (value) => (typeof value === "string" ? value : "");
   return {
     id: one.id,
-    title: text(one.title),
-    system: text(one.system),
+    title: words(one.title),
+    system: words(one.system),
     changed: Number.isFinite(one.changed) ? one.changed : 0,
-    turns: turns
-      .filter(right)
-      .map(({ role, text: said, thought, note }) => ({ role, text: said, thought: text(thought), note: text(note) })),
+    context: Number.isInteger(one.context) ? one.context : 0,
+    turns: turns.map(soundTurn).filter(Boolean),
   };
+}
+
+const words = (value) => (typeof value === "string" ? value : "");
+
+// The versions are the answers that were given to one message, `at` says which of them is shown.
+function soundTurn(turn) {
+  if (!["user", "assistant"].includes(turn?.role) || typeof turn.text !== "string") return null;
+  const parts = (one) => ({
+    text: words(one?.text),
+    thought: words(one?.thought),
+    note: words(one?.note),
+    error: words(one?.error),
+    end: words(one?.end),
+  });
+  const versions = Array.isArray(turn.versions) ? turn.versions.map(parts) : [];
+  return { role: turn.role, ...parts(turn), versions, at: versions[turn.at] ? turn.at : 0 };
 }

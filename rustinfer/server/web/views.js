@@ -24,19 +24,27 @@ VIEWS.forEach((name, i) => {
   });
 });
 
-function toggle(name) {
-  const open = byId(name).classList.toggle("open");
-  byId(`toggle-${name}`).setAttribute("aria-expanded", open);
-  const other = name === "history" ? "settings" : "history";
-  if (open) close(other);
+const DRAWERS = ["history", "settings"];
+const drawn = () => DRAWERS.find((name) => byId(name).classList.contains("open"));
+
+function openDrawer(name) {
+  closeDrawers();
+  byId(name).classList.add("open");
+  byId(`toggle-${name}`).setAttribute("aria-expanded", "true");
+  byId("shade").hidden = false;
+  byId(name).querySelector("button").focus();
 }
 
-function close(name) {
+// The keyboard's place goes back to the button that opened the drawer, if it was in there.
+function closeDrawers() {
+  const name = drawn();
+  if (!name) return;
+  const inside = byId(name).contains(document.activeElement);
   byId(name).classList.remove("open");
   byId(`toggle-${name}`).setAttribute("aria-expanded", "false");
+  byId("shade").hidden = true;
+  if (inside) byId(`toggle-${name}`).focus();
 }
-
-const closeDrawers = () => ["history", "settings"].forEach(close);
 
 const THEMES = { system: "light", light: "dark", dark: "system" };
 
@@ -52,5 +60,5 @@ function theme(name) {
 const themeNow = () =>
   localStorage.getItem("rustinfer.theme") in THEMES ? localStorage.getItem("rustinfer.theme") : "system";
 byId("theme").addEventListener("click", () => theme(THEMES[themeNow()]));
-byId("toggle-history").addEventListener("click", () => toggle("history"));
-byId("toggle-settings").addEventListener("click", () => toggle("settings"));
+DRAWERS.forEach((name) => byId(`toggle-${name}`).addEventListener("click", () => openDrawer(name)));
+document.querySelectorAll("#shade, .close").forEach((node) => node.addEventListener("click", closeDrawers));
