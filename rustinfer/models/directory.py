@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .checked import CheckedWeights
+from . import fp8
+from .checked import CheckedWeights, Stored
 from .checkpoint import ChatTemplateSource, Checkpoint, choose_dtype
 from .config import ModelConfig
 from .dummy import DummyWeights
@@ -30,12 +31,9 @@ def open_directory(
     raw = read_json(path, "config.json")
     if not raw:
         raise CheckpointError(f"{path}: there is no config.json")
-    if "quantization_config" in raw and not dummy:
-        table = raw["quantization_config"]
-        method = table.get("quant_method") if isinstance(table, dict) else None
-        raise CheckpointError(
-            f"{path}: weights quantised by {method!r} are not read; use a GGUF or unquantised weights"
-        )
+    packed = raw.get("quantization_config")
+    if packed is not None and not dummy and (refusal := fp8.readable(packed)):
+        raise CheckpointError(f"{path}: {refusal}; use fp8, a GGUF or unquantised weights")
     config = ModelConfig.from_dict(raw, str(path / "config.json"))
     generation = read_json(path, "generation_config.json")
     weights: Mapping[str, Any]
@@ -45,8 +43,10 @@ def open_directory(
         weights = DummyWeights(config, chosen, device)
     else:
         shards = Shards(path)
-        chosen = choose_dtype(dtype, shards.stored_dtype, device)
-        weights = CheckedWeights(shards.to(chosen, device), config, str(path))
+        chosen = choose_dtype(dtype, shards.stored_dtype if packed is None else fp8.stored_dtype(raw), device)
+        placed = shards.to(chosen, device)
+        files: Stored = placed if packed is None else fp8.Fp8Weights(placed, fp8.block_of(packed))
+        weights = CheckedWeights(files, config, str(path))
     return Checkpoint(
         name=name,
         root=str(path),

@@ -58,6 +58,14 @@ class Shards(Stored):
         tensor = self._read(name)
         return tensor.to(self.device, self.dtype if tensor.is_floating_point() else tensor.dtype)
 
+    def stored(self, name: str) -> Tensor:
+        """A known tensor on the device, in the dtype of the file."""
+        return self._read(name).to(self.device)
+
+    def dtype_of(self, name: str) -> torch.dtype:
+        """A known tensor's dtype in the file."""
+        return self._homes[name].entries[name].dtype
+
     def _read(self, name: str) -> Tensor:
         if self._ahead is None or name not in self._ahead:
             return self._homes[name].read(name)

@@ -134,11 +134,6 @@ def test_pickles_are_refused_with_advice(tmp_path: Path) -> None:
     refused(tmp_path, r"there are no \.safetensors files")
 
 
-def test_weights_that_are_quantised_in_an_unread_way(tmp_path: Path) -> None:
-    refused(write(tmp_path, quantization_config={"quant_method": "gptq"}), "quantised by 'gptq' are not read")
-    refused(write(tmp_path, quantization_config="odd"), "quantised by None are not read")
-
-
 def test_a_weight_of_another_shape_than_the_configuration_says(tmp_path: Path) -> None:
     refused(write(tmp_path, vocab_size=301), r"lm_head.weight is \[300, 32\], but the configuration says \[301, 32\]")
 
