@@ -89,7 +89,7 @@ def measure(registry: Registry, op: Op, target: Target, made: list[Workload], li
     """One result a back end that has a kernel: its figures, or why it refuses; the reference comes last."""
     first = made[0]
     for kernel in registry.kernels(op):
-        missing = registry.backends[kernel.backend].available()
+        missing = registry.backends[kernel.backend].missing()
         if reason := missing or kernel.refusal(target, op.complete(dict(first.bound))):
             yield {"back end": kernel.backend, "refusal": reason}
             continue

@@ -90,6 +90,13 @@ class Backend:
         self.available = available
         self.kernels: dict[str, Kernel] = {}
 
+    def missing(self) -> Refusal:
+        """What `available` says. One that raises stops nobody else: that it does is what is missing."""
+        try:
+            return self.available()
+        except Exception as error:
+            return f"cannot tell what it needs: {type(error).__name__}: {error}"
+
     def kernel(
         self,
         op: Op,

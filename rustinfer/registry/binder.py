@@ -58,7 +58,7 @@ class Binder:
         self.site = ""
         self._slow = target.device.type != "cpu"
         self._check_policy()
-        self._missing = {name: backend.available() for name, backend in registry.backends.items()}
+        self._missing = {name: backend.missing() for name, backend in registry.backends.items()}
 
     def __getattr__(self, name: str) -> Callable[..., Callable[..., Any]]:
         if name.startswith("_") or name not in self.registry.ops:

@@ -30,7 +30,7 @@ class Point:
 
     def refusal(self) -> Refusal:
         """Why the kernel does not run this case here, or None."""
-        if reason := self.backend.available():
+        if reason := self.backend.missing():
             return reason
         device = self.kernel.requires.device
         if device == "cuda" and not torch.cuda.is_available():

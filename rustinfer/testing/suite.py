@@ -35,7 +35,7 @@ def registry(config: pytest.Config) -> Registry:
 
 def test_back_end_has_a_kernel_that_runs_here(backend: Backend) -> None:
     """A suite that skips everything must not look like one that passed."""
-    reason = backend.available()
+    reason = backend.missing()
     assert reason is None, f"{backend.name} is not available: {reason}"
     refusals = set()
     for point in points(backend):

@@ -79,6 +79,17 @@ def test_what_is_missing_on_this_machine_is_said_before_anything_else() -> None:
         binder(backend(missing="no compiler found", refusal="x"), pins={"scale": "toy"}).scale(weight=2.0)
 
 
+def test_a_back_end_that_cannot_tell_what_is_missing_is_passed_over_with_its_words() -> None:
+    def broken() -> str | None:
+        raise OSError("libacme.so: cannot open shared object file")
+
+    acme = Backend("acme", requires=Requires("cpu"), available=broken)
+    acme.kernel(scale)(lambda x, *, weight, bias=0.0: x)
+    assert binder(acme).scale(weight=2.0)(X)[0] == 2
+    with pytest.raises(NoKernelError, match="acme: cannot tell what it needs: OSError: libacme.so: cannot open"):
+        binder(acme, pins={"scale": "acme"}).scale(weight=2.0)
+
+
 def test_policies_that_name_nothing_are_refused_at_once() -> None:
     with pytest.raises(UnknownBackendError, match=r"--prefer acme: .*installed: reference, toy"):
         binder(backend(), prefer=("acme",))
