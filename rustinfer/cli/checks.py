@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-FLAGS = ("avx2", "avx512f", "avx512_bf16", "avx512_vnni", "amx_bf16", "amx_int8")
+from .facts import FEATURES
+
 ENOUGH = 2 * 2**30  # bytes: room for a small model and compiled kernels
 
 
@@ -65,7 +66,7 @@ def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Iterator[Finding]:
     yield Finding("ok", "cores", f"{physical_cores()} physical, {free_memory() / 2**30:.1f} GiB of memory free")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     flags = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
-    has = [flag for flag in FLAGS if flag in flags]
+    has = [feature for feature in FEATURES if feature in flags]
     if "avx2" in has or platform.machine() in ("aarch64", "arm64"):
         yield Finding("ok", "cpu", ", ".join(has) or platform.machine())
     else:

@@ -86,7 +86,7 @@ def test_a_back_end_that_cannot_tell_what_is_missing_is_passed_over_with_its_wor
     acme = Backend("acme", requires=Requires("cpu"), available=broken)
     acme.kernel(scale)(lambda x, *, weight, bias=0.0: x)
     assert binder(acme).scale(weight=2.0)(X)[0] == 2
-    with pytest.raises(NoKernelError, match="acme: cannot tell what it needs: OSError: libacme.so: cannot open"):
+    with pytest.raises(NoKernelError, match="acme: cannot tell what it needs: OSError: libacme"):
         binder(acme, pins={"scale": "acme"}).scale(weight=2.0)
 
 
