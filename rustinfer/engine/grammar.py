@@ -22,39 +22,57 @@ ENTRIES, BYTES = 256, 256 << 20
 THREADS = 2
 PENDING = 64
 """Grammars that may wait to be compiled."""
+AT_ONCE = 2 * guidance.MASK_SECONDS
+EACH = 0.002
+"""Processor seconds that the masks of one sequence may take, on the step loop: at once, and for each token."""
 
 
 class Matcher:
-    """Where a sequence stands in its grammar."""
+    """Where a sequence stands in its grammar, and how much time its masks may still take from everybody's steps."""
 
-    def __init__(self, place: LLMatcher) -> None:
-        self._place = place
+    def __init__(self, place: LLMatcher, grammar: Grammar | None = None) -> None:
+        self._place, self._grammar, self._left = place, grammar, AT_ONCE
 
     def fill(self, bits: np.ndarray) -> bool:
-        """Write the mask of the next token, a bit each, into a row of int32. False where the grammar gives up."""
+        """Write the mask of the next token, a bit each, into a row of int32.
+
+        False where the grammar gives up, or costs others too much.
+        """
         start = time.thread_time()
         self._place.unsafe_compute_mask_ptr(bits.ctypes.data, bits.nbytes)
-        return not self._place.is_error() and time.thread_time() - start < 2 * guidance.MASK_SECONDS
+        self._left = min(self._left + EACH, AT_ONCE) - (time.thread_time() - start)
+        return self._is_sound() and self._left > 0
 
     def take(self, token: int) -> bool:
-        """Go on by one token. False where it does not fit."""
-        return self._place.consume_token(token)
+        """Go on by one token. False where it does not fit, or the grammar gives up."""
+        taken = self._place.consume_token(token)
+        return self._is_sound() and taken
 
     @property
     def ended(self) -> bool:
         """Whether the output is complete and may not go on."""
         return self._place.is_stopped()
 
+    def _is_sound(self) -> bool:
+        if not self._place.is_error():
+            return True
+        if self._grammar is not None:
+            self._grammar.worn = True
+        return False
+
 
 class Grammar:
-    """A compiled grammar, from which any number of sequences start. `size` is in bytes, roughly."""
+    """A compiled grammar, from which any number of sequences start. `size` is in bytes, roughly.
+
+    All of them add to one automaton. `worn` says that it has reached its bounds, and would fail whoever starts next.
+    """
 
     def __init__(self, compiled: LLMatcher, size: int) -> None:
-        self._compiled, self.size = compiled, size
+        self._compiled, self.size, self.worn = compiled, size, False
 
     def start(self) -> Matcher:
         """At its beginning."""
-        return Matcher(self._compiled.deep_copy())
+        return Matcher(self._compiled.deep_copy(), self)
 
 
 class Grammars:
@@ -92,7 +110,7 @@ class Grammars:
     def compile(self, form: Structured) -> Future[Grammar]:
         """The grammar, now or later; its exception is a RequestRefused. Raises RequestRefused where too many wait."""
         found = self._kept.get(form)
-        if found is None:
+        if found is None or _worn(found):
             if sum(not future.done() for future in self._kept.values()) >= PENDING:
                 raise RequestRefused("overloaded", f"{PENDING} grammars wait to be compiled: try again later")
             found = self._kept[form] = self._threads.submit(self._compile, form)
@@ -126,6 +144,10 @@ class Grammars:
             raise RequestRefused(error.code, str(error)) from None
         finally:
             self._checks.put(check)
+
+
+def _worn(future: Future[Grammar]) -> bool:
+    return future.done() and future.exception() is None and future.result().worn
 
 
 def _size(form: Structured, future: Future[Grammar]) -> int:

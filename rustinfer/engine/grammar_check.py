@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import select
 import subprocess
 import sys
@@ -14,8 +15,11 @@ from .guidance import GrammarError
 
 START_SECONDS = 60.0
 SECONDS = 2.0
-"""How long one grammar may take. A machine too busy to answer in this time refuses it too."""
+"""Processor time that one grammar may take, to the next second."""
+PATIENCE = 5.0
+"""How long one may take by the clock: the process gives way to the engine's, and a machine may be busy."""
 
+ALONE = {"RAYON_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 MEMORY = 256 << 20
 """Bytes that one grammar may take."""
 
@@ -23,19 +27,21 @@ MEMORY = 256 << 20
 class GrammarCheck:
     """Starts its process at the first grammar, and a new one after it had to be killed. For one thread."""
 
-    def __init__(self, setup: dict[str, Any], seconds: float = SECONDS, memory: int = MEMORY) -> None:
-        self._setup, self._seconds = {**setup, "memory": memory}, seconds
+    def __init__(
+        self, setup: dict[str, Any], seconds: float = SECONDS, memory: int = MEMORY, patience: float = PATIENCE
+    ) -> None:
+        self._setup, self._patience = {**setup, "memory": memory, "seconds": seconds}, patience
         self._process: subprocess.Popen[str] | None = None
 
     def __call__(self, form: Structured) -> tuple[str, int]:
         """The grammar as llguidance writes it, and the bytes that it takes. Raises GrammarError."""
         process = self._process or self._start()
-        said = self._ask(process, {"kind": form.kind, "text": form.text}, self._seconds)
+        said = self._ask(process, {"kind": form.kind, "text": form.text}, self._patience)
         if said is None:
             self.close()
             raise GrammarError(
                 "grammar_too_complex",
-                f"the {form.kind} is too complex: it takes more than {self._seconds:g} s or too much memory",
+                f"the {form.kind} is too complex: it takes more than {self._setup['seconds']:g} s or too much memory",
             )
         if "error" in said:
             raise GrammarError(said["code"], said["error"])
@@ -53,6 +59,7 @@ class GrammarCheck:
             [sys.executable, "-m", "rustinfer.engine.grammar_worker"],
             text=True,
             start_new_session=True,
+            env={**os.environ, **ALONE},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -16,6 +16,7 @@ from .bounds import GAVE_UP, NONE_LEFT, Bounds
 from .sampled import Sampled
 from .scores import Scores
 from .sequence import Request, Sequence
+from .threads import few
 
 
 @dataclass(frozen=True)
@@ -68,6 +69,10 @@ class Sampler:
 
     def __call__(self, logits: Tensor, sequences: list[Sequence]) -> Drawn:
         """Draw for each row of logits [R, vocab] fp32, which may be written to. Waits for no device."""
+        with few(logits):
+            return self._drawn(logits, sequences)
+
+    def _drawn(self, logits: Tensor, sequences: list[Sequence]) -> Drawn:
         if sequences != self._batch:
             self._batch, self._settings = sequences, Settings(sequences, self.adjust, self.vocab)
         s = self._settings

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from rustinfer.engine import grammar as module
+from rustinfer.engine import guidance
 from rustinfer.engine.errors import RequestRefused
-from rustinfer.engine.grammar import Grammar, Grammars
+from rustinfer.engine.grammar import Grammar, Grammars, Matcher
 from rustinfer.engine.grammar_check import GrammarCheck
+from rustinfer.engine.grammar_worker import NICE
 from rustinfer.engine.guidance import GrammarError
 from rustinfer.protocol.structured import Structured
 from rustinfer.text import Tokenizer
@@ -24,6 +29,11 @@ from .malformed import forms
 TOKENIZER = Tokenizer(byte_level())
 END = TOKENIZER.find("<|im_end|>")
 VOCAB = TOKENIZER.vocab_size + 5  # models pad
+SETUP = {"tokenizer": TOKENIZER.source, "vocab": VOCAB, "ends": [END]}
+EXPLODES = Structured("regex", "(((a{1000}){1000}){1000})")
+WIDE = json.dumps(
+    {"type": "object", "properties": {f"k{i}": {"type": "string", "format": "date-time"} for i in range(200)}}
+)
 
 
 @pytest.fixture(scope="module")
@@ -96,22 +106,91 @@ def test_t17_500_malformed_grammars(grammars: Grammars) -> None:
 
 
 def test_t18_a_grammar_that_never_ends_is_killed() -> None:
-    check = GrammarCheck({"tokenizer": TOKENIZER.source, "vocab": VOCAB, "ends": [END]}, seconds=0.0)
+    check = GrammarCheck(SETUP, patience=0.0)
     start = time.monotonic()
     for _ in range(2):
-        with pytest.raises(GrammarError, match="takes more than 0 s") as caught:
-            check(Structured("regex", "(((a{1000}){1000}){1000})"))
+        with pytest.raises(GrammarError, match="takes more than 2 s") as caught:
+            check(EXPLODES)
         assert caught.value.code == "grammar_too_complex"
     assert time.monotonic() - start < 60
     check.close()
 
 
 def test_t18_a_grammar_that_takes_too_much_dies_alone() -> None:
-    check = GrammarCheck({"tokenizer": TOKENIZER.source, "vocab": VOCAB, "ends": [END]}, seconds=60, memory=16 << 20)
+    check = GrammarCheck(SETUP, seconds=60, memory=16 << 20, patience=60)
     with pytest.raises(GrammarError, match="too much memory"):
-        check(Structured("regex", "(((a{1000}){1000}){1000})"))
+        check(EXPLODES)
     assert check(Structured("regex", "a"))[1] < 1 << 20
     check.close()
+
+
+def test_t18_a_grammar_that_takes_the_processor_is_ended_by_the_kernel() -> None:
+    check = GrammarCheck(SETUP, seconds=0.0, memory=1 << 30, patience=120)
+    check(Structured("regex", "a"))
+    process = check._process
+    assert process is not None
+    # With no second to spare a grammar may still have the rest of the one that has begun.
+    for n in range(900, 960):
+        with pytest.raises(GrammarError, match="too complex"):
+            check(Structured("regex", f"(((a{{{n}}}){{1000}}){{1000}})"))
+        if process.returncode is not None:
+            break
+    assert process.returncode == -signal.SIGXCPU
+
+
+def test_grammars_are_tried_by_one_thread_that_gives_way() -> None:
+    check = GrammarCheck(SETUP)
+    check(Structured("regex", "[a-z]+"))
+    process = check._process
+    assert process is not None
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, process.pid) == min(mine + NICE, 19)
+    assert len(list(Path(f"/proc/{process.pid}/task").iterdir())) == 1
+    check.close()
+
+
+class Costly:
+    """A place in a grammar whose masks take so many seconds each."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.seconds = list(seconds)
+
+    def unsafe_compute_mask_ptr(self, at: int, size: int) -> None:
+        until = time.thread_time() + self.seconds.pop(0)
+        while time.thread_time() < until:
+            pass
+
+    def is_error(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("seconds", "goes_on"),
+    [
+        ([0.001] * 100, 100),
+        ([0.02, *[0.0] * 50, 0.02], 52),  # now and then a dear one
+        ([0.05], 0),
+        ([0.012] * 10, 3),  # all of them dear
+    ],
+)
+def test_masks_may_not_take_too_much_of_everybodys_time(seconds: list[float], goes_on: int) -> None:
+    place = Matcher(Costly(*seconds))  # type: ignore[arg-type]
+    bits = np.zeros(1, np.int32)
+    filled = [place.fill(bits) for _ in seconds]
+    assert filled.index(False) == goes_on if False in filled else goes_on == len(filled)
+
+
+def test_the_first_mask_is_made_beside_the_steps(grammars: Grammars) -> None:
+    grammar = grammars.compile(Structured("json_schema", WIDE)).result(60)
+    costs = [_seconds(grammar.start()) for _ in range(5)]
+    raw = guidance.LLMatcher(grammars._known, guidance.written(Structured("json_schema", WIDE)), limits=guidance.LIMITS)
+    assert 5 * min(costs) < _seconds(Matcher(raw))
+
+
+def _seconds(place: Matcher) -> float:
+    start = time.thread_time()
+    assert place.fill(np.zeros(-(-VOCAB // 32), np.int32))
+    return time.thread_time() - start
 
 
 def test_others_go_on_while_one_is_compiled() -> None:

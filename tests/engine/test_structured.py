@@ -140,6 +140,24 @@ def test_t17_t19_500_malformed_grammars_between_good_ones(shared: Engine) -> Non
     assert shared.cache.available == shared.cache.pool.total
 
 
+def test_a_grammar_that_explodes_in_use_fails_alone_and_costs_its_neighbour_little(engine: Engine) -> None:
+    plain, longest = one(engine, "alone", PROMPT, max_tokens=150), 0.0
+    deep = Structured("regex", "[a-z]{60}(((a{1000}){1000}){1000})")
+    ask(engine, "deep", PROMPT, structured_outputs=deep, max_tokens=150, temperature=1.0, seed=1)
+    while engine._compiling:
+        engine.step()
+    ask(engine, "beside", PROMPT, max_tokens=150)
+    log = Log()
+    while engine.has_work:
+        start = time.thread_time()
+        log.read(engine)
+        longest = max(longest, time.thread_time() - start)
+    assert log.failed["deep"].code == "no_token_allowed"
+    assert len(log.tokens["deep", 0]) > 20
+    assert log.tokens["beside", 0] == plain
+    assert longest < 0.2
+
+
 class Never:
     """A compiler that takes for ever."""
 
