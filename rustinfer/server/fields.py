@@ -16,18 +16,31 @@ Refused = Mapping[str, tuple[Any, ...]]
 """Fields of the dialect that are not honoured here, with the values that ask for nothing."""
 
 COMMON_REFUSED: Refused = {
+    "custom_logit_processor": (),
+    "custom_params": (),
     "ebnf": (),
     "grammar": (),
+    "include_reasoning": (True,),
     "kv_transfer_params": (),
     "length_penalty": (1, 1.0),
+    "logits_processors": ([],),
     "lora_path": (),
+    "mm_processor_kwargs": ({},),
+    "no_stop_trim": (False,),
     "repetition_detection": (),
+    "return_hidden_states": (False,),
     "return_token_ids": (False,),
+    "return_tokens_as_token_ids": (False,),
+    "separate_reasoning": (True,),
+    "session_params": (),
+    "spaces_between_special_tokens": (True,),
     "stop_regex": ([],),
     "store": (False,),
+    "stream_reasoning": (True,),
     "thinking_token_budget": (),
     "truncate_prompt_tokens": (),
     "use_beam_search": (False,),
+    "vllm_xargs": ({},),
 }
 
 

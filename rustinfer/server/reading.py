@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .reader import Reader
-from .reasoning import OPENING, ReasoningParser
+from .reasoning import CLOSING, OPENING, ReasoningParser
 from .served import Served
 from .tools.forced import ArgumentsParser, any_of
 from .tools.format import ToolFormat, ToolParser, random_id
@@ -17,12 +17,13 @@ class Reading:
         self.wanted = wanted
         self._format: ToolFormat = served.tool_format
         self._thinks = served.thinks and not formed and not wanted.forced
+        self._marked = served.tokenizer.find(CLOSING) in served.tokenizer.special_ids
         self._opened = prompt.rstrip().endswith(OPENING)
 
     @property
     def shows_special_tokens(self) -> bool:
         """Whether the marks of calls or thoughts may be tokens that are left out otherwise."""
-        return self._thinks or (self.wanted.mode == "auto" and self._format.special_tokens)
+        return (self._thinks and self._marked) or (self.wanted.mode == "auto" and self._format.special_tokens)
 
     @property
     def plain(self) -> bool:

@@ -15,6 +15,7 @@ import pytest
 
 from ..conftest import Running
 from .calls import refused
+from .parameters import COMPLETIONS, Parameter
 
 pytestmark = pytest.mark.model
 QUESTION = [{"role": "user", "content": "What is the weather like in Oslo today?"}]
@@ -59,40 +60,15 @@ def ids(plain: httpx.Client, text: str) -> list[int]:
     return found
 
 
-HOT = {"temperature": 1.5, "seed": 3}
-CHANGES: list[tuple[dict[str, Any], dict[str, Any]]] = [
-    ({}, HOT),
-    (HOT, {"seed": 4}),
-    (HOT, {"top_k": 1}),
-    (HOT, {"top_p": 0.05}),
-    (HOT, {"min_p": 0.9}),
-    (HOT, {"typical_p": 0.05}),
-    ({"max_tokens": 40}, {"presence_penalty": 2.0}),
-    ({"max_tokens": 40}, {"frequency_penalty": 2.0}),
-    ({"max_tokens": 40}, {"repetition_penalty": 3.0}),
-    ({}, {"max_tokens": 3}),
-    ({}, {"stop": ["Paris"]}),
-    ({}, {"bad_words": ["Paris", " Paris"]}),
-    ({}, {"guided_choice": ["London", "Rome"]}),
-    ({}, {"guided_regex": "[0-9]{3}"}),
-    ({}, {"guided_grammar": 'start: "x" /[yz]+/'}),
-    ({}, {"structured_outputs": {"regex": "[A-Z]{4}"}}),
-    ({}, {"echo": True}),
-    ({}, {"suffix": None, "n": 2}),
-]
+@pytest.mark.parametrize("parameter", [p for p in COMPLETIONS.parameters if p.text], ids=lambda p: p.name)
+def test_each_parameter_changes_the_answer(plain: httpx.Client, model: str, parameter: Parameter) -> None:
+    def said(**more: Any) -> list[str]:
+        body = COMPLETIONS.body | {"model": model} | parameter.base | more
+        return [c["text"] for c in plain.post(COMPLETIONS.path, json=body).json()["choices"]]
 
-
-@pytest.mark.parametrize(("base", "change"), CHANGES, ids=lambda v: next(iter(v), "greedy"))
-def test_each_parameter_changes_the_answer(
-    plain: httpx.Client, model: str, base: dict[str, Any], change: dict[str, Any]
-) -> None:
-    def said(fields: dict[str, Any]) -> list[str]:
-        body = {"model": model, "prompt": "The capital of France is", "temperature": 0, "max_tokens": 8, **fields}
-        return [c["text"] for c in plain.post("/v1/completions", json=body).json()["choices"]]
-
-    before = said(base)
-    assert said(base) == before
-    assert said(base | change) != before
+    before = said()
+    assert said() == before
+    assert said(**{parameter.name: parameter.change}) != before
 
 
 def test_c24_seeds(talk: openai.OpenAI, model: str) -> None:

@@ -122,10 +122,10 @@ def _entry(request: Request) -> Entry:
 def _previous(store: ResponseStore, id: str, owner: str) -> Messages:
     entry = store.get(id, owner)
     if entry is None:
-        message = f"There is no response {id[:100]!r} here to continue."
+        message = f"previous_response_id: there is no response {id[:100]!r} here to continue."
         raise bad_request(message, "previous_response_id", "previous_response_not_found")
     if entry.response["status"] in ("in_progress", "failed", "cancelled"):
-        message = f"The response {id!r} is {entry.response['status']} and cannot be continued."
+        message = f"previous_response_id: that response is {entry.response['status']} and cannot be continued."
         raise bad_request(message, "previous_response_id")
     return entry.messages
 

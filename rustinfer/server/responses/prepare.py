@@ -49,7 +49,7 @@ def prepare(request: ResponseRequest, before: Messages, served: Served, keep: Ke
         found = chat.understand(asked, served)
     except ApiError as e:
         raise _renamed(e) from None
-    unused = [name for name in ignored(request, CHAT_REFUSED) if name not in HONOURED]
+    unused = [name for name in ignored(request, {**CHAT_REFUSED, **REFUSED}) if name not in HONOURED]
     response = _response(request, asked, found, served)
     answer = ResponseAnswer(served, response, found.reading, found.top_logprobs, lambda whole: keep(whole, sent))
     return Prepared([found.prompt], found.sampling, answer, unused, **found.way)
