@@ -353,7 +353,7 @@ def test_users_mistakes_end_in_one_line(own_address: str) -> None:
         port = taken.url.rpartition(":")[2]
         for more, word in (
             [["--port", port], "in use"],
-            [["--engine", "tcp://1.2.3.4:5"], "ipc://"],
+            [["--engine", "tcp://1.2.3.4:5"], "--wire-key-file"],
             [["--host", "nope.invalid"], "nope"],
         ):
             server = Process(own_address, *more)
