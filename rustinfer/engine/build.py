@@ -25,7 +25,7 @@ from .draw import Draw
 from .engine import Engine
 from .errors import UnknownArchitecture
 from .grammar import Grammars
-from .headroom import cache_bytes
+from .headroom import cache_bytes, require_room
 from .kvcache import KVCache
 from .lanes import Lanes
 from .machine import physical_cores
@@ -83,9 +83,10 @@ def on_device(options: Options) -> Options:
 
 
 def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Phases | None = None) -> Loaded:
-    """An engine over an open checkpoint. Raises UnknownArchitecture, NoKernelError, and UserError for bad sizes."""
+    """An engine over an open checkpoint. Raises UnknownArchitecture, NoKernelError, and UserError for sizes."""
     phases, options = phases or Phases(), on_device(options)
     builder = builder_of(checkpoint.config.architecture, plugins)
+    require_room(checkpoint, options)
     target = replace(Target.of(options.device, checkpoint.dtype), invariant=options.deterministic)
     spec = builder.cache_spec(checkpoint.config)
     bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))

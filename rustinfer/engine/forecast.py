@@ -14,7 +14,7 @@ from ..models.checkpoint import Checkpoint
 from ..models.shapes import weight_shapes
 from ..registry import Binding, Plugins, Policy, Target
 from .build import Binders, builder_of, on_device
-from .headroom import GRAPHS
+from .headroom import GRAPHS, require_room
 from .machine import free_memory
 from .options import Options
 from .sizing import Size, choose_size
@@ -62,6 +62,7 @@ def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Fore
     options = on_device(options)
     builder = builder_of(checkpoint.config.architecture, plugins)
     target = Target.of(options.device, checkpoint.dtype)
+    require_room(checkpoint, options)
     stored = stored_bytes(checkpoint)
     token = bytes_per_token(builder.cache_spec(checkpoint.config), target.dtype)
     free = free_bytes(options, stored)

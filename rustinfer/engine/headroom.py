@@ -1,16 +1,20 @@
-"""How much memory is left for the cache."""
+"""Whether the weights find room, and how much memory is left for the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
+from pathlib import Path
 
 import torch
 
-from ..errors import UserError
+from ..errors import Refused, UserError
 from ..models import Parameters
+from ..models.checkpoint import Checkpoint
 from ..models.config import ModelConfig
 from ..models.model import ModelBuilder
+from ..models.shapes import weight_shapes
 from ..registry import Binder, Target
 from .machine import free_memory
 from .options import Options
@@ -18,6 +22,34 @@ from .storage import allocate, warm_up
 
 GRAPHS = 1 << 30
 """Bytes set aside for what graphs and libraries keep for themselves."""
+
+
+PACKED = {"int4": 0.5, "int8": 1.0, "fp8": 1.0, "fp8-block": 1.0}
+"""Bytes of a weight, of its scales apart, by `--quantization`."""
+
+
+def require_room(checkpoint: Checkpoint, options: Options) -> None:
+    """Raise Refused for weights that cannot fit: before any is read, for afterwards the system ends somebody."""
+    needed = least_bytes(checkpoint, options.quantization)
+    free = free_on_gpu() if options.device == "cuda" else free_memory()
+    if needed > free:
+        raise Refused(
+            f"{checkpoint.name}: its weights take {needed / 2**30:.1f} GiB or more, and {free / 2**30:.1f} GiB of "
+            "memory are free: take a smaller model, or pack dense weights with --quantization int4"
+        )
+
+
+def free_on_gpu() -> int:
+    """What nobody holds, and what torch keeps in this process for the next tensors."""
+    return torch.cuda.mem_get_info()[0] + torch.cuda.memory_reserved() - torch.cuda.memory_allocated()
+
+
+def least_bytes(checkpoint: Checkpoint, quantization: str | None = None) -> int:
+    """What the weights take at least, from their shapes and the size of a GGUF file."""
+    count = sum(map(prod, weight_shapes(checkpoint.config).values()))
+    made = int(count * PACKED.get(quantization or "", checkpoint.dtype.itemsize))
+    root = Path(checkpoint.root)
+    return min(made, root.stat().st_size) if root.is_file() else made
 
 
 def cache_bytes(

@@ -1,0 +1,49 @@
+"""A model that cannot fit is refused before its weights are read."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from rustinfer.engine import headroom
+from rustinfer.engine.forecast import forecast
+from rustinfer.engine.headroom import least_bytes
+from rustinfer.engine.options import Options
+from rustinfer.errors import Refused
+from rustinfer.models.dummy import open_shape
+from rustinfer.registry import load_plugins
+
+from ..models import ggufs
+from .tiny import checkpoint, load
+
+
+def test_a_model_without_room_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    needed = least_bytes(checkpoint())
+    monkeypatch.setattr(headroom, "free_memory", lambda: needed - 1)
+    with pytest.raises(
+        Refused, match=r"^tiny: its weights take 0\.0 GiB or more, and .* --quantization int4$"
+    ) as error:
+        load()
+    assert error.value.exit_code == 3
+    with pytest.raises(Refused):
+        forecast(checkpoint(), Options(device="cpu"), load_plugins())
+
+
+def test_what_the_weights_take_is_what_they_take() -> None:
+    made = checkpoint()
+    assert least_bytes(made) == sum(weight.nbytes for weight in made.weights.values())
+    assert least_bytes(replace(made, dtype=torch.bfloat16)) == least_bytes(made) // 2
+    assert least_bytes(made, "int4") == least_bytes(made) // 8
+
+
+def test_a_gguf_takes_no_more_than_its_file(tmp_path: Path) -> None:
+    path = ggufs.write(tmp_path / "m.gguf", "Q4_0")
+    made = replace(checkpoint(), root=str(path))
+    assert least_bytes(made) == min(path.stat().st_size, least_bytes(checkpoint()))
+
+
+def test_the_largest_shape_is_as_large_as_it_is() -> None:
+    assert least_bytes(open_shape("llama-3.1-70b", "auto", torch.device("cpu"))) == 141_107_412_992
