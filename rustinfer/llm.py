@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import count
@@ -102,7 +102,8 @@ class LLM:
         self, prompts: Prompt | Sequence[Prompt], sampling_params: Params = None, use_tqdm: bool = True
     ) -> list[RequestOutput]:
         """Continue the prompts; results are in the order of the prompts. One set of parameters, or one per prompt."""
-        many = [prompts] if isinstance(prompts, (str, Mapping)) else list(prompts)
+        one = isinstance(prompts, (str, Mapping)) or not isinstance(prompts, Iterable)
+        many: list[Any] = [prompts] if one else list(prompts)
         return self._run([self._encode(prompt) for prompt in many], sampling_params, use_tqdm)
 
     def chat(
@@ -195,6 +196,8 @@ class LLM:
         return text, ids
 
     def _render(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> tuple[str, list[int]]:
+        if not messages:
+            raise UserError("the conversation is empty: it must hold at least one message")
         text = self._parts.template.render(messages, **variables)
         return text, self.get_tokenizer().encode(text, add_special_tokens=False)
 
@@ -231,6 +234,8 @@ class LLM:
     def _spread(self, params: Params, number: int) -> list[SamplingParams]:
         if params is None or isinstance(params, SamplingParams):
             return [params or self.default_sampling_params] * number
+        if not isinstance(params, Sequence) or not all(isinstance(each, SamplingParams) for each in params):
+            raise UserError("sampling parameters are a SamplingParams, or one for each prompt")
         if len(params) != number:
             raise UserError(f"{number} prompts and {len(params)} sampling parameters: give one set, or one per prompt")
         return list(params)

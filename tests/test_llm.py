@@ -163,6 +163,14 @@ def test_mistakes_are_said_before_anything_runs(llm: LLM) -> None:
     for wrong in (3, {"text": "a"}, {"prompt_token_ids": ["a"]}):
         with pytest.raises(UserError, match="prompt"):
             llm.generate([wrong], GREEDY)  # type: ignore[list-item]
+        with pytest.raises(UserError, match="prompt"):
+            llm.generate(wrong, GREEDY)  # type: ignore[arg-type]
+    for params in ({"temperature": 0}, 3, [GREEDY, None]):
+        with pytest.raises(UserError, match="sampling parameters are a SamplingParams"):
+            llm.generate(["a", "b"], params)  # type: ignore[arg-type]
+    for conversations in ([], [[{"role": "user", "content": "a"}], []]):
+        with pytest.raises(UserError, match="conversation is empty"):
+            llm.chat(conversations, GREEDY)
     assert llm.generate([], GREEDY) == []
 
 
