@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from collections.abc import Sequence as Items
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..registry import Binder
-from .sequence import Sequence, is_penalized
+from .counts import Counts
+from .sequence import Sequence
+from .staging import moved
 
 Adjustment = Callable[[Tensor], None]
 
@@ -21,8 +22,9 @@ Adjustment = Callable[[Tensor], None]
 class Adjustments:
     """Makes the adjustments of a batch, in the order in which they are to run, with ops that were bound once."""
 
-    def __init__(self, ops: Binder) -> None:
+    def __init__(self, ops: Binder, vocab: int) -> None:
         self.device = ops.target.device
+        self.counts = Counts(vocab, self.device)
         self.penalize, self.bias = ops.penalize(), ops.bias_logits()
         self.mask, self.typical = ops.mask_logits(), ops.keep_typical()
 
@@ -35,24 +37,21 @@ class Adjustments:
         flow = self.integers(rows), self.integers(tokens), self.floats(values)
         return lambda logits: self.bias(logits, *flow)
 
-    def penalties(self, sequences: Items[Sequence]) -> Adjustment | None:
-        """Presence, frequency and repetition."""
-        asking = [(i, s) for i, s in enumerate(sequences) if is_penalized(s.request.sampling)]
-        if not asking:
+    def penalties(self, sequences: Items[Sequence], rows: Items[int]) -> Adjustment | None:
+        """Presence, frequency and repetition, of these rows; `counts` must have followed them."""
+        if not rows:
             return None
-        rows, params = self.integers([i for i, _ in asking]), [s.request.sampling for _, s in asking]
-        factors = (
-            self.floats([p.presence_penalty for p in params]),
-            self.floats([p.frequency_penalty for p in params]),
-            self.floats([p.repetition_penalty for p in params]),
+        asking = [sequences[i] for i in rows]
+        params = [s.request.sampling for s in asking]
+        flow = (
+            self.integers(self.counts.lanes(asking)),
+            *(
+                self.floats([getattr(p, f"{name}_penalty") for p in params])
+                for name in ("presence", "frequency", "repetition")
+            ),
         )
-
-        def adjust(logits: Tensor) -> None:
-            prompt = self.padded([s.tokens[: s.prompt] for _, s in asking], logits.shape[1])
-            output = self.padded([s.tokens[s.prompt :] for _, s in asking], logits.shape[1])
-            logits[rows] = self.penalize(logits[rows], prompt, output, *factors)
-
-        return adjust
+        there = self.integers(rows)
+        return lambda logits: self.penalize(logits, there, self.counts.table, *flow)
 
     def typicals(self, sequences: Items[Sequence]) -> Adjustment | None:
         """typical_p, of rows that are drawn at random."""
@@ -72,15 +71,8 @@ class Adjustments:
 
     def integers(self, values: Items[int]) -> Tensor:
         """A device tensor of int64."""
-        return torch.tensor(values, dtype=torch.int64, device=self.device)
+        return moved(torch.tensor(values, dtype=torch.int64), self.device)
 
     def floats(self, values: Items[float]) -> Tensor:
         """A device tensor of float32."""
-        return torch.tensor(values, dtype=torch.float32, device=self.device)
-
-    def padded(self, lists: Items[Items[int]], filler: int) -> Tensor:
-        """Lists of token ids as rows of one tensor."""
-        table = np.full((len(lists), max(map(len, lists))), filler, np.int64)
-        for row, ids in zip(table, lists, strict=True):
-            row[: len(ids)] = ids
-        return torch.from_numpy(table).to(self.device)
+        return moved(torch.tensor(values, dtype=torch.float32), self.device)

@@ -66,7 +66,8 @@ class Runner:
             lanes.advanced()
             return self._arrivals.fetch(told, None if lanes.in_order else lanes.rows)
         index = lanes.index()
-        drawn = self.sampler(logits[: lanes.count] if lanes.in_order else logits[index], plan.decodes)
+        logits = logits[: lanes.count] if lanes.in_order else logits[index]
+        drawn = self.sampler(logits, plan.decodes, lanes.drawn[index])
         lanes.put(index, drawn.tokens, logits.shape[1])
         lanes.advanced()
         return Drawing(drawn)
@@ -92,8 +93,9 @@ class Runner:
         drawn = Drawn(lanes.drawn[:0], [], lambda tensors: Sampled([]))
         if count:
             logits = mixed.logits(hidden, shape, count)
-            drawn = self.sampler(logits, plan.sampling())
-            lanes.put(mixed.batcher.sampling(shape).lanes[:count], drawn.tokens, logits.shape[1])
+            index = mixed.batcher.sampling(shape).lanes[:count]
+            drawn = self.sampler(logits, plan.sampling(), lanes.drawn[index])
+            lanes.put(index, drawn.tokens, logits.shape[1])
         drawn = verified(drawn, plan, mixed, hidden)
         return Drawing(pooled(scanned(drawn, plan, mixed.model, hidden), plan, hidden))
 

@@ -15,7 +15,7 @@ from .adjust import Adjustment, Adjustments
 from .bounds import GAVE_UP, NONE_LEFT, Bounds
 from .sampled import Sampled
 from .scores import Scores
-from .sequence import Request, Sequence
+from .sequence import Request, Sequence, is_penalized
 from .threads import few
 
 
@@ -44,7 +44,8 @@ class Settings:
             adjust.floats([p.min_p for p in params]),
             adjust.integers([s.seed for s in sequences]),
         )
-        made = (adjust.biases(sequences), adjust.penalties(sequences))
+        self.penalized = [i for i, p in enumerate(params) if is_penalized(p)]
+        made = (adjust.biases(sequences), adjust.penalties(sequences, self.penalized))
         self.adjustments: list[Adjustment] = [a for a in made if a]
         self.bounds = Bounds(sequences, adjust, vocab)
         self.typical = adjust.typicals(sequences)
@@ -63,21 +64,26 @@ class Sampler:
     def __init__(self, ops: Binder, vocab: int) -> None:
         ops.site = "sampler"
         self.vocab = vocab
-        self.argmax, self.sample, self.adjust = ops.argmax(), ops.sample(), Adjustments(ops)
+        self.argmax, self.sample, self.adjust = ops.argmax(), ops.sample(), Adjustments(ops, vocab)
         self._batch: list[Sequence] = []
         self._settings = Settings([], self.adjust, vocab)
 
-    def __call__(self, logits: Tensor, sequences: list[Sequence]) -> Drawn:
-        """Draw for each row of logits [R, vocab] fp32, which may be written to. Waits for no device."""
-        with few(logits):
-            return self._drawn(logits, sequences)
+    def __call__(self, logits: Tensor, sequences: list[Sequence], newest: Tensor | None = None) -> Drawn:
+        """Draw for each row of logits [R, vocab] fp32, which may be written to. Waits for no device.
 
-    def _drawn(self, logits: Tensor, sequences: list[Sequence]) -> Drawn:
+        `newest`, int64 [R], has the token that was fed last to each row that decodes: the host may not know it yet.
+        """
+        with few(logits):
+            return self._drawn(logits, sequences, newest)
+
+    def _drawn(self, logits: Tensor, sequences: list[Sequence], newest: Tensor | None) -> Drawn:
         if sequences != self._batch:
             self._batch, self._settings = sequences, Settings(sequences, self.adjust, self.vocab)
         s = self._settings
         sound = logits.amax(-1).isfinite()
         raw = logits[s.scored_rows] if s.scored else None
+        if s.penalized:
+            self.adjust.counts.follow([sequences[i] for i in s.penalized], s.penalized, newest)
         for adjustment in s.adjustments:
             adjustment(logits)
         left = s.bounds(logits) if s.bounds.rows else None

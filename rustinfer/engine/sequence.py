@@ -56,7 +56,7 @@ class State(Enum):
 
 def needs_values(params: SamplingParams) -> bool:
     """Whether the host must know a sequence's tokens so far to make the logits of its next step right."""
-    return is_penalized(params) or bool(params.bad_words_token_ids) or params.structured_outputs is not None
+    return bool(params.bad_words_token_ids) or params.structured_outputs is not None
 
 
 def is_penalized(params: SamplingParams) -> bool:

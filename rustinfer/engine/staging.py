@@ -57,3 +57,8 @@ class Pinned:
         if self._event is not None:
             self._event.synchronize()
         return self.array
+
+
+def moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on the device, without waiting for what that is doing: pageable memory would."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -9,53 +9,51 @@ from torch import Tensor
 
 from rustinfer.registry import Case, op
 
-from .inputs import Draw
+from .inputs import Draw, strided
 from .mutants import wrong
 
+PROMPT = 1 << 30
+"""What a count has on top for a token that is in the prompt: no output is as long."""
 
-@op(rows=("logits", "prompt", "output", "presence", "frequency", "repetition"))
+
+@op(mutates=("logits",))
 def penalize(
-    logits: Tensor, prompt: Tensor, output: Tensor, presence: Tensor, frequency: Tensor, repetition: Tensor
-) -> Tensor:
-    """Lower the logits of seen tokens: first Hugging Face's repetition penalty, then OpenAI's frequency and presence.
+    logits: Tensor,
+    rows: Tensor,
+    counts: Tensor,
+    lanes: Tensor,
+    presence: Tensor,
+    frequency: Tensor,
+    repetition: Tensor,
+) -> None:
+    """Lower the logits of seen tokens, in the named rows: Hugging Face's repetition penalty, then OpenAI's two.
 
-    A token of the prompt or the output has its logit divided by repetition if positive, else multiplied by it; then
+    counts[lanes[i], t] is how often token t is in the output of row rows[i], and `PROMPT` more if it is in the prompt.
+    A token of either has its logit divided by repetition if positive, else multiplied by it; then
     frequency * (times it is in the output) + presence * (is it in the output) is taken off.
-    logits: [R, vocab] fp32; prompt: [R, P], output: [R, N] int64, padded with vocab; presence, frequency, repetition:
-    [R] fp32. Returns new logits.
+    logits: [R, vocab] fp32, written in place; rows, lanes: [K] int64, no row twice; counts: [N, vocab] int32; presence,
+    frequency, repetition: [K] fp32.
     """
-    counts = occurrences(output, logits)
-    seen = (counts > 0) | (occurrences(prompt, logits) > 0)
-    factor = repetition[:, None]
-    logits = torch.where(seen, torch.where(logits > 0, logits / factor, logits * factor), logits)
-    return logits - frequency[:, None] * counts - presence[:, None] * (counts > 0)
+    seen, asked = counts[lanes], logits[rows]
+    said, factor = (seen % PROMPT).to(logits.dtype), repetition[:, None]
+    asked = torch.where(seen > 0, torch.where(asked > 0, asked / factor, asked * factor), asked)
+    logits[rows] = asked - frequency[:, None] * said - presence[:, None] * (said > 0)
 
 
-def occurrences(tokens: Tensor, logits: Tensor) -> Tensor:
-    """How often each token of the vocabulary is in each row of tokens: [R, vocab] in logits' dtype."""
-    rows, vocab = logits.shape
-    counts = torch.zeros(rows, vocab + 1, dtype=logits.dtype, device=logits.device)
-    return counts.scatter_add_(1, tokens, torch.ones_like(tokens, dtype=logits.dtype))[:, :vocab]
-
-
-def example(d: Draw, rows: int, vocab: int, prompt: int, output: int, *, scale: float = 3.0) -> Case:
-    """Random logits and histories, each padded at its end by a different amount; the first row asks for nothing."""
-    seen, said = (ragged(d, rows, n, vocab) for n in (prompt, output))
-    presence, frequency = (d.uniform(rows, low=-2, high=2, dtype=torch.float32) for _ in range(2))
-    repetition = d.uniform(rows, low=0.5, high=2, dtype=torch.float32)
+def example(d: Draw, rows: int, vocab: int, chosen: int, *, lanes: int = 0, scale: float = 3.0) -> Case:
+    """Random logits and counts, most of them none, for some of the rows, out of order; the first asks for nothing."""
+    size = lanes or chosen + 2
+    said = d.integers(size, vocab, below=9).sub(5).clamp(min=0)
+    counts = (said + d.integers(size, vocab, below=4).eq(0) * PROMPT).to(torch.int32)
+    presence, frequency = (d.uniform(chosen, low=-2, high=2, dtype=torch.float32) for _ in range(2))
+    repetition = d.uniform(chosen, low=0.5, high=2, dtype=torch.float32)
     presence[:1], frequency[:1], repetition[:1] = 0, 0, 1
     logits = d.normal(rows, vocab, scale=scale, dtype=torch.float32)
-    return Case(d.name, (logits, seen, said, presence, frequency, repetition))
+    flow = logits, d.shuffled(rows)[:chosen], counts, d.shuffled(size)[:chosen], presence, frequency, repetition
+    return Case(d.name, flow, decode=rows > 3)
 
 
-def ragged(d: Draw, rows: int, width: int, vocab: int) -> Tensor:
-    """Token ids that repeat often, each row padded after a random length."""
-    tokens = d.integers(rows, width, below=max(vocab // 3, 1)) * 2 % vocab
-    ends = d.integers(rows, 1, below=width + 1)
-    return tokens.where(torch.arange(width, device=d.device) < ends, vocab)
-
-
-SHAPES = ((1, 8, 3, 2), (5, 1000, 40, 60), (3, 97, 200, 300), (2, 5, 30, 30), (4, 64, 7, 9))
+SHAPES = ((1, 8, 1), (5, 1000, 4), (3, 97, 3), (2, 5, 1), (4, 64, 2), (2, 49152, 2))
 
 
 @penalize.cases
@@ -63,40 +61,54 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     def draw(name: str) -> Draw:
         return Draw(name, dtype, device)
 
-    for rows, vocab, prompt, output in SHAPES:
-        yield example(draw(f"{rows}x{vocab}, {prompt} and {output} tokens"), rows, vocab, prompt, output)
+    for rows, vocab, chosen in SHAPES:
+        yield example(draw(f"{chosen} of {rows}x{vocab}"), rows, vocab, chosen)
     for scale in (1e-3, 300.0):
-        yield example(draw(f"times {scale:g}"), 4, 50, 20, 30, scale=scale)
-    yield example(draw("no output yet"), 3, 50, 20, 0)
-    yield example(draw("no prompt"), 3, 50, 0, 20)
-    yield example(draw("no rows"), 0, 50, 4, 4)
-    masked = example(draw("masked tokens"), 3, 50, 20, 30)
-    masked.flow[0][:, ::7] = -torch.inf
-    yield masked
-    d = draw("last token of the vocabulary")
-    case = example(d, 2, 20, 4, 4)
-    case.flow[1][:, 0], case.flow[2][:, 0] = 19, 19
-    yield Case(d.name, case.flow, decode=True)
+        yield example(draw(f"times {scale:g}"), 4, 50, 3, scale=scale)
+    yield example(draw("many lanes in no use"), 3, 50, 2, lanes=40)
+    case = example(draw("nothing said yet"), 3, 50, 3)
+    case.flow[2].bitwise_and_(PROMPT)
+    yield case
+    case = example(draw("an empty prompt"), 3, 50, 3)
+    case.flow[2].remainder_(PROMPT)
+    yield case
+    case = example(draw("a long output"), 2, 20, 2)
+    case.flow[2][:, ::3] = PROMPT + 131_071
+    yield case
+    yield example(draw("nobody asks"), 3, 50, 0)
+    yield example(draw("no rows"), 0, 50, 0)
+    case = example(draw("views of wider rows"), 3, 200, 2)
+    yield Case(case.name, (strided(case.flow[0]), *case.flow[1:]))
+    case = example(draw("masked tokens"), 3, 50, 3)
+    case.flow[0][:, ::7] = -torch.inf
+    yield case
 
 
-def nothing(tokens: Tensor, logits: Tensor) -> Tensor:
-    """Token ids that are all padding."""
-    return torch.full_like(tokens, logits.shape[1])
-
-
-wrong(penalize, "prompt counts as output", lambda a: {"output": torch.cat((a["prompt"], a["output"]), 1)})
-wrong(penalize, "prompt not repeated", lambda a: {"prompt": nothing(a["prompt"], a["logits"])})
+wrong(penalize, "prompt counts as output", lambda a: {"counts": (a["counts"] % PROMPT) + (a["counts"] >= PROMPT).int()})
+wrong(penalize, "prompt not repeated", lambda a: {"counts": a["counts"] % PROMPT})
 wrong(penalize, "presence and frequency exchanged", lambda a: {"presence": a["frequency"], "frequency": a["presence"]})
-wrong(penalize, "last token of the output forgotten", lambda a: {"output": a["output"][:, :-1]})
-wrong(penalize, "writes into the logits", lambda a: {"logits": a["logits"].mul_(1.5)})
-wrong(penalize, "padding is a token", lambda a: {"output": a["output"].clamp(max=a["logits"].shape[1] - 1)})
+wrong(
+    penalize,
+    "counts of at most one",
+    lambda a: {"counts": a["counts"] // PROMPT * PROMPT + (a["counts"] % PROMPT > 0).int()},
+)
+wrong(penalize, "first rows, not the named ones", lambda a: {"rows": torch.arange(len(a["rows"]))})
+wrong(penalize, "first lanes, not the named ones", lambda a: {"lanes": torch.arange(len(a["lanes"]))})
 
 
 @penalize.mutant("negative logits divided too")
 def _(
-    logits: Tensor, prompt: Tensor, output: Tensor, presence: Tensor, frequency: Tensor, repetition: Tensor
-) -> Tensor:
-    counts = occurrences(output, logits)
-    seen = (counts > 0) | (occurrences(prompt, logits) > 0)
-    logits = torch.where(seen, logits / repetition[:, None], logits)
-    return logits - frequency[:, None] * counts - presence[:, None] * (counts > 0)
+    logits: Tensor,
+    rows: Tensor,
+    counts: Tensor,
+    lanes: Tensor,
+    presence: Tensor,
+    frequency: Tensor,
+    repetition: Tensor,
+) -> None:
+    asked = logits[rows].abs()
+    before = asked.clone()
+    everything = torch.arange(len(rows))
+    penalize(asked, everything, counts, lanes, presence * 0, frequency * 0, repetition)
+    logits[rows] = logits[rows] * torch.where(before > 0, asked / before, 1)
+    penalize(logits, rows, counts, lanes, presence, frequency, torch.ones_like(repetition))

@@ -55,7 +55,7 @@ def test_no_batch_chunk_hit_or_preemption_changes_what_is_said(
         prompt = rng.choice(stems)[: rng.randrange(1, 20)] + [rng.randrange(1, VOCAB) for _ in range(rng.randrange(3))]
         count, n = rng.randrange(1, 20), rng.randrange(1, 4)
         params = {"temperature": 1.0, "seed": 1000 * i} if rng.random() < 0.5 else {}
-        params |= {"presence_penalty": 1.0} if rng.random() < 0.3 else {}
+        params |= {"bad_words_token_ids": [[1, 2]]} if rng.random() < 0.3 else {}
         e.add(request(f"{i}", prompt, max_tokens=count, n=n, **params))
         for k in range(n):
             wanted[f"{i}", k] = alone(prompt, count, 1000 * i + k if "seed" in params else 0)
@@ -198,7 +198,7 @@ def test_the_next_step_is_launched_before_the_last_one_is_read() -> None:
 def test_whoever_needs_values_sits_out_until_its_token_is_known() -> None:
     e = engine(depth=1)
     e.add(request("free", [5], max_tokens=4, ignore_eos=True))
-    e.add(request("careful", [6], max_tokens=4, ignore_eos=True, repetition_penalty=2.0))
+    e.add(request("careful", [6], max_tokens=4, ignore_eos=True, bad_words_token_ids=[[1, 2]]))
     Log().drain(e)
     assert e.runner.steps == [2, 1, 2, 1, 1, 1]
 

@@ -1,4 +1,4 @@
-"""Penalties for seen tokens: what was seen is scattered into a count for each vocabulary entry, then applied to all."""
+"""Penalties for seen tokens: the counts are kept, so that this is one pass over the rows that ask."""
 
 # mypy: ignore-errors
 # Triton's language is not typed Python.
@@ -11,42 +11,22 @@ from .common import begin, wait
 
 
 @triton.jit
-def scatter(tokens, counts, width, row, VOCAB, worth, BLOCK: tl.constexpr):
-    """Add `worth` to the counts of one block of one row's tokens; padding (VOCAB) is left out."""
-    at = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    token = tl.load(tokens + row * width + at, mask=at < width, other=VOCAB)
-    tl.atomic_add(counts + row * VOCAB + token, worth, mask=token < VOCAB, sem="relaxed")
-
-
-@triton.jit(do_not_specialize=["prompt_width", "output_width"])  # one kernel for histories of any length
-def occurrences_kernel(
-    prompt, output, counts, prompt_width, output_width, VOCAB,
-    SEEN: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr,
-):  # fmt: skip
-    """counts[row, token] = times in the output, plus SEEN for each in the prompt: [R, VOCAB] int64, zero before."""
-    begin(PDL)
-    wait(PDL)
-    row = tl.program_id(0).to(tl.int64)
-    scatter(prompt, counts, prompt_width, row, VOCAB, tl.full((BLOCK,), SEEN, tl.int64), BLOCK)
-    scatter(output, counts, output_width, row, VOCAB, tl.full((BLOCK,), 1, tl.int64), BLOCK)
-
-
-@triton.jit
 def penalize_kernel(
-    logits, counts, presence, frequency, repetition, out, VOCAB, row_stride,
-    SEEN: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr,
+    logits, counts, rows, lanes, presence, frequency, repetition, VOCAB, row_stride, lane_stride,
+    PROMPT: tl.constexpr, BLOCK: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Repetition first, then frequency and presence, rounded where the reference rounds."""
     begin(PDL)
     wait(PDL)
-    row = tl.program_id(0).to(tl.int64)
+    k = tl.program_id(0)
+    row, lane = tl.load(rows + k), tl.load(lanes + k)
     i = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = i < VOCAB
     value = tl.load(logits + row * row_stride + i, mask=inside, other=0.0)
-    seen = tl.load(counts + row * VOCAB + i, mask=inside, other=0)
-    factor = tl.load(repetition + row)
+    seen = tl.load(counts + lane * lane_stride + i, mask=inside, other=0)
+    factor = tl.load(repetition + k)
     value = tl.where(seen > 0, tl.where(value > 0, tl.div_rn(value, factor), value * factor), value)
-    said = seen % SEEN
-    value -= tl.load(frequency + row) * said.to(tl.float32)
-    value -= tl.load(presence + row) * (said > 0).to(tl.float32)
-    tl.store(out + row * VOCAB + i, value, mask=inside)
+    said = seen % PROMPT
+    value -= tl.load(frequency + k) * said.to(tl.float32)
+    value -= tl.load(presence + k) * (said > 0).to(tl.float32)
+    tl.store(logits + row * row_stride + i, value, mask=inside)
