@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..registry import Binder
-from .counts import Counts
+from .counts import PROMPT, Counts
 from .sequence import Sequence
 from .staging import moved
 
@@ -25,7 +25,7 @@ class Adjustments:
     def __init__(self, ops: Binder, vocab: int) -> None:
         self.device = ops.target.device
         self.counts = Counts(vocab, self.device)
-        self.penalize, self.bias = ops.penalize(), ops.bias_logits()
+        self.penalize, self.bias = ops.penalize(prompt=PROMPT), ops.bias_logits()
         self.mask, self.typical = ops.mask_logits(), ops.keep_typical()
 
     def biases(self, sequences: Items[Sequence]) -> Adjustment | None:

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..ops.penalty import PROMPT
 from .sequence import Sequence, State
 from .staging import moved
+
+PROMPT = 1 << 30
+"""What a count has on top for a token of the prompt: no output is as long."""
 
 
 class Counts:

@@ -13,7 +13,6 @@ from .inputs import Draw, strided
 from .mutants import wrong
 
 PROMPT = 1 << 30
-"""What a count has on top for a token that is in the prompt: no output is as long."""
 
 
 @op(mutates=("logits",))
@@ -25,17 +24,20 @@ def penalize(
     presence: Tensor,
     frequency: Tensor,
     repetition: Tensor,
+    *,
+    prompt: int = PROMPT,
 ) -> None:
     """Lower the logits of seen tokens, in the named rows: Hugging Face's repetition penalty, then OpenAI's two.
 
-    counts[lanes[i], t] is how often token t is in the output of row rows[i], and `PROMPT` more if it is in the prompt.
+    counts[lanes[i], t] is how often token t is in the output of row rows[i], and `prompt` more if it is in the prompt:
+    a number that no output is as long as.
     A token of either has its logit divided by repetition if positive, else multiplied by it; then
     frequency * (times it is in the output) + presence * (is it in the output) is taken off.
     logits: [R, vocab] fp32, written in place; rows, lanes: [K] int64, no row twice; counts: [N, vocab] int32; presence,
     frequency, repetition: [K] fp32.
     """
     seen, asked = counts[lanes], logits[rows]
-    said, factor = (seen % PROMPT).to(logits.dtype), repetition[:, None]
+    said, factor = (seen % prompt).to(logits.dtype), repetition[:, None]
     asked = torch.where(seen > 0, torch.where(asked > 0, asked / factor, asked * factor), asked)
     logits[rows] = asked - frequency[:, None] * said - presence[:, None] * (said > 0)
 
@@ -72,6 +74,9 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     case = example(draw("an empty prompt"), 3, 50, 3)
     case.flow[2].remainder_(PROMPT)
     yield case
+    case = example(draw("another number for prompts"), 3, 50, 2)
+    counts = case.flow[2] % PROMPT + (case.flow[2] >= PROMPT) * 4096
+    yield Case(case.name, (*case.flow[:2], counts.to(torch.int32), *case.flow[3:]), {"prompt": 4096})
     case = example(draw("a long output"), 2, 20, 2)
     case.flow[2][:, ::3] = PROMPT + 131_071
     yield case
@@ -92,6 +97,7 @@ wrong(
     "counts of at most one",
     lambda a: {"counts": a["counts"] // PROMPT * PROMPT + (a["counts"] % PROMPT > 0).int()},
 )
+wrong(penalize, "one number for prompts", lambda a: {"prompt": PROMPT})
 wrong(penalize, "first rows, not the named ones", lambda a: {"rows": torch.arange(len(a["rows"]))})
 wrong(penalize, "first lanes, not the named ones", lambda a: {"lanes": torch.arange(len(a["lanes"]))})
 
@@ -105,10 +111,12 @@ def _(
     presence: Tensor,
     frequency: Tensor,
     repetition: Tensor,
+    *,
+    prompt: int = PROMPT,
 ) -> None:
     asked = logits[rows].abs()
     before = asked.clone()
     everything = torch.arange(len(rows))
-    penalize(asked, everything, counts, lanes, presence * 0, frequency * 0, repetition)
+    penalize(asked, everything, counts, lanes, presence * 0, frequency * 0, repetition, prompt=prompt)
     logits[rows] = logits[rows] * torch.where(before > 0, asked / before, 1)
-    penalize(logits, rows, counts, lanes, presence, frequency, torch.ones_like(repetition))
+    penalize(logits, rows, counts, lanes, presence, frequency, torch.ones_like(repetition), prompt=prompt)

@@ -8,10 +8,9 @@ import torch
 from torch import Tensor
 
 from rustinfer.engine import counts as module
-from rustinfer.engine.counts import Counts
+from rustinfer.engine.counts import PROMPT, Counts
 from rustinfer.engine.engine import Engine
 from rustinfer.engine.sequence import Request, Sequence, State
-from rustinfer.ops.penalty import PROMPT
 from rustinfer.protocol.sampling import SamplingParams
 
 from .fakes import Log

@@ -14,11 +14,11 @@ BLOCK = 16384 if INTERPRETED else 4096
 
 
 @triton.kernel(ops.penalize, build=True)
-def penalize(target: Target) -> Function:
+def penalize(target: Target, *, prompt: int) -> Function:
     """One pass over the logits and the counts of the rows that ask."""
     from .kernels.penalty import penalize_kernel
 
-    config = {"PROMPT": ops.penalty.PROMPT, "num_warps": 4, **pdl(target)}
+    config = {"PROMPT": prompt, "num_warps": 4, **pdl(target)}
 
     def call(
         logits: Tensor,
