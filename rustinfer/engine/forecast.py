@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from math import prod
-from pathlib import Path
 
 import torch
 
@@ -14,7 +13,7 @@ from ..models.checkpoint import Checkpoint
 from ..models.shapes import weight_shapes
 from ..registry import Binding, Plugins, Policy, Target
 from .build import Binders, builder_of, on_device
-from .headroom import GRAPHS, require_room
+from .headroom import GRAPHS, require_room, stored_bytes
 from .machine import free_memory
 from .options import Options
 from .sizing import Size, choose_size
@@ -88,15 +87,6 @@ def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Fore
         bandwidth=bandwidth(target.device),
         bindings=bind.bindings,
     )
-
-
-def stored_bytes(checkpoint: Checkpoint) -> int:
-    """Bytes of all weights: the files' sizes, or for random weights what their shapes take."""
-    root = Path(checkpoint.root)
-    files = [root] if root.is_file() else list(root.glob("*.safetensors"))
-    if files:
-        return sum(file.stat().st_size for file in files)
-    return sum(map(prod, weight_shapes(checkpoint.config).values())) * checkpoint.dtype.itemsize
 
 
 def unread_bytes(checkpoint: Checkpoint, stored: int) -> int:

@@ -45,11 +45,18 @@ def free_on_gpu() -> int:
 
 
 def least_bytes(checkpoint: Checkpoint, quantization: str | None = None) -> int:
-    """What the weights take at least, from their shapes and the size of a GGUF file."""
+    """What the weights take at least: packed ones may take less than their shapes say, but no less than their files."""
     count = sum(map(prod, weight_shapes(checkpoint.config).values()))
-    made = int(count * PACKED.get(quantization or "", checkpoint.dtype.itemsize))
+    return min(int(count * PACKED.get(quantization or "", checkpoint.dtype.itemsize)), stored_bytes(checkpoint))
+
+
+def stored_bytes(checkpoint: Checkpoint) -> int:
+    """Bytes of all weights: the files' sizes, or for random weights what their shapes take."""
     root = Path(checkpoint.root)
-    return min(made, root.stat().st_size) if root.is_file() else made
+    files = [root] if root.is_file() else list(root.glob("*.safetensors"))
+    if files:
+        return sum(file.stat().st_size for file in files)
+    return sum(map(prod, weight_shapes(checkpoint.config).values())) * checkpoint.dtype.itemsize
 
 
 def cache_bytes(

@@ -16,7 +16,6 @@ from rustinfer.errors import Refused
 from rustinfer.models.dummy import open_shape
 from rustinfer.registry import load_plugins
 
-from ..models import ggufs
 from .tiny import checkpoint, load
 
 
@@ -39,10 +38,11 @@ def test_what_the_weights_take_is_what_they_take() -> None:
     assert least_bytes(made, "int4") == least_bytes(made) // 8
 
 
-def test_a_gguf_takes_no_more_than_its_file(tmp_path: Path) -> None:
-    path = ggufs.write(tmp_path / "m.gguf", "Q4_0")
-    made = replace(checkpoint(), root=str(path))
-    assert least_bytes(made) == min(path.stat().st_size, least_bytes(checkpoint()))
+@pytest.mark.parametrize("name", ["m.gguf", "model-00001.safetensors"])
+def test_packed_weights_need_no_more_than_their_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(bytes(1000))
+    root = tmp_path / name if name == "m.gguf" else tmp_path
+    assert least_bytes(replace(checkpoint(), root=str(root))) == 1000
 
 
 def test_the_largest_shape_is_as_large_as_it_is() -> None:
