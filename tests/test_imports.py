@@ -69,6 +69,7 @@ def test_a_forbidden_arrow_is_noticed(tmp_path: Path) -> None:
 
 def test_every_entry_point_can_be_imported() -> None:
     points = distribution("rustinfer").entry_points
-    assert {point.group for point in points} == {"console_scripts", "rustinfer", "rustinfer.tool_formats", "pytest11"}
+    ours = {"rustinfer", "rustinfer.tool_formats", "rustinfer.reasoning_formats"}
+    assert {point.group for point in points} == {"console_scripts", "pytest11", *ours}
     for point in points:
         point.load()

@@ -1,4 +1,4 @@
-"""`rustinfer plugins`: every entry point of the group `rustinfer`, what it adds, or why it did not load."""
+"""`rustinfer plugins`: every entry point that is ours to load, what it adds, or why it did not load."""
 
 from __future__ import annotations
 
@@ -55,6 +55,29 @@ def collect() -> list[PluginRecord]:
             error=added.failures.get(record.name, record.error),
         )
         for record in plugins.records
+    ] + _of_the_server()
+
+
+def _of_the_server() -> list[PluginRecord]:
+    """The formats that servers load."""
+    from ..registry import PluginRecord
+    from ..server import reasoning
+    from ..server.formats import tried
+    from ..server.tools import format as tools
+
+    found = [("tool format", each) for each in tried(tools.GROUP, tools.ToolFormat)]
+    found += [("reasoning format", each) for each in tried(reasoning.GROUP, reasoning.ReasoningFormat)]
+    return [
+        PluginRecord(
+            each.point.name,
+            each.point.value,
+            each.point.dist.name if each.point.dist else "",
+            each.point.dist.version if each.point.dist else "",
+            "loaded" if each.format else "failed" if each.error else "disabled",
+            each.error,
+            provides=(f"{kind} {each.format.name}",) if each.format else (),
+        )
+        for kind, each in found
     ]
 
 

@@ -82,9 +82,16 @@ def load_plugins(points: Iterable[Point] | None = None, *, strict: bool | None =
     found = list(entry_points(group=PROJECT) if points is None else points)
     for point in sorted(found, key=_own_first):
         plugins.records.append(_load(plugins, point, blocked, strict))
-    for name in sorted(blocked - {point.name for point in found}):
+    unknown = blocked - {point.name for point in found}
+    for name in sorted(unknown - _formats()) if unknown else ():
         log.warning("RUSTINFER_DISABLE_PLUGINS names %s, but no such plugin is installed", name)
     return plugins
+
+
+def _formats() -> set[str]:
+    """What other groups of ours bring: other processes load it, and leave it out by the same variable."""
+    groups = [group for group in entry_points().groups if group.startswith(f"{PROJECT}.")]
+    return {point.name for group in groups for point in entry_points(group=group)}
 
 
 def _own_first(point: Point) -> tuple[bool, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .reader import Reader
-from .reasoning import CLOSING, OPENING, ReasoningParser
+from .reasoning import ReasoningParser
 from .served import Served
 from .tools.forced import ArgumentsParser, any_of
 from .tools.format import ToolFormat, ToolParser, random_id
@@ -16,22 +16,23 @@ class Reading:
     def __init__(self, served: Served, wanted: Wanted, prompt: str, *, formed: bool) -> None:
         self.wanted = wanted
         self._format: ToolFormat = served.tool_format
-        self._thinks = served.thinks and not formed and not wanted.forced
-        self._marked = served.tokenizer.find(CLOSING) in served.tokenizer.special_ids
-        self._opened = prompt.rstrip().endswith(OPENING)
+        self._thoughts = None if formed or wanted.forced else served.reasoning
+        marks = served.tokenizer.find(self._thoughts.closing) if self._thoughts else None
+        self._marked = marks in served.tokenizer.special_ids
+        self._opened = self._thoughts is not None and prompt.rstrip().endswith(self._thoughts.opening)
 
     @property
     def shows_special_tokens(self) -> bool:
         """Whether the marks of calls or thoughts may be tokens that are left out otherwise."""
-        return (self._thinks and self._marked) or (self.wanted.mode == "auto" and self._format.special_tokens)
+        return self._marked or (self.wanted.mode == "auto" and self._format.special_tokens)
 
     @property
     def plain(self) -> bool:
-        return not self._thinks and self.wanted.mode == "none"
+        return self._thoughts is None and self.wanted.mode == "none"
 
     def reader(self) -> Reader:
         """For one choice."""
-        thoughts = ReasoningParser(self._opened) if self._thinks else None
+        thoughts = ReasoningParser(self._thoughts, self._opened) if self._thoughts else None
         return Reader(thoughts, self._tools(), single=self.wanted.single)
 
     def new_id(self) -> str:

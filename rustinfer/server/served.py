@@ -5,8 +5,9 @@ from __future__ import annotations
 from rustinfer.protocol.messages import ModelCard, Welcome
 from rustinfer.text import ChatTemplate, TemplateError, TextError, Tokenizer
 
+from . import reasoning
 from .errors import ApiError, bad_request
-from .reasoning import CLOSING
+from .reasoning import ReasoningFormat
 from .tools.format import ToolFormat, formats, suited
 from .tools.hermes import HERMES
 
@@ -27,7 +28,7 @@ class Served:
         self.tokenizer: Tokenizer = previous.tokenizer if previous and reuse else Tokenizer(source)
         templates = self.card.chat_template or ""
         written = templates if isinstance(templates, str) else "\n".join(templates.values())
-        self.thinks = CLOSING in written
+        self.reasoning: ReasoningFormat | None = reasoning.suited(written, reasoning.formats().values())
         self.tool_format: ToolFormat = suited(written, formats().values()) or HERMES
         self._broken: str | None = None
         self._template: ChatTemplate | None = None

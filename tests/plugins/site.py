@@ -24,13 +24,13 @@ def install(site: Path, *names: str) -> Path:
     return site
 
 
-def write(site: Path, name: str, code: str) -> None:
+def write(site: Path, name: str, code: str, group: str = "rustinfer") -> None:
     """What pip leaves behind when it installs a plugin of one module: the module, and its metadata."""
     info = site / f"{name}-0.1.dist-info"
     info.mkdir(parents=True)
     (site / f"{name}.py").write_text(code)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.1\n")
-    (info / "entry_points.txt").write_text(f"[rustinfer]\n{name} = {name}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {name}\n")
 
 
 def python(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -81,12 +81,17 @@ ERRORS = {
 }
 
 
+FORMATS = {"y_missing": "import a_library_that_is_not_installed", "z_module": ""}
+
+
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All of them, installed."""
     site = tmp_path_factory.mktemp("broken")
     for name, code in PLUGINS.items():
         write(site, name, code)
+    for name, code in FORMATS.items():
+        write(site, name, code, "rustinfer.tool_formats")
     return site
 
 
@@ -111,6 +116,18 @@ def test_the_others_load(rows: dict[str, dict[str, Any]]) -> None:
     loaded = {name for name in PLUGINS if rows[name]["state"] == "loaded"}
     assert loaded == {"a_good", "k_good"}
     assert rows["k_good"]["provides"] == ["back end k_good"]
+
+
+def test_formats_of_the_server_are_listed_too(rows: dict[str, dict[str, Any]], broken: Path) -> None:
+    assert rows["hermes"]["provides"] == ["tool format hermes"]
+    assert rows["think"]["provides"] == ["reasoning format think"]
+    assert (rows["y_missing"]["state"], rows["y_missing"]["distribution"]) == ("failed", "y_missing")
+    assert "No module named 'a_library_that_is_not_installed'" in rows["y_missing"]["error"]
+    assert "it is not a rustinfer.server.tools.format.ToolFormat" in rows["z_module"]["error"]
+    shown = python(broken, "-m", "rustinfer.cli", "plugins", "--json", RUSTINFER_DISABLE_PLUGINS="hermes,z_module")
+    states = {row["name"]: row["state"] for row in json.loads(shown.stdout)}
+    assert (states["hermes"], states["z_module"], states["y_missing"]) == ("disabled", "disabled", "failed")
+    assert "no such plugin" not in shown.stderr
 
 
 def test_the_table_names_every_one(broken: Path) -> None:

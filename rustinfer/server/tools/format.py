@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import logging
-import os
 import secrets
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol
 
+from ..formats import loaded
 from .events import Event
 
-log = logging.getLogger(__name__)
 GROUP = "rustinfer.tool_formats"
 
 
@@ -46,26 +43,8 @@ class ToolFormat:
 
 @cache
 def formats() -> dict[str, ToolFormat]:
-    """Every format that is installed, our own first. One that cannot be loaded is an ERROR line, not a crash."""
-    found: dict[str, ToolFormat] = {}
-    blocked = set(os.environ.get("RUSTINFER_DISABLE_PLUGINS", "").split(","))
-    for point in sorted(entry_points(group=GROUP), key=lambda p: (not p.value.startswith("rustinfer."), p.name)):
-        if point.name not in blocked:
-            _load(point, found)
-    return found
-
-
-def _load(point: EntryPoint, found: dict[str, ToolFormat]) -> None:
-    try:
-        format = point.load()
-        if not isinstance(format, ToolFormat):
-            raise TypeError("it is not a rustinfer.server.tools.ToolFormat")
-        if found.setdefault(format.name, format) is not format:
-            raise ValueError(f"there is another tool format {format.name!r}")
-    except Exception as error:
-        log.error("the tool format %s (%s) failed to load: %s", point.name, point.value, error)
-        if os.environ.get("RUSTINFER_STRICT_PLUGINS"):
-            raise
+    """Every format that is installed, our own first."""
+    return loaded(GROUP, ToolFormat)
 
 
 def suited(template: str, known: Iterable[ToolFormat]) -> ToolFormat | None:

@@ -11,8 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rustinfer.server import formats as shared
 from rustinfer.server.reader import Reader
-from rustinfer.server.reasoning import ReasoningParser
+from rustinfer.server.reasoning import THINK, ReasoningFormat, ReasoningParser
+from rustinfer.server.reasoning import formats as thoughts
+from rustinfer.server.reasoning import suited as suited_thoughts
 from rustinfer.server.tools import Arguments, Begin, Event, Reasoning, Text, ToolFormat, ToolParser
 from rustinfer.server.tools import format as module
 from rustinfer.server.tools.events import merged
@@ -130,7 +133,7 @@ def test_any_text_in_any_cut(name: str, pieces: list[str], data: st.DataObject) 
     parts = [text[a:b] for a, b in zip([0, *places], [*places, len(text)], strict=True)]
 
     def reader() -> Reader:
-        return Reader(ReasoningParser(), formats()[name].parser(NAMES))
+        return Reader(ReasoningParser(THINK), formats()[name].parser(NAMES))
 
     cut, whole = reader(), reader()
     found = merged([e for part in parts for e in cut.push(part)] + cut.finish())
@@ -162,11 +165,27 @@ THOUGHTS: list[tuple[str, bool, list[Event]]] = [
 ]
 
 
+def marked(text: str, format: ReasoningFormat) -> str:
+    """The text with another format's marks, and beginnings of marks."""
+    for mark, own in (("</think>", format.closing), ("<think>", format.opening)):
+        text = text.replace(mark, own).replace(mark[:5], own[:5])
+    return text
+
+
+@pytest.mark.parametrize("format", thoughts().values(), ids=lambda f: f.name)
 @pytest.mark.parametrize(("text", "opened", "expected"), THOUGHTS)
-def test_thoughts(text: str, opened: bool, expected: list[Event]) -> None:
-    for parts in cuts(text):
-        parser = ReasoningParser(opened)
-        assert merged([e for part in parts for e in parser.push(part)] + parser.finish()) == expected
+def test_thoughts(format: ReasoningFormat, text: str, opened: bool, expected: list[Event]) -> None:
+    wanted = [type(e)(marked(e.text, format)) for e in expected if isinstance(e, Text | Reasoning)]
+    for parts in cuts(marked(text, format)):
+        parser = ReasoningParser(format, opened)
+        assert merged([e for part in parts for e in parser.push(part)] + parser.finish()) == wanted
+
+
+def test_the_template_tells_the_thoughts() -> None:
+    known = thoughts().values()
+    assert suited_thoughts("{{ x.split('</think>')[-1] }}", known) is THINK
+    assert suited_thoughts("[THINK]{{ x }}[/THINK]", known) is thoughts()["mistral"]
+    assert suited_thoughts("nothing", known) is None
 
 
 def test_only_one_call_where_one_is_wanted() -> None:
@@ -196,12 +215,20 @@ def test_a_format_that_fails_to_load_harms_nobody(
         EntryPoint("hermes", "rustinfer.server.tools.hermes:HERMES", module.GROUP),
         EntryPoint("wrong", "json:dumps", module.GROUP),
     ]
-    monkeypatch.setattr(module, "entry_points", lambda group: points)
+    monkeypatch.setattr(shared, "entry_points", lambda group: points)
     monkeypatch.delenv("RUSTINFER_STRICT_PLUGINS", raising=False)
     with caplog.at_level(logging.ERROR):
         found = module.formats.__wrapped__()
     assert list(found) == ["hermes"]
-    assert [r.args[0] for r in caplog.records] == ["acme", "wrong"]  # type: ignore[index]
-    monkeypatch.setenv("RUSTINFER_DISABLE_PLUGINS", "acme,wrong,again")
+    assert [r.args[1] for r in caplog.records] == ["hermes", "acme", "wrong"]  # type: ignore[index]
+    assert [(each.point.name, bool(each.error)) for each in shared.tried(module.GROUP, ToolFormat)] == [
+        ("again", False),
+        ("hermes", True),
+        ("acme", True),
+        ("wrong", True),
+    ]
     monkeypatch.setenv("RUSTINFER_STRICT_PLUGINS", "1")
+    with pytest.raises(RuntimeError, match="hermes failed to load: there is another"):
+        module.formats.__wrapped__()
+    monkeypatch.setenv("RUSTINFER_DISABLE_PLUGINS", "acme,wrong,again")
     assert isinstance(module.formats.__wrapped__()["hermes"], ToolFormat)
