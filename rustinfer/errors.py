@@ -6,7 +6,8 @@ from __future__ import annotations
 class UserError(Exception):
     """A mistake of the user's: shown as `error: MESSAGE`, never as a traceback.
 
-    `exit_code` is 2 for wrong input and 3 where the input is well formed but this machine or installation refuses it.
+    `exit_code` is 2 for wrong input and 3 where the command is well formed, but a file that it names, this machine or
+    what is installed cannot serve it.
     """
 
     exit_code = 2

@@ -1,6 +1,7 @@
 """What a user can get wrong, in two tables: at the command line, and over HTTP.
 
-At the command line each mistake ends in one line and exit code 2 (wrong input) or 3 (this installation refuses it).
+At the command line each mistake ends in one line and exit code 2 (wrong input) or 3 (the files or this installation
+cannot serve it).
 Over HTTP each is a 4xx in OpenAI's shape; the engine lives on, and the next request is answered as ever.
 """
 
@@ -84,13 +85,13 @@ LINES: list[tuple[str, Callable[[Path, Path], list[str]], int, str]] = [
     ("missing path", exactly("/none/such"), 2, r"/none/such"),
     ("missing file", exactly("none.gguf"), 2, r"none\.gguf"),
     ("unknown alias", exactly("smolm2"), 2, r"'smolm2' is no model.*smollm2"),
-    ("empty directory", empty_directory, 2, r"config\.json"),
-    ("truncated safetensors", truncated, 2, r"model\.safetensors"),
-    ("safetensors of a header", header_only, 2, r"model\.safetensors"),
-    ("corrupt GGUF", corrupt_gguf, 2, r"some\.gguf"),
-    ("no GGUF at all", no_gguf, 2, r"other\.gguf"),
-    ("broken config", broken_config, 2, r"config\.json"),
-    ("unknown architecture", unknown_architecture, 2, r"NovelForCausalLM"),
+    ("empty directory", empty_directory, 3, r"config\.json"),
+    ("truncated safetensors", truncated, 3, r"model\.safetensors"),
+    ("safetensors of a header", header_only, 3, r"model\.safetensors"),
+    ("corrupt GGUF", corrupt_gguf, 3, r"some\.gguf"),
+    ("no GGUF at all", no_gguf, 3, r"other\.gguf"),
+    ("broken config", broken_config, 3, r"config\.json"),
+    ("unknown architecture", unknown_architecture, 3, r"NovelForCausalLM"),
     ("unknown back end in --prefer", of_tiny("--prefer", "acme"), 2, r"acme.*(cpu|installed)"),
     ("unknown back end in --pin", of_tiny("--pin", "rms_norm=acme"), 2, r"acme"),
     ("unknown op in --pin", of_tiny("--pin", "norm=cpu"), 2, r"norm"),
@@ -141,7 +142,7 @@ def test_serve_ends_the_same_way(tiny: Path, tmp_path: Path, taken: str) -> None
     """Through both processes and the supervisor: the line is the last thing said, and nothing is left running."""
     rows = [
         (["/none/such"], 2, "/none/such"),
-        ([*truncated(tiny, tmp_path), "--port", "0"], 2, "model.safetensors"),
+        ([*truncated(tiny, tmp_path), "--port", "0"], 3, "model.safetensors"),
         ([str(tiny), "--pin", "attention=triton", "--port", "0"], 3, "triton"),
         ([str(tiny), "--port", taken], 2, f"port {taken} on 127.0.0.1 is in use: choose another with --port"),
     ]

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..models.checkpoint import Checkpoint
+from ..models.errors import CheckpointError
 from ..protocol.messages import ModelCard, OpRow
 from ..registry import Binding
-from ..text import ChatTemplate, Tokenizer
+from ..text import ChatTemplate, TemplateError, TextError, Tokenizer
 from .options import Options
 from .sizing import Size
 
@@ -79,6 +80,12 @@ def _wiring(counts: list[int], several: bool) -> str:
 
 
 def text_side(checkpoint: Checkpoint) -> tuple[Tokenizer | None, ChatTemplate]:
-    """The tokenizer (None for a model of random weights) and the chat template."""
-    tokenizer = Tokenizer(checkpoint.tokenizer_json) if checkpoint.tokenizer_json else None
-    return tokenizer, ChatTemplate(checkpoint.template.source, **checkpoint.template.special_tokens)
+    """The tokenizer (None for a model of random weights) and the chat template.
+
+    Raises CheckpointError where either cannot be read.
+    """
+    try:
+        tokenizer = Tokenizer(checkpoint.tokenizer_json) if checkpoint.tokenizer_json else None
+        return tokenizer, ChatTemplate(checkpoint.template.source, **checkpoint.template.special_tokens)
+    except (TextError, TemplateError) as error:
+        raise CheckpointError(f"{checkpoint.root}: {error}") from None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ..errors import UserError
+from ..errors import Refused, UserError
 
 
 class RequestRefused(UserError):
@@ -19,7 +19,7 @@ class EngineDead(Exception):
     """The device or the process is beyond recovery: every further step would fail."""
 
 
-class UnknownArchitecture(UserError):
+class UnknownArchitecture(Refused):
     """No plugin knows the checkpoint's architecture."""
 
     def __init__(self, name: str, known: Iterable[str]) -> None:

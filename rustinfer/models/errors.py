@@ -15,6 +15,8 @@ class CheckpointError(UserError):
     Names from files may hold anything: control characters are dropped, and very long messages are cut.
     """
 
+    exit_code = 3
+
     def __init__(self, message: str) -> None:
         super().__init__(_CONTROLS.sub(" ", message)[:1000])
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import CheckpointError
+from .files import regular
 from .gguf_header import GgufHeader
 
 # type number -> (name, elements in a block, bytes of a block)
@@ -53,7 +54,7 @@ class GgufFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            with path.open("rb") as file:
+            with regular(path).open("rb") as file:
                 self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
@@ -71,8 +72,8 @@ class GgufFile:
 
     def _placed(self, entries: list[tuple[str, int, tuple[int, ...], int]], end: int) -> dict[str, GgufTensor]:
         alignment = self.metadata.get("general.alignment", 32)
-        if not isinstance(alignment, int) or not 0 < alignment <= 1 << 20:
-            raise CheckpointError(f"{self.path}: general.alignment is {alignment!r}")
+        if type(alignment) is not int or not 8 <= alignment <= 1 << 20 or alignment & (alignment - 1):
+            raise CheckpointError(f"{self.path}: general.alignment is {alignment!r}, not a power of two from 8 on")
         base = -(-end // alignment) * alignment
         placed: dict[str, GgufTensor] = {}
         for name, kind, shape, offset in entries:

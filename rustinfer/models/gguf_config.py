@@ -76,4 +76,7 @@ def _scaling(file: GgufFile, kind: str) -> dict[str, Any] | None:
 
 def _shortest(value: object) -> object:
     """The shortest decimal that gives the same float32: 1e-05 where the file's float32 reads 9.99999974e-06."""
-    return float(str(np.float32(value))) if isinstance(value, float) else value
+    if not isinstance(value, float):
+        return value
+    with np.errstate(over="ignore"):  # then it is infinite, which is refused as such
+        return float(str(np.float32(value)))

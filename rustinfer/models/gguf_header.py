@@ -13,6 +13,10 @@ from .errors import CheckpointError
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
 _LENGTH = Struct("<Q")
+# Far above any real file's. A small file may claim a huge, sparse one's worth of entries.
+_MOST_BYTES = 1 << 28
+_MOST_ENTRIES = 1 << 16
+_MOST_ELEMENTS = 1 << 24
 
 
 class GgufHeader:
@@ -22,6 +26,8 @@ class GgufHeader:
         self.data = data
         self.path = path
         self.at = 0
+        self.end = min(len(data), _MOST_BYTES)
+        self._elements = _MOST_ELEMENTS
 
     def begin(self) -> tuple[int, int]:
         """How many tensors and metadata fields follow."""
@@ -32,13 +38,15 @@ class GgufHeader:
         if version not in (2, 3):
             found = version if version & 0xFFFF else "big-endian"
             raise CheckpointError(f"{self.path}: GGUF version {found} is not read, only 2 and 3")
-        return self.count("tensor", 24), self.count("metadata field", 13)
+        return self.count("tensor", 24, _MOST_ENTRIES), self.count("metadata field", 13, _MOST_ENTRIES)
 
     def metadata(self, fields: int) -> dict[str, Any]:
         """The table of metadata."""
         table: dict[str, Any] = {}
         for _ in range(fields):
             key = self.string()
+            if key in table:
+                raise CheckpointError(f"{self.path}: metadata {key[:80]!r} is there twice")
             table[key] = self.value(key, self.number("<I"))
         return table
 
@@ -63,8 +71,8 @@ class GgufHeader:
             raise CheckpointError(f"{self.path}: metadata {key[:80]!r} is of an unknown type {kind}")
         item = self.number("<I")
         if item in _SCALARS:
-            return self.numbers(_SCALARS[item], self.count("array element", Struct(_SCALARS[item]).size))
-        count = self.count("array element", 8)
+            return self.numbers(_SCALARS[item], self._count_elements(Struct(_SCALARS[item]).size))
+        count = self._count_elements(8)
         return self.strings(count) if item == _STRING else [self.value(key, item, depth + 1) for _ in range(count)]
 
     def number(self, form: str) -> Any:
@@ -85,7 +93,7 @@ class GgufHeader:
 
     def strings(self, count: int) -> list[str]:
         """An array of strings: as `string` reads them, but quick, since vocabularies are long."""
-        data, at, end, found = self.data, self.at, len(self.data), []
+        data, at, end, found = self.data, self.at, self.end, []
         try:
             for _ in range(count):
                 start = at + 8
@@ -100,15 +108,20 @@ class GgufHeader:
         self.at = at
         return found
 
-    def count(self, what: str, size: int) -> int:
-        """How many of something follow, of which each takes at least `size` bytes."""
+    def count(self, what: str, size: int, most: int) -> int:
+        """How many of something follow, at most `most`, of which each takes at least `size` bytes."""
         count: int = self.number("<Q")
-        if count * size > len(self.data) - self.at:
+        if count > most or count * size > self.end - self.at:
             raise CheckpointError(f"{self.path}: truncated or corrupt: it claims {count} {what}s")
         return count
 
+    def _count_elements(self, size: int) -> int:
+        count = self.count("array element", size, self._elements)
+        self._elements -= count
+        return count
+
     def _take(self, length: int) -> bytes:
-        if length > len(self.data) - self.at:
+        if length > self.end - self.at:
             raise CheckpointError(f"{self.path}: truncated or corrupt: it ends inside of its header")
         self.at += length
         return self.data[self.at - length : self.at]

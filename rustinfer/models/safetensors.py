@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from .errors import CheckpointError, MissingTensorError
+from .files import regular
 from .transfer import Place
 
 DTYPES = {
@@ -35,6 +36,7 @@ DTYPES = {
     "F64": torch.float64,
 }
 _HEADER_LIMIT = 100_000_000
+_MOST_COMMAS = 1 << 23  # eight a tensor; each may become an object of Python's, thirty times its size
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            size = path.stat().st_size
+            size = regular(path).stat().st_size
             with path.open("rb") as file:
                 self._base = 8 + self._header_size(file.read(8), size)
                 header = file.read(self._base - 8)
@@ -89,6 +91,8 @@ class SafetensorsFile:
 
 
 def _entries(header: bytes, size: int, path: Path) -> dict[str, Entry]:
+    if header.count(b",") > _MOST_COMMAS:
+        raise CheckpointError(f"{path}: the header is not valid: it lists more than {_MOST_COMMAS // 8} tensors")
     try:
         table = json.loads(header, object_pairs_hook=_unique)
     except (ValueError, RecursionError) as error:

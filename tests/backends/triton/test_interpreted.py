@@ -37,3 +37,13 @@ def test_kernel_agrees_with_its_reference(kernel: str, judged: dict[str, tuple[i
     passed, failures = judged[kernel]
     assert not failures, "\n".join(failures)
     assert passed, f"no point of {kernel} was judged"
+
+
+def test_t22_every_token_is_in_the_vocabulary() -> None:
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "tests.backends.triton.vocabularies"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for size, tokens in json.loads(done.stdout.splitlines()[-1]).items():
+        assert len(tokens) == 18
+        assert 0 <= min(tokens) <= max(tokens) < int(size), size

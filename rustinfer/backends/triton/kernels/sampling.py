@@ -18,7 +18,13 @@ def pick(value, index):
 
 
 @triton.jit
-def settle(value, index, best, at, counter, out, r, block, BLOCKS: tl.constexpr, BP: tl.constexpr):
+def store_token(out, r, winner, VOCAB):
+    """Where no logit is a number there is no winner; the token is fed on all the same, so it must be one."""
+    tl.store(out + r, tl.minimum(winner, VOCAB - 1).to(tl.int64))
+
+
+@triton.jit
+def settle(value, index, best, at, counter, out, r, block, VOCAB, BLOCKS: tl.constexpr, BP: tl.constexpr):
     """Store a block's winner; the row's last block picks the winner of winners and stores its index to out."""
     tl.store(best + r * BLOCKS + block, value)
     tl.store(at + r * BLOCKS + block, index)
@@ -26,8 +32,7 @@ def settle(value, index, best, at, counter, out, r, block, BLOCKS: tl.constexpr,
         b = tl.arange(0, BP)
         values = tl.load(best + r * BLOCKS + b, mask=b < BLOCKS, other=-float("inf"), cache_modifier=".cg")
         indices = tl.load(at + r * BLOCKS + b, mask=b < BLOCKS, other=2147483647, cache_modifier=".cg")
-        winner = pick(values, indices)[1]
-        tl.store(out + r, winner.to(tl.int64))
+        store_token(out, r, pick(values, indices)[1], VOCAB)
 
 
 @triton.jit
@@ -43,7 +48,7 @@ def argmax_kernel(
     i = block * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
     top, winner = pick(value, i)
-    settle(top, winner, best, at, counter, out, r, block, BLOCKS, BP)
+    settle(top, winner, best, at, counter, out, r, block, VOCAB, BLOCKS, BP)
 
 
 @triton.jit
@@ -353,9 +358,9 @@ def draw_kernel(
                 winner = tl.where(value_here > highest, index_here, winner)
                 highest = tl.maximum(highest, value_here)
                 next_one = tl.min(tl.where(close & (b > next_one), b, BP), 0)
-            tl.store(out + r, winner.to(tl.int64))
+            store_token(out, r, winner, VOCAB)
     else:
         i = block * BLOCK + tl.arange(0, BLOCK)
         value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
         top, winner = pick(value, i)
-        settle(top, winner, best, at, counter, out, r, block, BLOCKS, BP)
+        settle(top, winner, best, at, counter, out, r, block, VOCAB, BLOCKS, BP)
