@@ -61,7 +61,9 @@ class Binder:
         self._missing = {name: backend.missing() for name, backend in registry.backends.items()}
 
     def __getattr__(self, name: str) -> Callable[..., Callable[..., Any]]:
-        if name.startswith("_") or name not in self.registry.ops:
+        if name.startswith("_"):  # asked of a copy before it has a registry
+            raise AttributeError(name)
+        if name not in self.registry.ops:
             raise AttributeError(f"no op named {name!r}; registered: {', '.join(sorted(self.registry.ops))}")
         return partial(self.bind, self.registry.ops[name])
 

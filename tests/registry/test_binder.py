@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -164,6 +165,20 @@ def test_a_reference_on_a_gpu_is_a_warning_with_every_refusal(caplog: pytest.Log
         binder(backend("triton", device="cuda", refusal="odd width"), target=CUDA).scale(weight=1.0)
     assert "not triton: odd width" in caplog.text
     assert "slow on a GPU" in caplog.text
+
+
+def test_nobody_is_warned_of_what_was_ordered_or_is_no_reference(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        binder(target=CUDA, pins={"scale": "reference"}).scale(weight=1.0)
+        binder(backend("cuda", device="cuda", refusal="odd"), backend("triton", device="cuda"), target=CUDA).scale(
+            weight=1
+        )
+        binder(backend("cpu", refusal="odd")).scale(weight=1.0)
+    assert caplog.text == ""
+
+
+def test_a_binder_can_be_copied() -> None:
+    assert copy(binder(backend(), prefer=("toy",))).scale(weight=1.0)(X)[0] == 1001
 
 
 def test_an_invariant_target_takes_what_gives_a_row_the_same_bits_always() -> None:
