@@ -174,6 +174,7 @@ def test_nobody_is_warned_of_what_was_ordered_or_is_no_reference(caplog: pytest.
             weight=1
         )
         binder(backend("cpu", refusal="odd")).scale(weight=1.0)
+        binder(backend("triton", device="cuda"), target=CUDA).twice(weight=1.0)
     assert caplog.text == ""
 
 
