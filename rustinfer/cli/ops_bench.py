@@ -14,9 +14,9 @@ from ..errors import UserError
 from ..flags import DEVICES, DTYPES, QUANTIZATIONS
 from ..registry import REFERENCE, Target, UnknownOpError, load_plugins
 from . import output
+from .ops_workload import WORKLOADS, Maker, Workload
 from .parser import examples
 from .stopwatch import Roof, roof, seconds
-from .workloads import WORKLOADS, Maker, Workload
 
 if TYPE_CHECKING:
     from ..registry import Op, Registry

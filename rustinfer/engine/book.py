@@ -9,11 +9,10 @@ from collections.abc import Sequence as Items
 from ..protocol.messages import Failed, FinishReason, Output, TokenLogprob
 from .admission import Admission
 from .errors import RequestRefused
-from .measures import Measures
+from .measures import Measures, Totals
 from .plan import Plan
 from .scheduler import Scheduler
 from .sequence import Key, Request, Sequence, State
-from .totals import Totals
 
 log = logging.getLogger(__name__)
 News = tuple[bytes, Output | Failed]

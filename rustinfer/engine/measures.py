@@ -35,6 +35,23 @@ class Meter:
 
 
 @dataclass
+class Totals:
+    """Counts since the start. Prompt tokens are counted when they arrive, and as computed when they are.
+
+    Each of `drafts` guessed some tokens ahead, of which those that the model would have drawn itself were accepted.
+    """
+
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    computed_tokens: int = 0
+    steps: int = 0
+    drafts: int = 0
+    draft_tokens: int = 0
+    accepted_tokens: int = 0
+
+
+@dataclass
 class Measures:
     """Times in seconds, from the engine's clock: of steps from launch to landing, of sequences that came to their end.
 

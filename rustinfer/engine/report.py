@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .engine import Engine
-from .totals import Totals
+from .measures import Totals
 
 log = logging.getLogger("rustinfer.engine")
 SECONDS = 10.0

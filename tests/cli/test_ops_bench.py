@@ -10,8 +10,8 @@ import torch
 
 from rustinfer.cli import main as cli
 from rustinfer.cli import ops_bench
+from rustinfer.cli.ops_workload import WORKLOADS, Maker
 from rustinfer.cli.stopwatch import Roof, seconds
-from rustinfer.cli.workloads import WORKLOADS, Maker
 from rustinfer.errors import UserError
 from rustinfer.registry import load_plugins
 
