@@ -103,7 +103,7 @@ class Binder:
 
     def _preferred_part(self, op: Op, name: str, bound: dict[str, Any]) -> str | None:
         # `--prefer` comes first with what it has: nobody takes a fused op whole before it is asked for a part.
-        if name not in self.policy.prefer or name == REFERENCE or op.name in self.policy.pins:
+        if name not in self.policy.prefer or op.name in self.policy.pins:
             return None
         return part_of(self, op, name, bound)
 

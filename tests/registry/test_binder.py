@@ -143,6 +143,17 @@ def test_a_preference_with_nothing_to_give_leaves_the_whole_op_alone() -> None:
         assert [b.op.name for b in ops.bindings] == ["twice"]  # asking for parts has bound none
 
 
+def test_in_the_default_order_a_kernel_for_the_whole_goes_before_kernels_for_parts() -> None:
+    ops = binder(backend("cpu"), whole("torch"))
+    assert ops.twice(weight=1.0)(X).tolist() == [5001.0, 5001.0]
+    assert ops.bindings[0].rejected == (("cpu", "has no kernel for this op"),)
+
+
+def test_a_pin_to_a_preferred_back_end_is_not_softened_to_its_parts() -> None:
+    with pytest.raises(NoKernelError, match="no kernel for twice on cpu in float32: toy: has no kernel for this op"):
+        binder(backend(), prefer=("toy",), pins={"twice": "toy"}).twice(weight=1.0)
+
+
 def test_a_preference_reaches_parts_of_parts() -> None:
     made = registry(backend(), whole("cpu"))
     made.add_op(fourfold)
