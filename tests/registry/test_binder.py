@@ -207,6 +207,7 @@ def test_a_reference_that_varies_is_refused_by_an_invariant_target_unless_it_is_
     varying = op(batch_invariant=False)(twice.reference)
     with pytest.raises(NoKernelError, match="reference: may give a row other bits"):
         Binder(registry(), replace(CPU, invariant=True)).bind(varying, weight=1.0)
+    assert Binder(registry(), CPU).bind(varying, weight=2.0)(X)[0] == 4
     varying.compose(twice.composition)
     assert Binder(registry(), replace(CPU, invariant=True)).bind(varying, weight=2.0)(X)[0] == 4
 
