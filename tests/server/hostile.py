@@ -1,61 +1,15 @@
-"""Requests that nobody would send in good faith: valid ones, spoilt in one to three places, or in their bytes."""
+"""Requests that nobody would send in good faith: good ones, spoilt in one to three places, or in their bytes."""
 
 from __future__ import annotations
 
 import copy
 import json
 from collections.abc import Iterator
-from random import Random
 from typing import Any
 
-from .conftest import MODEL
+from hypothesis import strategies as st
 
-TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-CHAT: dict[str, Any] = {
-    "model": MODEL,
-    "messages": [
-        {"role": "system", "content": "a"},
-        {"role": "user", "content": [{"type": "text", "text": "b"}]},
-        {
-            "role": "assistant",
-            "content": None,
-            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f"}}],
-        },
-        {"role": "tool", "tool_call_id": "c", "content": "d"},
-    ],
-    "tools": [TOOL],
-    "tool_choice": {"type": "function", "function": {"name": "f"}},
-    "stream": True,
-    "stream_options": {"include_usage": True},
-    "max_completion_tokens": 4,
-    "logprobs": True,
-    "top_logprobs": 2,
-    "logit_bias": {"5": 1},
-    "chat_template_kwargs": {"a": 1},
-    "metadata": {"a": "b"},
-}
-FORMED = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "object", "properties": {"a": {}}}}}
-BODIES: dict[str, dict[str, Any]] = {
-    "/v1/chat/completions": CHAT,
-    "/v1/completions": {
-        "model": MODEL, "prompt": ["a", "b"], "max_tokens": 4, "n": 2, "best_of": 3, "echo": True, "logprobs": 1,
-        "stop": ["x"], "seed": 1, "temperature": 0.5, "top_p": 0.9, "stop_token_ids": [3], "allowed_token_ids": [4],
-        "bad_words": ["q"], "response_format": FORMED, "priority": 1, "cache_salt": "s",
-    },
-    "/v1/responses": {
-        "model": MODEL, "instructions": "a", "max_output_tokens": 4, "tools": [{"type": "function", "name": "f"}],
-        "input": [
-            {"role": "user", "content": [{"type": "input_text", "text": "b"}]},
-            {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
-            {"type": "function_call_output", "call_id": "c", "output": "d"},
-        ],
-        "text": {"format": {"type": "json_schema", "name": "x", "schema": {}}}, "include": [], "reasoning": {},
-    },
-    "/v1/embeddings": {"model": MODEL, "input": ["a", "b"], "encoding_format": "base64"},
-    "/tokenize": {"prompt": "a"},
-    "/detokenize": {"tokens": [1, 2]},
-    "/v1/responses/input_tokens": {"model": MODEL, "input": "a"},
-}  # fmt: skip
+from .golden import REQUESTS
 
 
 def _deep(depth: int) -> Any:
@@ -74,6 +28,13 @@ VALUES: list[Any] = [
     "required", {"type": "json_schema"}, {"type": "regex"}, "NaN",
 ]  # fmt: skip
 KEYS = ["", "a", "stream", "n", "model", "tools", "messages", "functions", "suffix", "user", "\n", "x" * 300, "ü"]
+SCRAPS = [b"", b"\0", b"\xff", b'"', b"{", b"[", b"NaN", b"1e999", b"\\u", b"\xed\xa0\x80"]
+ANY = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+VALUE = st.sampled_from(VALUES) | ANY
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -84,35 +45,34 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(inner, (*path, key))
 
 
-def spoilt(body: dict[str, Any], luck: Random) -> dict[str, Any]:
-    """The body with something replaced, taken away or added."""
+@st.composite
+def spoilt(draw: st.DrawFn, body: dict[str, Any]) -> dict[str, Any]:
+    """The body with something replaced, taken away or added, up to three times."""
     made = copy.deepcopy(body)
-    for _ in range(luck.randint(1, 3)):
-        *outer, last = luck.choice([*places(made), ("model",)])
+    for _ in range(draw(st.integers(1, 3))):
+        *outer, last = draw(st.sampled_from([*places(made), ("model",)]))
         at: Any = made
         for key in outer:
             at = at[key]
-        what = luck.random()
-        if what < 0.15 and isinstance(at, dict):
+        what = draw(st.sampled_from(["replace"] * 4 + ["take", "add"]))
+        if what == "take" and isinstance(at, dict):
             at.pop(last, None)
-        elif what < 0.3 and isinstance(at, dict):
-            at[luck.choice(KEYS)] = copy.deepcopy(luck.choice(VALUES))
+        elif what == "add" and isinstance(at, dict):
+            at[draw(st.sampled_from(KEYS))] = copy.deepcopy(draw(VALUE))
         else:
-            at[last] = copy.deepcopy(luck.choice(VALUES))
+            at[last] = copy.deepcopy(draw(VALUE))
     return made
 
 
-def requests(count: int, seed: int) -> Iterator[tuple[str, bytes]]:
-    """Paths and bodies. One in ten is spoilt in its bytes, too."""
-    luck = Random(seed)
-    for _ in range(count):
-        path = luck.choice(list(BODIES))
-        raw = json.dumps(spoilt(BODIES[path], luck), ensure_ascii=luck.random() < 0.5).encode("utf-8", "surrogatepass")
-        if luck.random() < 0.1:
-            raw = bytearray(raw)
-            for _ in range(luck.randint(1, 4)):
-                at = luck.randrange(len(raw) + 1)
-                raw[at : at + luck.randint(0, 3)] = luck.choice(
-                    [b"", b"\0", b"\xff", b'"', b"{", b"[", b"NaN", b"1e999", b"\\u"]
-                )
-        yield path, bytes(raw)
+@st.composite
+def requests(draw: st.DrawFn) -> tuple[str, bytes]:
+    """A path and a body. One in ten is spoilt in its bytes, too."""
+    path, good = draw(st.sampled_from(REQUESTS))
+    raw = json.dumps(draw(spoilt(good)), ensure_ascii=draw(st.booleans())).encode("utf-8", "surrogatepass")
+    if draw(st.integers(0, 9)) < 9:
+        return path, raw
+    spoiled = bytearray(raw)
+    for _ in range(draw(st.integers(1, 4))):
+        at = draw(st.integers(0, len(spoiled)))
+        spoiled[at : at + draw(st.integers(0, 3))] = draw(st.sampled_from(SCRAPS))
+    return path, bytes(spoiled)
