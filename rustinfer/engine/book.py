@@ -93,10 +93,9 @@ class Book:
 
     def fail_all(self, plan: Plan, error: Exception) -> None:
         """Fail every request of a plan."""
-        message = f"the engine could not run this request ({type(error).__name__})"
         for sequence in plan.sequences():
             if sequence.state is not State.DONE:
-                self.fail(sequence, "internal_error", message)
+                self.fail(sequence, "internal_error", could_not_run(error))
 
     def fail(self, sequence: Sequence, code: str, message: str) -> None:
         """End the whole request: an answer with one choice missing is none. Other requests do not notice."""
@@ -108,6 +107,11 @@ class Book:
             self._clear(lost)
         self.forget(request.key)
         self.news.append((request.owner, Failed(request.id, code, message)))
+
+
+def could_not_run(error: Exception) -> str:
+    """What a client is told: nothing of the inside."""
+    return f"the engine could not run this request ({type(error).__name__})"
 
 
 def _about(news: Output | Failed, index: int | None) -> bool:

@@ -61,9 +61,13 @@ class Compiling:
             sequences = [sequence for sequence in sequences if sequence.state is State.COMPILING]
             if not sequences:
                 continue
-            if error := future.exception():
+            try:
+                grammar = future.result()
+                for sequence in sequences:
+                    sequence.matcher = grammar.start()
+            except Exception as error:
                 self._book.refuse(sequences[0].request, error)
                 continue
             for sequence in sequences:
-                sequence.state, sequence.matcher = State.WAITING, future.result().start()
+                sequence.state = State.WAITING
             self._scheduler.add(sequences)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ..registry import Binder
+from .threads import few
 
 
 class Draw:
@@ -23,7 +24,8 @@ class Draw:
         """
         tokens: Tensor = self.sample(logits, *settings, drawing) if settings else self.argmax(logits)
         # Where there is nothing but NaN a kernel may name no token at all.
-        tokens = tokens.clamp(max=logits.shape[1] - 1)
-        # The winner tells: infinity wins, and where nothing is finite the winner is not either.
-        sound = logits.gather(1, tokens[:, None])[:, 0].abs() < torch.inf
+        tokens = tokens.clamp(0, logits.shape[1] - 1)
+        with few(logits):
+            # NaN is the greatest here, and then infinity, whatever a kernel makes of them.
+            sound = logits.amax(-1).abs() < torch.inf
         return tokens, tokens.where(sound, -1)

@@ -8,7 +8,7 @@ from collections.abc import Sequence as Items
 from dataclasses import replace
 
 from ..protocol.messages import Output, TokenLogprob
-from .book import Book
+from .book import Book, could_not_run
 from .launch import check_alive
 from .plan import Chunk, Plan
 from .sampled import Flight, Sampled
@@ -86,6 +86,14 @@ class Landing:
             self._clear(lost)
 
     def _commit(self, sequence: Sequence, token: int, row: int, result: Sampled) -> None:
+        try:
+            self._take_in(sequence, token, row, result)
+        except Exception as error:
+            log.exception("a token of request %s could not be taken in", sequence.request.id)
+            if sequence.state is not State.DONE:
+                self._book.fail(sequence, "internal_error", could_not_run(error))
+
+    def _take_in(self, sequence: Sequence, token: int, row: int, result: Sampled) -> None:
         if row in result.unsound:
             self._book.fail(sequence, "numerical_error", "the model's numbers for this request are not finite")
             return

@@ -17,6 +17,7 @@ log = logging.getLogger(__name__)
 Launched = list[tuple[Plan, Flight]]
 OURS = ("torch", "triton", "rustinfer.engine", "rustinfer.registry", "rustinfer.models")
 STICKY = ("illegal memory access", "misaligned address", "device-side assert", "launch failure", "illegal instruction")
+NO_MEMORY = "can't allocate memory"
 SHOWN = 8
 
 
@@ -31,7 +32,8 @@ class Launches(Protocol):
 class Launcher:
     """Launches plans. One that fails is launched again in halves, until the request to blame is alone: that one fails.
 
-    What went wrong for want of memory is tried with less at a time: a prompt that is alone, with half of its chunk.
+    What went wrong for want of memory is tried once more after the runner has given back what it can: a prompt that is
+    alone, with half of its chunk.
     `fail` hears of each plan of one sequence that cannot be run. Raises EngineDead where the device is lost.
     """
 
@@ -51,12 +53,13 @@ class Launcher:
     def _smaller(self, plan: Plan, error: Exception) -> Launched:
         if len(plan) > 1:
             return [pair for half in plan.halves() for pair in self._part(half)]
-        if type(error).__name__ == "OutOfMemoryError" and (shorter := plan.shortened()):
+        if short_of_memory(error):
+            plan = plan.shortened() or plan
             try:
-                return [(shorter, self._runner.launch(shorter))]
+                return [(plan, self._runner.launch(plan))]
             except Exception as again:
-                check_alive(again, shorter)
-                plan, error = shorter, again
+                check_alive(again, plan)
+                error = again
         self._fail(plan, error)
         return []
 
@@ -67,6 +70,11 @@ class Launcher:
                 self._fail(alone, None)
         plan = plan.living()
         return self(plan) if plan else []
+
+
+def short_of_memory(error: Exception) -> bool:
+    """Whether it went wrong for want of memory, of the device or of the host: torch has no type for the latter."""
+    return type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or NO_MEMORY in str(error)
 
 
 def check_alive(error: Exception, plan: Plan) -> None:

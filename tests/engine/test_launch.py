@@ -6,9 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
 from rustinfer.engine.errors import EngineDead
-from rustinfer.engine.launch import Launcher, blame
+from rustinfer.engine.launch import Launcher, blame, short_of_memory
 from rustinfer.engine.plan import Chunk, Plan
 from rustinfer.engine.sampled import Flight, Sampled
 from rustinfer.engine.sequence import Request, Sequence, State
@@ -70,10 +71,27 @@ def test_halving_finds_the_one_to_blame(bad: str, decodes: int, chunks: tuple[in
     assert runner.tried.count([bad]) <= 1
 
 
-def test_a_prompt_for_which_memory_is_short_is_tried_with_half_and_goes_on_later() -> None:
+SHORT = [
+    OutOfMemoryError("no memory"),
+    MemoryError(),
+    RuntimeError(
+        "[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to allocate"
+    ),
+]
+
+
+def test_torch_says_what_we_look_for_where_the_host_has_no_memory() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 50)
+    assert short_of_memory(caught.value)
+    assert not short_of_memory(RuntimeError("broken"))
+
+
+@pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
+def test_a_prompt_for_which_memory_is_short_is_tried_with_half_and_goes_on_later(error: Exception) -> None:
     def check(plan: Plan) -> None:
         if plan.tokens > 8:
-            raise OutOfMemoryError("no memory")
+            raise error
 
     runner = Runner(check)
     made = plan(0, 16)
@@ -83,7 +101,23 @@ def test_a_prompt_for_which_memory_is_short_is_tried_with_half_and_goes_on_later
     assert runner.relieved == 1
     failed: list[Any] = []
     assert Launcher(runner, lambda plan, error: failed.append(type(error)))(plan(0, 64)) == []
-    assert failed == [OutOfMemoryError]
+    assert failed == [type(error)]
+
+
+@pytest.mark.parametrize("error", SHORT, ids=lambda error: type(error).__name__)
+def test_a_step_of_one_is_tried_again_when_memory_has_been_given_back(error: Exception) -> None:
+    def check(plan: Plan) -> None:
+        if runner.relieved < enough:
+            raise error
+
+    runner, enough, failed = Runner(check), 1, []  # type: ignore[var-annotated]
+    launcher = Launcher(runner, lambda plan, error: failed.append(type(error)))
+    assert len(launcher(plan(1))) == 1
+    assert not failed
+    enough = 9
+    assert launcher(plan(1)) == []
+    assert failed == [type(error)]
+    assert len(runner.tried) == 4
 
 
 def test_an_engine_short_of_memory_says_all_the_same() -> None:

@@ -188,6 +188,17 @@ def test_nobody_waits_for_a_grammar_and_its_request_may_be_aborted() -> None:
     assert set(log.tokens) == {("a", 0)}
 
 
+def test_a_grammar_that_cannot_be_started_fails_its_request_alone() -> None:
+    engine = load(made=talking()).engine
+    engine.grammars = never = Never()
+    ask(engine, "bad", PROMPT, structured_outputs=SCHEMA, n=2)
+    ask(engine, "good", PROMPT)
+    never.futures[0].set_result(None)  # type: ignore[arg-type]
+    log = Log().drain(engine)
+    assert log.failed["bad"].code == "internal_error"
+    assert log.reasons["good", 0] == "length"
+
+
 def test_a_model_without_a_tokenizer_refuses() -> None:
     with pytest.raises(RequestRefused, match="needs a tokenizer") as caught:
         ask(load().engine, "a", PROMPT, structured_outputs=SCHEMA)
