@@ -10,6 +10,7 @@ from ... import ops
 from ...registry import PackedWeight, Target, Weight, shared
 from ...registry.op import Function
 from .backend import cublas
+from .timed import timed
 
 
 def dequantised(weight: Weight) -> Tensor:
@@ -19,15 +20,17 @@ def dequantised(weight: Weight) -> Tensor:
 
 @cublas.kernel(ops.linear, build=True)
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Function:
-    """torch's product, accumulated in fp32."""
+    """A library's product, accumulated in fp32."""
     matrix = dequantised(weight)
-    return lambda x: F.linear(x, matrix, bias)
+    return timed(target, matrix, matrix.dtype, lambda x: F.linear(x, matrix, bias), bias)
 
 
 @cublas.kernel(ops.lm_head, build=True)
 def lm_head(target: Target, *, weight: Weight) -> Function:
     """The fp32 sums themselves: nothing is rounded to the hidden states' dtype on the way."""
-    matrix = dequantised(weight).T
+    matrix = dequantised(weight)
+    turned = matrix.T
     if matrix.dtype == torch.float32:
-        return lambda hidden, rows: hidden[rows] @ matrix
-    return lambda hidden, rows: torch.mm(hidden[rows], matrix, out_dtype=torch.float32)
+        return lambda hidden, rows: hidden[rows] @ turned
+    product = timed(target, matrix, torch.float32, lambda x: torch.mm(x, turned, out_dtype=torch.float32))
+    return lambda hidden, rows: product(hidden[rows])

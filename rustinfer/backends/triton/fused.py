@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from ... import ops
-from ...registry import PackedWeight, Target, Weight
+from ...registry import Refusal, Target, Weight, dense
 from ...registry.op import Function
 from . import tuning
 from .backend import on, triton
-from .dequantise import dequantiser
+from .gated import gateable, gated
 from .launch import Shares, pdl, power
-from .matrix import Matrix, few, fusable, readable
+from .linear import library_product
+from .matrix import Matrix, few, readable
 
 
 def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> Function:
@@ -42,9 +45,16 @@ def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> 
     return call
 
 
+def fusable(bound: Mapping[str, Any]) -> Refusal:
+    """Any weight for a few rows; for many, what `gated` takes."""
+    return readable(bound) or (None if few(bound["target"]) else gateable(bound))
+
+
 @triton.kernel(ops.gate_up_silu, build=True, when=fusable)
 def gate_up_silu(target: Target, *, weight: Weight) -> Function:
-    """Gate and up rows read in pairs."""
+    """Of a few rows, gate and up rows read in pairs; of many, a product by TMA."""
+    if not few(target):
+        return gated(target, dense(weight))
     call = gate_up(target, weight, None, 0.0)
     return lambda x: call(x, x)[0]
 
@@ -97,10 +107,10 @@ def rotate_and_store(
     width = power(half)
     block = min(power(every), max(2048 // width, 1))
     config = {"HEADS": heads, "KV_HEADS": kv_heads, "HALF": half, "BH": block, "BD": width, **pdl(target)}
-    dense = dequantiser(target, weight) if isinstance(weight, PackedWeight) else lambda: weight
+    product = library_product(target, weight, bias)
 
     def call(x: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
-        joint = F.linear(x, dense(), bias)
+        joint = product(x)
         q = torch.empty((len(x), heads, 2 * half), dtype=x.dtype, device=x.device)
         if q.numel():
             grid = (len(x), -(-every // block))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from ... import ops
 from ...registry import PackedWeight, Refusal, Target, Weight
 from ...registry.op import Function
+from ..cublas.timed import timed
 from . import tuning
 from .backend import on, triton
 from .dequantise import dequantiser
@@ -33,12 +34,20 @@ def multipliable(bound: Mapping[str, Any]) -> Refusal:
     return readable(bound) or on(rows=rows).refusal(bound["target"])
 
 
+def library_product(target: Target, weight: Weight, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """Many rows: a library's product, with a packed weight made dense in scratch first."""
+    if isinstance(weight, PackedWeight):
+        dense = dequantiser(target, weight)
+        return lambda x: F.linear(x, dense(), bias)
+    return timed(target, weight, weight.dtype, lambda x: F.linear(x, weight, bias), bias)
+
+
 @triton.kernel(ops.linear, build=True, when=multipliable)
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Function:
     """A few rows read the weight as it is, once; many rows of a packed one dequantise it into scratch first."""
     if isinstance(weight, PackedWeight) and not few(target):
-        dense = dequantiser(target, weight)
-        return lambda x: F.linear(flat(x), dense(), bias)
+        product = library_product(target, weight, bias)
+        return lambda x: product(flat(x))
     from .kernels.linear import linear_kernel
 
     matrix, most = Matrix.of(weight), target.rows or TOGETHER

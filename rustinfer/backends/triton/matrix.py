@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ...registry import FP8, INT4, INT8, PackedWeight, Refusal, Target, Weight
-from .backend import FEW_ROWS, on
+from .backend import FEW_ROWS
 from .launch import pdl, power
 
 READABLE = {"int4": INT4, "int8": INT8, "fp8": FP8}
@@ -28,11 +28,6 @@ def readable(bound: Mapping[str, Any]) -> Refusal:
 def few(target: Target) -> bool:
     """Whether kernels of ours are faster than a library's product for so many rows."""
     return target.rows is not None and target.rows <= FEW_ROWS
-
-
-def fusable(bound: Mapping[str, Any]) -> Refusal:
-    """A few rows only: with many, the product is a library's."""
-    return readable(bound) or on(rows=FEW_ROWS).refusal(bound["target"])
 
 
 @dataclass(frozen=True)

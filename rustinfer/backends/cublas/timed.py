@@ -1,0 +1,68 @@
+"""Products by the algorithm that was fastest here, for the numbers of rows that steps in graphs have."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ...registry import Target
+from .choice import choices, choose
+from .lt import ALIGNED, WORKSPACE, Algorithm, LtError, Product
+
+log = logging.getLogger(__name__)
+Plain = Callable[[Tensor], Tensor]
+ROWS = (128, 256, 512, 1024, 2048)
+"""Rows of the steps with prompts that have graphs. What is larger is left to torch's choice, which is good there."""
+
+
+def timed(target: Target, weight: Tensor, out_dtype: torch.dtype, plain: Plain, bias: Tensor | None = None) -> Plain:
+    """`plain`, torch's own product of rows and the weight, with faster ones for some numbers of rows.
+
+    For any other number, and where none is faster, it is `plain` itself that is called.
+    """
+    if not on_gpu(weight) or weight.dtype.itemsize != 2 or not suited(weight) or target.invariant:
+        return plain
+    plans = {}
+    for rows in ROWS if target.rows is None else (target.rows,):
+        try:
+            product = Product(rows, weight, out_dtype, bias)
+            algorithm = choose(product, plain, choices())
+        except (LtError, OSError, AttributeError) as error:
+            log.warning("matrix products keep torch's choice of algorithm: %s", error)
+            return plain
+        if algorithm is not None:
+            plans[rows] = planned(target, product, algorithm)
+    if not plans:
+        return plain
+
+    def call(x: Tensor) -> Tensor:
+        plan = plans.get(len(x))
+        return plan(x) if plan is not None and x.dim() == 2 and suited(x) else plain(x)
+
+    return call
+
+
+def planned(target: Target, product: Product, algorithm: Algorithm) -> Plain:
+    """The product by that algorithm, for exactly its number of rows."""
+    outputs, device = len(product.weight), product.weight.device
+
+    def call(x: Tensor) -> Tensor:
+        out = torch.empty(product.rows, outputs, dtype=product.out_dtype, device=device)
+        space = target.workspace.scratch(device, "cublas", WORKSPACE, torch.uint8)
+        product.run(algorithm, x, out, space)
+        return out
+
+    return call
+
+
+def on_gpu(weight: Tensor) -> bool:
+    """Whether the library can reach it."""
+    return weight.is_cuda
+
+
+def suited(matrix: Tensor) -> bool:
+    """Whether a matrix lies in memory as the library was told."""
+    return matrix.is_contiguous() and matrix.data_ptr() % ALIGNED == 0

@@ -1,0 +1,64 @@
+"""Gate and up of many rows: one product of our own, whose epilogue is the activation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...registry import PackedWeight, Refusal, Target
+from ...registry.op import Function
+from .backend import INTERPRETED
+from .launch import pdl
+
+ALIGNED = 8  # numbers of 16 bits in what TMA calls a unit
+
+
+def gateable(bound: Mapping[str, Any]) -> Refusal:
+    """Why this product cannot serve a binding for many rows, or None."""
+    weight, target = bound["weight"], bound["target"]
+    if isinstance(weight, PackedWeight):
+        return "with many rows reads dense weights only"
+    if not INTERPRETED and (target.sm or (0, 0)) < (9, 0):
+        return "with many rows needs compute capability 9.0 or newer"
+    if weight.dtype.itemsize != 2 or weight.shape[1] % ALIGNED or weight.shape[0] % (2 * ALIGNED):
+        return f"with many rows needs 16-bit weights, and both widths multiples of {ALIGNED}"
+    return None
+
+
+def blocks(rows: int, hidden: int) -> dict[str, int]:
+    """Rows, outputs and columns of a tile, warps and stages: smaller tiles where few would leave the chip idle."""
+    if rows <= 128:
+        return {"BM": 128, "BN": 64, "BK": 64, "num_warps": 4, "num_stages": 4}
+    return {"BM": 128, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 3}
+
+
+def gated(target: Target, weight: Tensor) -> Function:
+    """[T, width] -> [T, hidden], for any T."""
+    from triton.tools.tensor_descriptor import TensorDescriptor
+
+    from .kernels.gated import gated_kernel
+
+    weight = weight.contiguous()
+    hidden, columns = weight.shape[0] // 2, weight.shape[1]
+    config = {"HIDDEN": hidden, "K": columns, "TOGETHER": 8, "FLATTEN": False, **pdl(target)}
+
+    def call(x: Tensor) -> Tensor:
+        rows = len(x)
+        out = torch.empty((rows, hidden), dtype=x.dtype, device=x.device)
+        if not out.numel():
+            return out
+        block = blocks(rows, hidden)
+        x = x if x.stride(1) == 1 and x.stride(0) % ALIGNED == 0 and x.data_ptr() % 16 == 0 else x.contiguous()
+        tiles = -(-rows // block["BM"]) * -(-hidden // block["BN"])
+        gated_kernel[(tiles,)](
+            TensorDescriptor.from_tensor(x, [block["BM"], block["BK"]]),
+            TensorDescriptor.from_tensor(weight, [block["BN"], block["BK"]]),
+            TensorDescriptor.from_tensor(out, [block["BM"], block["BN"]]),
+            rows, tiles, **block, **config,
+        )  # fmt: skip
+        return out
+
+    return call

@@ -1,0 +1,174 @@
+"""Which algorithm is used, and what is remembered: the library is a stand-in that needs no GPU."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from rustinfer.backends.cublas import choice, timed
+from rustinfer.backends.cublas.choice import TORCH, Choices, choose
+from rustinfer.backends.cublas.lt import Algorithm, LtError, Offer, Product
+from rustinfer.registry import Target
+
+KEY = "64x32x16 bfloat16 bfloat16"
+
+
+def algorithm(number: int) -> Algorithm:
+    made = Algorithm()
+    made.data[0] = number
+    return made
+
+
+class Offered:
+    """A product whose algorithm n takes n microseconds, and whose algorithm 7 is refused when it is run."""
+
+    rows, weight, out_dtype, bias = 64, torch.zeros(32, 16, dtype=torch.bfloat16), torch.bfloat16, None
+
+    def __init__(self, *numbers: int) -> None:
+        self.numbers, self.timings = numbers, 0
+
+    def offers(self) -> list[Algorithm]:
+        return [algorithm(number) for number in self.numbers]
+
+    def suits(self, kept: Algorithm) -> bool:
+        return kept.data[0] in self.numbers
+
+    def run(self, used: Algorithm, *rest: object) -> float:
+        self.timings += 1
+        if used.data[0] == 7:
+            raise LtError
+        return float(used.data[0])
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    def microseconds(run: Callable[[], Any], flush: object) -> float:
+        return float(run())
+
+    monkeypatch.setattr(choice, "microseconds", microseconds)
+
+
+def rival(took: float) -> Any:
+    return lambda x: took
+
+
+def number(found: Algorithm | None) -> int | None:
+    return None if found is None else found.data[0]
+
+
+def test_the_fastest_is_used_and_kept(tmp_path: Path) -> None:
+    made = Offered(9, 7, 4, 5)
+    assert number(choose(made, rival(6), Choices(tmp_path / "a.json"))) == 4  # type: ignore[arg-type]
+    assert made.timings == 4
+    again = Choices(tmp_path / "a.json")
+    assert number(choose(made, rival(1), again)) == 4  # type: ignore[arg-type]
+    assert made.timings == 4
+    assert json.loads((tmp_path / "a.json").read_text()).keys() == {KEY}
+
+
+def test_torch_keeps_what_none_does_better(tmp_path: Path) -> None:
+    known = Choices(tmp_path / "a.json")
+    assert choose(Offered(100), rival(101), known) is None  # type: ignore[arg-type]
+    assert known.get(KEY) == TORCH
+    assert choose(Offered(1), rival(101), known) is None  # type: ignore[arg-type]
+
+
+def test_a_choice_that_the_library_no_longer_knows_is_made_again(tmp_path: Path) -> None:
+    known = Choices(tmp_path / "a.json")
+    known.put(KEY, bytes(algorithm(3)).hex())
+    assert number(choose(Offered(5, 6), rival(9), known)) == 5  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]"])
+def test_a_file_that_cannot_be_read_is_written_anew(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.json").write_text(text)
+    known = Choices(tmp_path / "a.json")
+    known.put(KEY, TORCH)
+    assert Choices(tmp_path / "a.json").get(KEY) == TORCH
+
+
+def test_where_nothing_can_be_written_the_choice_is_used_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    known = Choices(tmp_path / "file" / "a.json")
+    known.put(KEY, TORCH)
+    assert known.get(KEY) == TORCH
+
+
+def test_the_library_sees_structures_of_its_own_size() -> None:
+    from ctypes import sizeof
+
+    assert (sizeof(Algorithm), sizeof(Offer)) == (64, 96)
+
+
+class Planned(Offered):
+    """As `Product` is made: with rows, a weight, a dtype and a bias. Runs as torch does, and counts."""
+
+    made: list[Planned] = []
+
+    def __init__(self, rows: int, weight: torch.Tensor, out_dtype: torch.dtype, bias: torch.Tensor | None) -> None:
+        super().__init__(1)
+        self.rows, self.weight, self.out_dtype, self.bias = rows, weight, out_dtype, bias  # type: ignore[assignment]
+        self.made.append(self)
+
+    def run(self, used: Algorithm, x: torch.Tensor, out: torch.Tensor, space: torch.Tensor) -> float:
+        self.timings += 1
+        out.copy_(x @ self.weight.T)
+        return 1.0
+
+
+@pytest.fixture
+def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Planned]:
+    Planned.made = []
+    monkeypatch.setattr(timed, "Product", Planned)
+    monkeypatch.setattr(timed, "choices", lambda: Choices(tmp_path / "a.json"))
+    monkeypatch.setattr(timed, "choose", lambda product, plain, known: algorithm(1) if product.rows != 256 else None)
+    monkeypatch.setattr(timed, "on_gpu", lambda weight: True)
+    return Planned
+
+
+def test_steps_in_graphs_take_the_choice_and_others_are_torchs(library: type[Planned]) -> None:
+    weight, plain = torch.randn(8, 16).bfloat16(), []
+
+    def product(x: torch.Tensor) -> torch.Tensor:
+        plain.append(len(x))
+        return x @ weight.T
+
+    call = timed.timed(Target(torch.device("cpu"), torch.bfloat16), weight, torch.bfloat16, product)
+    for rows in (128, 100, 256, 512):
+        x = torch.randn(rows, 16).bfloat16()
+        assert torch.equal(call(x), x @ weight.T)
+    call(torch.randn(128, 32).bfloat16()[:, ::2])  # not as the library was told
+    assert plain == [100, 256, 128]
+    assert {made.rows: made.timings for made in library.made} == {128: 1, 256: 0, 512: 1, 1024: 0, 2048: 0}
+
+
+def test_a_wiring_for_decoding_is_timed_at_its_own_rows(library: type[Planned]) -> None:
+    target = Target(torch.device("cpu"), torch.bfloat16).decoding(96)
+    timed.timed(target, torch.randn(8, 16).bfloat16(), torch.float32, lambda x: x)
+    assert [made.rows for made in library.made] == [96]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_what_is_not_for_the_library(dtype: torch.dtype) -> None:
+    plain = SimpleNamespace()
+    weight = torch.zeros(8, 16, dtype=dtype)  # not on a GPU
+    assert timed.timed(Target(torch.device("cpu"), dtype), weight, dtype, plain) is plain  # type: ignore[arg-type]
+
+
+def test_without_the_library_torch_serves(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    def missing(*args: object) -> Product:
+        raise OSError("no libcublasLt here")
+
+    monkeypatch.setattr(timed, "on_gpu", lambda weight: True)
+    monkeypatch.setattr(timed, "Product", missing)
+    plain = SimpleNamespace()
+    weight = torch.zeros(8, 16, dtype=torch.bfloat16)
+    target = Target(torch.device("cpu"), torch.bfloat16)
+    assert timed.timed(target, weight, torch.bfloat16, plain) is plain  # type: ignore[arg-type]
+    assert "no libcublasLt here" in caplog.text
