@@ -30,13 +30,13 @@ def gate(target: Target, gelu: bool) -> Function:
     return call
 
 
-@triton.kernel(ops.silu_mul, build=True)
+@triton.kernel(ops.silu_mul, build=True, batch_invariant=True)
 def silu_mul(target: Target) -> Function:
     """SiLU gate."""
     return gate(target, gelu=False)
 
 
-@triton.kernel(ops.gelu_mul, build=True)
+@triton.kernel(ops.gelu_mul, build=True, batch_invariant=True)
 def gelu_mul(target: Target) -> Function:
     """GELU gate, tanh form."""
     return gate(target, gelu=True)

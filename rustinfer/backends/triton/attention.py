@@ -15,13 +15,18 @@ from .launch import pdl, power
 
 LOG2E = 1.4426950408889634
 MOST_SPLITS = 64
+LONG = 64  # rows from which on a prompt gets the tiles of long ones
 AT_ONCE = 8  # shares that are merged in one go
 
 
-@triton.kernel(ops.attention, build=True)
+@triton.kernel(ops.attention, build=True, batch_invariant=True)
 def attention(target: Target, *, scale: float, window: int = 0) -> Function:
-    """Flash decoding where the target decodes, flash attention over packed heads otherwise."""
-    return (decode if target.decode else prefill)(target, scale, window)
+    """Flash decoding where the target decodes, flash attention over packed heads otherwise.
+
+    Where each row must come out alike whatever the others are, tiles are those of long prompts, all are masked, and
+    none comes by TMA: how a sequence's pages lie would show.
+    """
+    return (decode if target.decode and not target.invariant else prefill)(target, scale, window)
 
 
 def splits(target: Target, rows: int, kv_heads: int) -> int:
@@ -80,7 +85,7 @@ def prefill(target: Target, scale: float, window: int) -> Function:
     """Blocks of rows of one sequence times the heads that share a key head. Every row must belong to a sequence."""
     from .kernels.prefill import prefill_kernel
 
-    config = {"WINDOW": window, **pdl(target)}
+    config = {"WINDOW": window, "ALIKE": target.invariant, **pdl(target)}
 
     def call(
         q: Tensor, k_cache: Tensor, v_cache: Tensor, query_starts: Tensor, lengths: Tensor, pages: Tensor
@@ -91,8 +96,8 @@ def prefill(target: Target, scale: float, window: int) -> Function:
         if not out.numel():
             return out
         group, sequences = heads // kv_heads, len(lengths)
-        block = blocks(rows, group, power(dim, 16), q.dtype)
-        boxes = tiles(target, k_cache, v_cache, block["BN"]) if not window else None
+        block = blocks(LONG if target.invariant else rows, group, power(dim, 16), q.dtype)
+        boxes = tiles(target, k_cache, v_cache, block["BN"]) if not window and not target.invariant else None
         prefill_kernel[(kv_heads, rows // (block["BM"] // power(group)) + sequences)](
             q, k_cache, v_cache, *(boxes or (k_cache, v_cache)), query_starts, lengths, pages, out, sequences,
             q.stride(0), q.stride(1), *k_cache.stride()[:3], pages.stride(0), scale * LOG2E, kv_heads,
@@ -121,5 +126,5 @@ def blocks(rows: int, group: int, wide: int, dtype: torch.dtype) -> dict[str, in
     if dtype == torch.float32 or wide > 128:
         return {"BM": power(power(group), 16), "BN": 32, "num_warps": 4, "num_stages": 1}
     if wide <= 64:
-        return {"BM": max(64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2 if rows >= 64 else 3}
-    return {"BM": max(128 if rows >= 64 else 64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2}
+        return {"BM": max(64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2 if rows >= LONG else 3}
+    return {"BM": max(128 if rows >= LONG else 64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2}

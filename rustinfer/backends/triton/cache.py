@@ -11,7 +11,7 @@ from .backend import triton
 from .launch import pdl, power
 
 
-@triton.kernel(ops.write_kv, build=True)
+@triton.kernel(ops.write_kv, build=True, batch_invariant=True)
 def write_kv(target: Target) -> Function:
     """One program a row."""
     from .kernels.cache import write_kv_kernel

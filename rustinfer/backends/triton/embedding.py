@@ -13,7 +13,7 @@ from .launch import pdl, power
 from .matrix import Matrix, readable
 
 
-@triton.kernel(ops.embedding, build=True, when=readable)
+@triton.kernel(ops.embedding, build=True, when=readable, batch_invariant=True)
 def embedding(target: Target, *, weight: Weight) -> Function:
     """Gather rows, dequantised in registers."""
     from .kernels.embedding import embedding_kernel

@@ -17,7 +17,7 @@ from . import tuning
 from .backend import on, triton
 from .dequantise import dequantiser
 from .launch import Shares, flat
-from .matrix import Matrix, few, readable
+from .matrix import MOST_TOGETHER, Matrix, few, readable
 
 TOGETHER = 16  # rows of a program where their number is not known
 
@@ -28,10 +28,19 @@ def grid(matrix: Matrix, rows: int, config: dict[str, int]) -> tuple[int, int, i
 
 
 def multipliable(bound: Mapping[str, Any]) -> Refusal:
-    """Packed weights for any number of rows, dense ones for a few."""
-    weight = bound["weight"]
-    rows = None if isinstance(weight, PackedWeight) else tuning.ours(weight.shape[1])
-    return readable(bound) or on(rows=rows).refusal(bound["target"])
+    """Packed weights for any number of rows, dense ones for a few; all for any where each row must come out alike."""
+    weight, target = bound["weight"], bound["target"]
+    rows = None if isinstance(weight, PackedWeight) or target.invariant else tuning.ours(weight.shape[1])
+    return readable(bound) or on(rows=rows).refusal(target)
+
+
+def shape(target: Target, matrix: Matrix) -> dict[str, Any]:
+    """Constants of the product kernel for the target's rows; of any number, with one share of the columns."""
+    if target.invariant:
+        return matrix.config(target, MOST_TOGETHER, tuning.any_rows(target, matrix))
+    if target.rows is None:
+        return matrix.config(target, TOGETHER, tuning.choose(target, matrix, TOGETHER) | {"SPLITS": 1})
+    return matrix.config(target, target.rows, tuning.choose(target, matrix, target.rows))
 
 
 def library_product(target: Target, weight: Weight, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
@@ -42,17 +51,18 @@ def library_product(target: Target, weight: Weight, bias: Tensor | None) -> Call
     return timed(target, weight, weight.dtype, lambda x: F.linear(x, weight, bias), bias)
 
 
-@triton.kernel(ops.linear, build=True, when=multipliable)
+@triton.kernel(ops.linear, build=True, when=multipliable, batch_invariant=True)
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Function:
     """A few rows read the weight as it is, once; many rows of a packed one dequantise it into scratch first."""
-    if isinstance(weight, PackedWeight) and not few(target):
+    if isinstance(weight, PackedWeight) and not few(target) and not target.invariant:
         product = library_product(target, weight, bias)
         return lambda x: product(flat(x))
     from .kernels.linear import linear_kernel
 
-    matrix, most = Matrix.of(weight), target.rows or TOGETHER
-    config = matrix.config(target, most, tuning.choose(target, matrix, most))
-    added, shares = matrix.parts[0] if bias is None else bias, Shares(target, grid(matrix, most, config), config)
+    matrix = Matrix.of(weight)
+    config = shape(target, matrix)
+    shares = Shares(target, grid(matrix, target.rows or 1, config), config)
+    added = matrix.parts[0] if bias is None else bias
 
     def call(x: Tensor) -> Tensor:
         x = flat(x)
@@ -67,14 +77,14 @@ def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Fun
     return call
 
 
-@triton.kernel(ops.lm_head, build=True, when=multipliable)
+@triton.kernel(ops.lm_head, build=True, when=multipliable, batch_invariant=True)
 def lm_head(target: Target, *, weight: Weight) -> Function:
     """Gathers its rows itself and keeps the fp32 sums. Of a packed weight any number of rows, 16 at a time."""
     from .kernels.linear import linear_kernel
 
-    matrix, most = Matrix.of(weight), target.rows or TOGETHER
-    config = matrix.config(target, most, tuning.choose(target, matrix, most))
-    shares = Shares(target, grid(matrix, most, config), config)
+    matrix = Matrix.of(weight)
+    config = shape(target, matrix)
+    shares = Shares(target, grid(matrix, target.rows or 1, config), config)
 
     def call(hidden: Tensor, rows: Tensor) -> Tensor:
         out = torch.empty((len(rows), matrix.rows), dtype=torch.float32, device=hidden.device)

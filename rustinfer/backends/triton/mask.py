@@ -14,7 +14,7 @@ BLOCK = 16384 if INTERPRETED else 1024
 PAIRS = 256
 
 
-@triton.kernel(ops.mask_logits, build=True)
+@triton.kernel(ops.mask_logits, build=True, batch_invariant=True)
 def mask_logits(target: Target) -> Function:
     """Reads the bits alone, writes forbidden logits alone."""
     from .kernels.mask import mask_kernel
@@ -32,7 +32,7 @@ def mask_logits(target: Target) -> Function:
     return call
 
 
-@triton.kernel(ops.bias_logits, build=True)
+@triton.kernel(ops.bias_logits, build=True, batch_invariant=True)
 def bias_logits(target: Target) -> Function:
     """One addition for each pair of row and token."""
     from .kernels.mask import bias_kernel
@@ -48,7 +48,7 @@ def bias_logits(target: Target) -> Function:
     return call
 
 
-@triton.kernel(ops.keep_typical, build=True)
+@triton.kernel(ops.keep_typical, build=True, batch_invariant=True)
 def keep_typical(target: Target) -> Function:
     """Eleven passes over a row by one program; no sort."""
     from .kernels.mask import typical_kernel

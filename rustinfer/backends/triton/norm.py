@@ -17,7 +17,7 @@ def warps(block: int) -> int:
     return min(max(block // 512, 1), 16)
 
 
-@triton.kernel(ops.rms_norm, build=True)
+@triton.kernel(ops.rms_norm, build=True, batch_invariant=True)
 def rms_norm(target: Target, *, weight: Tensor, eps: float) -> Function:
     """One program a row."""
     from .kernels.norm import rms_norm_kernel
@@ -37,7 +37,7 @@ def rms_norm(target: Target, *, weight: Tensor, eps: float) -> Function:
     return call
 
 
-@triton.kernel(ops.add_rms_norm, build=True)
+@triton.kernel(ops.add_rms_norm, build=True, batch_invariant=True)
 def add_rms_norm(target: Target, *, weight: Tensor, eps: float) -> Function:
     """One program a row; the sum is rounded once, stored and normalised."""
     from .kernels.norm import rms_norm_kernel

@@ -13,7 +13,7 @@ from .launch import pdl, power
 BLOCK = 16384 if INTERPRETED else 4096
 
 
-@triton.kernel(ops.penalize, build=True)
+@triton.kernel(ops.penalize, build=True, batch_invariant=True)
 def penalize(target: Target, *, prompt: int) -> Function:
     """One pass over the logits and the counts of the rows that ask."""
     from .kernels.penalty import penalize_kernel

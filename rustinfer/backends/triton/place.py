@@ -14,7 +14,7 @@ from .launch import pdl, power
 BLOCK = 128
 
 
-@triton.kernel(ops.advance, build=True)
+@triton.kernel(ops.advance, build=True, batch_invariant=True)
 def advance(target: Target, *, page_size: int) -> Function:
     """A few integers a row, all in one launch."""
     from .kernels.place import advance_kernel

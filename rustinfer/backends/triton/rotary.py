@@ -12,7 +12,7 @@ from .backend import triton
 from .launch import pdl, power
 
 
-@triton.kernel(ops.rope, build=True)
+@triton.kernel(ops.rope, build=True, batch_invariant=True)
 def rope(target: Target, *, cos: Tensor, sin: Tensor) -> Function:
     """Both halves of a block of heads in one program."""
     from .kernels.rotary import rope_kernel

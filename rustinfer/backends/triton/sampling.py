@@ -28,7 +28,7 @@ def stages(target: Target, logits: Tensor) -> tuple[tuple[Tensor, Tensor, Tensor
     return (best, at, space.counters(logits.device, rows)), {"BLOCK": block, "BLOCKS": count, "BP": power(count)}
 
 
-@triton.kernel(ops.argmax, build=True)
+@triton.kernel(ops.argmax, build=True, batch_invariant=True)
 def argmax(target: Target) -> Function:
     """Blocks of each row, then the blocks' winners, in one launch."""
     from .kernels.sampling import argmax_kernel
@@ -46,7 +46,7 @@ def argmax(target: Target) -> Function:
     return call
 
 
-@triton.kernel(ops.sample, build=True)
+@triton.kernel(ops.sample, build=True, batch_invariant=True)
 def sample(target: Target) -> Function:
     """The rows' cut-offs, found without sorting; then a noisy argmax. Rows that restrict nothing skip the search."""
     from .kernels.sampling import draw_kernel

@@ -24,6 +24,13 @@ def choose(target: Target, matrix: Matrix, rows: int, *, pairs: bool = False) ->
     return fitted(target, wide | {"BK": min(power(columns, 32), wide["BK"])}, min(rows, MOST_TOGETHER))
 
 
+def any_rows(target: Target, matrix: Matrix) -> dict[str, int]:
+    """One shape for every number of rows, so that a row is summed in the same order whatever stands beside it."""
+    outputs = 64 if matrix.rows >= 8192 else 16
+    choice = {"BR": outputs, "BK": min(power(matrix.columns, 32), 128), "STAGES": 4, "SPLITS": 1, "num_warps": 4}
+    return fitted(target, choice, MOST_TOGETHER)
+
+
 def up_to_16(outputs: int, columns: int, pairs: bool) -> dict[str, int]:
     """Weights alone weigh: as many bytes on their way as shared memory holds."""
     if outputs >= 65536:

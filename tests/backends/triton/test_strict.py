@@ -25,13 +25,13 @@ def there(backend: Backend) -> Any:
     return mock.patch.object(backend, "available", return_value=None)
 
 
-@pytest.mark.parametrize("rows", [1, 8, 64, 256, None])
+@pytest.mark.parametrize("rows", [1, 8, 64, 256, None, "alike"])
 @pytest.mark.parametrize("scheme", [*SCHEMES, "dense"])
-def test_every_site_has_a_kernel(scheme: str, rows: int | None) -> None:
+def test_every_site_has_a_kernel(scheme: str, rows: int | str | None) -> None:
     made = checkpoint(hidden_size=64)
     weights = made.weights if scheme == "dense" else Quantised(made.weights, scheme)
-    target = Target(torch.device("cuda"), torch.float32, sm=(9, 0))
-    place = target if rows is None else target.decoding(rows)
+    target = Target(torch.device("cuda"), torch.float32, sm=(9, 0), invariant=rows == "alike")
+    place = target.decoding(rows) if isinstance(rows, int) else target
     cache = [(torch.zeros(4, 2, 16, 16), torch.zeros(4, 2, 16, 16)) for _ in range(2)]
     with there(triton), there(cublas):
         binder = Binder(load_plugins().registry, place, Policy(strict=True))
@@ -41,6 +41,6 @@ def test_every_site_has_a_kernel(scheme: str, rows: int | None) -> None:
     bound = [b for b in binder.bindings if b.op.composition is None]
     assert {"embedding", "attention", "linear", "lm_head"} <= {b.op.name for b in bound}
     assert REFERENCE not in {b.backend for b in bound}
-    if scheme != "dense":
+    if scheme != "dense" or rows == "alike":
         # A library would keep a dense copy.
         assert {b.backend for b in bound if b.op.name == "linear"} == {"triton"}

@@ -98,11 +98,12 @@ def prefill_kernel(
     q_row, q_head, page_stride, head_stride, slot_stride, pages_row, scale, KV_HEADS,
     DIM: tl.constexpr, GROUP: tl.constexpr, WIDE: tl.constexpr, PAGE: tl.constexpr, WINDOW: tl.constexpr,
     BM: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr,
-    TMA: tl.constexpr, PDL: tl.constexpr,
+    TMA: tl.constexpr, ALIKE: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """Any rows of any sequences. A program takes BM / WIDE rows of a sequence with the GROUP heads of one key head.
 
     k_tiles and v_tiles describe the caches [pages, KV_HEADS, PAGE, DIM] in boxes of BN positions of a head, if TMA.
+    ALIKE masks every tile: which rows share a program then shows in no bit.
     """
     begin(PDL)
     wait(PDL)
@@ -135,6 +136,8 @@ def prefill_kernel(
         table = pages + s.to(tl.int64) * pages_row
         if WINDOW > 0:
             whole = tl.maximum(0, first - WINDOW + 1) // BN * BN
+        elif ALIKE:
+            whole = 0
         else:
             whole = (first + 1) // BN * BN
         if TMA:
