@@ -59,6 +59,36 @@ def test_gate_and_up_compile(rows: int) -> None:
     assert made.metadata.shared <= SHARED[90]
 
 
+@pytest.mark.parametrize("rows", [96, 2048])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=["bf16", "fp16"])
+def test_gate_and_up_of_many_rows_compile(rows: int, dtype: torch.dtype) -> None:
+    weight = torch.empty(512, 2048, dtype=dtype)
+    call = backend.kernels["gate_up_silu"].build(Target(torch.device("cuda"), dtype, sm=(9, 0)), weight=weight)
+    (made,) = compiled(lambda: call(torch.empty(rows, 2048, dtype=dtype)))
+    assert made.metadata.shared <= SHARED[90]
+    # Both halves of the tile on the tensor cores' own instruction, and no tensor by way of registers.
+    assert "wgmma.mma_async" in made.asm["ptx"]
+    assert "cp.async.bulk.tensor" in made.asm["ptx"]
+
+
+@pytest.mark.parametrize(
+    ("outputs", "columns", "dtype", "sm", "words"),
+    [
+        (512, 2048, torch.float32, (9, 0), "16-bit weights"),
+        (512, 2044, torch.bfloat16, (9, 0), "multiples of 8"),
+        (520, 2048, torch.bfloat16, (9, 0), "multiples of 8"),
+        (512, 2048, torch.bfloat16, (8, 9), "compute capability 9.0"),
+    ],
+)
+def test_what_the_product_of_many_rows_refuses(
+    outputs: int, columns: int, dtype: torch.dtype, sm: tuple[int, int], words: str
+) -> None:
+    place = Target(torch.device("cuda"), dtype, sm=sm)
+    told = backend.kernels["gate_up_silu"].refusal(place, {"weight": torch.empty(outputs, columns, dtype=dtype)})
+    assert told
+    assert words in told
+
+
 def test_shares_of_long_rows_meet_in_the_workspace() -> None:
     place = target(32, 90, torch.bfloat16)
     call = backend.kernels["linear"].build(place, weight=torch.empty(256, 8192, dtype=torch.bfloat16), bias=None)
