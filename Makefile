@@ -17,7 +17,7 @@ PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; 
   "$$p" -c '$(SUITS)' >/dev/null 2>&1 && { echo "$$p"; break; }; done)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup serve test test-slow faults soak check covered lint types imports fmt bench test-gpu bench-gpu test-clients plugins
+.PHONY: help setup serve test test-slow faults fuzz soak check covered lint types imports fmt bench test-gpu bench-gpu test-clients plugins
 
 help: ## List these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 20
@@ -44,7 +44,10 @@ test-slow: setup ## Run the tests that take long
 	@$(BIN)/python -m pytest -m slow --ignore=tests/gpu $(ARGS)
 
 faults: setup ## Try every fault and attack on real processes, and write docs/faults.md
-	@$(BIN)/python -m pytest tests/faults tests/attacks --fault-report docs/faults.md -q $(ARGS)
+	@$(BIN)/python -m pytest tests --ignore=tests/gpu --fault-report docs/faults.md -q $(ARGS)
+
+fuzz: setup ## Look for frames that break the decoder, for a minute
+	@$(BIN)/python -m tests.protocol.fuzz -max_total_time=60 $(ARGS)
 
 soak: setup ## Twenty minutes of load with aborts and errors; fails where anything grows
 	@$(BIN)/python -m benchmarks.soak $(ARGS)

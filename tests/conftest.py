@@ -28,6 +28,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--fault-report", metavar="FILE", type=Path, help="write the table of faults and attacks there")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A run for the table is one of the tests that tell something."""
+    if config.getoption("--fault-report"):
+        others = [item for item in items if "saw" not in getattr(item, "fixturenames", ())]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
+
+
 @pytest.fixture(scope="session")
 def told(pytestconfig: pytest.Config) -> Iterator[Told]:
     made = Told()

@@ -9,9 +9,10 @@ from pathlib import Path
 INTRODUCTION = """\
 # Faults and attacks
 
-Written by `make faults` from a run of `tests/faults` and `tests/attacks` with real processes on a tiny model, not by
-hand. After each case the engine is the same process, all pages are free, no task, descriptor or thread is left, and the
-next request gets the known answer. A case may stand here more than once, in several forms.
+Written by `make faults` from a run, not by hand: each line is told by the test that did it. Those of `tests/faults` and
+`tests/attacks` work on real processes with a tiny model; after each case the engine is the same process, all pages are
+free, no task, descriptor or thread is left, and the next request gets the known answer. A case may stand here more than
+once, in several forms, and in both tables.
 """
 HEADS = {"F": "Faults", "T": "Attacks"}
 
@@ -31,9 +32,9 @@ class Row:
         found = re.match(r"test((?:_[ft]\d+)+)", self.name)
         return [word.upper() for word in found[1].split("_") if word] if found else []
 
-    def order(self) -> tuple[str, int, str]:
-        first = self.ids[0]
-        return first[0], int(first[1:]), self.name
+    def order(self, letter: str) -> tuple[int, str]:
+        """By the first of its numbers in that letter's table."""
+        return min(int(id[1:]) for id in self.ids if id.startswith(letter)), self.name
 
     def written(self) -> str:
         time = "" if self.seconds is None else f"{self.seconds * 1000:.0f} ms"
@@ -49,9 +50,9 @@ class Told:
     def write(self, file: Path) -> None:
         """The tables as Markdown."""
         parts = [INTRODUCTION]
-        rows = sorted((row for row in self.rows if row.ids), key=Row.order)
         for letter, head in HEADS.items():
-            lines = [row.written() for row in rows if row.ids[0].startswith(letter)]
+            rows = [row for row in self.rows if any(id.startswith(letter) for id in row.ids)]
+            lines = [row.written() for row in sorted(rows, key=lambda row: row.order(letter))]
             if lines:
                 table = ["| | what was done | what the client saw | time |", "|---|---|---|---:|", *lines]
                 parts.append(f"## {head}\n\n" + "\n".join(table) + "\n")

@@ -32,14 +32,14 @@ WARM_UP = 0.25
 """Share of the time in which growth does not count: pools fill, caches get warm."""
 
 
-def soak(engine: Engine, server: Server, minutes: float) -> dict[str, Any]:
+def soak(engine: Engine, server: Server, minutes: float, round_seconds: float = ROUND_SECONDS) -> dict[str, Any]:
     """The load, round by round, and what was held after each."""
     traffic = Traffic(server.url, random.Random(22))
     began, rates = time.monotonic(), []
     samples: list[tuple[float, Held]] = []
     warm: list[Held] = []
     while (gone := time.monotonic() - began) < minutes * 60:
-        seconds = min(ROUND_SECONDS, max(minutes * 60 - gone, PROBE_SECONDS + 1))
+        seconds = min(round_seconds, max(minutes * 60 - gone, PROBE_SECONDS + 1))
         rates.append(asyncio.run(traffic.round(seconds, PROBE_SECONDS, LOAD)))
         with suppress(AssertionError):  # pages that stay are seen in the sample
             wait_for(server.quiet, 10, "all pages free")

@@ -22,6 +22,7 @@ from rustinfer.engine.grammar_worker import NICE
 from rustinfer.engine.guidance import GrammarError
 from rustinfer.protocol.structured import Structured
 from rustinfer.text import Tokenizer
+from tests.conftest import Saw
 from tests.text.vocabularies import byte_level
 
 from .malformed import forms
@@ -105,7 +106,8 @@ def test_t17_500_malformed_grammars(grammars: Grammars) -> None:
     assert allowed(grammars.compile(Structured("choice", '["yes"]')).result(60), "ye") == {"s"}
 
 
-def test_t18_a_grammar_that_never_ends_is_killed() -> None:
+def test_t18_a_grammar_that_never_ends_is_killed(saw: Saw) -> None:
+    """An explosive regular expression, with no patience for its compilation."""
     check = GrammarCheck(SETUP, patience=0.0)
     start = time.monotonic()
     for _ in range(2):
@@ -114,6 +116,7 @@ def test_t18_a_grammar_that_never_ends_is_killed() -> None:
         assert caught.value.code == "grammar_too_complex"
     assert time.monotonic() - start < 60
     check.close()
+    saw("its process was killed, twice: `grammar_too_complex`", time.monotonic() - start)
 
 
 def test_t18_a_grammar_that_takes_too_much_dies_alone() -> None:
@@ -211,7 +214,8 @@ def test_others_go_on_while_one_is_compiled() -> None:
     grammars.close()
 
 
-def test_t20_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_t20_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch, saw: Saw) -> None:
+    """2000 schemas, each another, to what remembers compiled grammars."""
     compiled = []
 
     def check(form: Structured) -> tuple[str, int]:
@@ -229,3 +233,4 @@ def test_t20_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     grammars.compile(Structured("regex", "a")).exception(30)
     assert grammars.size <= 20_000
     grammars.close()
+    saw(f"at most {module.ENTRIES} are kept, and so many bytes; nothing is written to a disk", None)

@@ -14,6 +14,7 @@ from rustinfer.engine.engine import Engine
 from rustinfer.engine.errors import RequestRefused
 from rustinfer.engine.grammar import Grammar
 from rustinfer.protocol.structured import Structured
+from tests.conftest import Saw
 
 from .fakes import Log
 from .malformed import forms
@@ -124,7 +125,8 @@ def test_a_bad_grammar_is_refused_and_others_go_on(engine: Engine, form: Structu
     assert engine.cache.available == engine.cache.pool.total
 
 
-def test_t17_t19_500_malformed_grammars_between_good_ones(shared: Engine) -> None:
+def test_t17_t19_500_malformed_grammars_between_good_ones(shared: Engine, saw: Saw) -> None:
+    """500 malformed grammars, with a good one after every fiftieth, in an engine of its own."""
     shared.runner.depth = 0
     log = Log()
     for i, form in enumerate(forms(500, seed=1)):
@@ -138,6 +140,7 @@ def test_t17_t19_500_malformed_grammars_between_good_ones(shared: Engine) -> Non
     assert {failed.code for failed in log.failed.values()} <= {"invalid_grammar", "grammar_too_complex"}
     assert len(log.failed) > 200
     assert shared.cache.available == shared.cache.pool.total
+    saw(f"{len(log.failed)} refused with `invalid_grammar` or `grammar_too_complex`; the good ones were obeyed", None)
 
 
 def test_a_grammar_that_explodes_in_use_fails_alone_and_costs_its_neighbour_little(engine: Engine) -> None:

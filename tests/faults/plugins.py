@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tests.plugins.site import write
+from tests.plugins.test_broken import OP, PLUGINS
 
 RAISES = "raise ImportError('not today')"
 EXITS = "import sys; sys.exit(0)"
@@ -35,8 +36,10 @@ def rustinfer_wrap(binding):
 
 
 def site(folder: Path) -> Path:
-    """A folder for PYTHONPATH: plugins that raise or exit when imported, and one that does at certain tokens."""
+    """A folder for PYTHONPATH: plugins that cannot be loaded, and one that goes wrong at certain tokens."""
     write(folder, "aaa_raises", RAISES)
     write(folder, "aaa_exits", EXITS)
+    write(folder, "aaa_twin", OP)
+    write(folder, "aaa_other_abi", PLUGINS["g_version"])
     write(folder, "aaa_dying", DYING)
     return folder

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,11 +38,13 @@ class Ended:
         return "".join(chunk["choices"][0]["text"] for chunk in chunks if chunk.get("choices"))
 
 
-async def gather(url: str, bodies: list[Any], act: Callable[[], None] | None = None) -> tuple[list[Ended], float]:
+async def gather(
+    url: str, bodies: list[Any], act: Callable[[], None] | None = None, headers: Mapping[str, str] | None = None
+) -> tuple[list[Ended], float]:
     """Every stream's end; `act` is called once all of them have said something, and its time returned."""
     begun, ready, acted = 0, asyncio.Event(), 0.0
     limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits) as http:
+    async with httpx.AsyncClient(base_url=url, timeout=60, limits=limits, headers=headers) as http:
 
         async def one(body: Any) -> Ended:
             nonlocal begun
@@ -63,6 +65,8 @@ async def gather(url: str, bodies: list[Any], act: Callable[[], None] | None = N
         return list(await asyncio.gather(*tasks)), acted
 
 
-def streams(url: str, bodies: list[Any], act: Callable[[], None] | None = None) -> tuple[list[Ended], float]:
+def streams(
+    url: str, bodies: list[Any], act: Callable[[], None] | None = None, headers: Mapping[str, str] | None = None
+) -> tuple[list[Ended], float]:
     """`gather`, from plain code."""
-    return asyncio.run(gather(url, bodies, act))
+    return asyncio.run(gather(url, bodies, act, headers))

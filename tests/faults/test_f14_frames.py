@@ -135,7 +135,7 @@ def test_f14_another_servers_name_buys_nothing(world: World, saw: Saw) -> None:
     saw("its own (no) requests were aborted, nobody else's", None)
 
 
-def test_f15_a_peer_that_never_reads(world: World, saw: Saw) -> None:
+def test_f15_t5_a_peer_that_never_reads(world: World, saw: Saw) -> None:
     """A peer asks for 8 x 1500 tokens and reads nothing."""
     deaf = Stranger(world.engine.address)
     deaf.socket.setsockopt(zmq.RCVHWM, 1)

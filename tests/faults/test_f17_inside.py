@@ -15,7 +15,7 @@ from .conftest import World
 from .model import POISON
 from .plugins import site
 from .streams import streams
-from .world import GOLDEN, Engine, Server, wait_for
+from .world import GOLDEN, Engine, Process, Server, wait_for
 
 
 def test_f17_numbers_that_are_not_finite(world: World, saw: Saw) -> None:
@@ -62,18 +62,26 @@ def dying(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
 Dying = tuple[Engine, Server, dict[str, str]]
 
 
-def test_f23_plugins_that_cannot_be_loaded(dying: Dying, saw: Saw) -> None:
-    """Plugins that raise, and that exit, when they are imported."""
-    engine, server, _ = dying
+def test_f23_plugins_that_cannot_be_loaded(dying: Dying, saw: Saw, model: Path, tmp_path: Path) -> None:
+    """Plugins that raise or exit when imported, define what there is, or were written for another API."""
+    engine, server, env = dying
     log = engine.log.read_text()
     assert "plugin aaa_raises (aaa_raises) failed to load: ImportError: not today" in log
     assert "plugin aaa_exits (aaa_exits) failed to load: SystemExit: 0" in log
+    assert "op rms_norm is defined twice: by " in log
+    assert "it was written for plugin API 99, this rustinfer has 1" in log
     assert server.golden()
     saw("named in the log with their reasons; requests were answered", None)
+    strict = Process(
+        tmp_path / "log", "-m", "rustinfer.engine.main", str(model), env=env | {"RUSTINFER_STRICT_PLUGINS": "1"}
+    )
+    assert strict.popen.wait(60) not in (0, None)
+    assert "Traceback" not in strict.log.read_text()
+    saw("with RUSTINFER_STRICT_PLUGINS: the engine does not start, and says which one in one line", None)
 
 
 @pytest.mark.parametrize("token", [2, 3], ids=["MemoryError", "ZeroDivisionError"])
-def test_f18_f23_a_kernel_that_raises(dying: Dying, saw: Saw, token: int) -> None:
+def test_f18_f23_t24_a_kernel_that_raises(dying: Dying, saw: Saw, token: int) -> None:
     """A plugin's kernel raises for one request while others run."""
     engine, server, _ = dying
     golden, pid = server.golden(), engine.pid

@@ -9,13 +9,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
 from tests.conftest import ROOT, Saw
 
 from .conftest import World
-from .world import Engine, Process, Server, wait_for
+from .streams import streams
+from .world import GOLDEN, Engine, Process, Server, wait_for
 
 
 def test_f19_full_disk(model: Path, tmp_path: Path, saw: Saw) -> None:
@@ -76,6 +79,56 @@ def test_f24_no_clock_that_can_jump(saw: Saw) -> None:
             # Written down for people as whole seconds, and compared with nothing.
             assert all("int(time.time())" in line for line in uses), path
     saw("nothing: no process reads that clock but to write a date down", None)
+
+
+@pytest.fixture
+def clock(tmp_path: Path) -> tuple[dict[str, str], Path]:
+    """The environment of processes whose time of day is off by the seconds in a file, and that file."""
+    library, file = tmp_path / "clock.so", tmp_path / "clock"
+    compiler = shutil.which("cc") or shutil.which("g++")
+    assert compiler, "the kernels for the CPU need a compiler, too"
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run([compiler, "-xc", "-shared", "-fPIC", "-O1", "-o", str(library), str(source)], check=True)
+    file.write_bytes(bytes(8))
+    return {"LD_PRELOAD": str(library), "CLOCK_FILE": str(file)}, file
+
+
+def test_f24_the_clock_jumps(model: Path, tmp_path: Path, clock: tuple[dict[str, str], Path], saw: Saw) -> None:
+    """The time of day of both processes jumps an hour ahead and two back, each time while 8 streams run."""
+    env, file = clock
+    engine = Engine(tmp_path, model, env=env)
+    server = Server(tmp_path, engine.address, "--api-key=k", "--requests-per-minute=100000", env=env)
+    headers = {"authorization": "Bearer k"}
+    try:
+        engine.wait_ready()
+        server.wait_ready()
+
+        def ask() -> dict[str, Any]:
+            answer = httpx.post(f"{server.url}/v1/completions", json=GOLDEN, headers=headers, timeout=30)
+            assert answer.status_code == 200, answer.text
+            return dict(answer.json())
+
+        first, losses, slowest = ask(), server.metrics(headers)["engine_losses_total"], 0.0
+        for hours in (1, -1):
+
+            def jump(hours: int = hours) -> None:
+                with file.open("r+b") as opened:
+                    opened.write((3600 * hours).to_bytes(8, sys.byteorder, signed=True))
+
+            ended, _ = streams(server.url, [{**GOLDEN, "max_tokens": 300}] * 8, jump, headers)
+            assert all(each.done and each.error is None for each in ended)
+            asked = time.monotonic()
+            answer = ask()
+            slowest = max(slowest, time.monotonic() - asked)
+            assert answer["choices"] == first["choices"]
+            assert abs(answer["created"] - first["created"] - 3600 * hours) < 100  # it did jump
+            time.sleep(1.2)  # heartbeats and leases go on
+            assert httpx.get(f"{server.url}/health").status_code == 200
+        assert server.metrics(headers)["engine_losses_total"] == losses
+        saw("every stream complete, nothing timed out or was lost, the known answer after each jump", slowest)
+    finally:
+        server.kill()
+        engine.kill()
 
 
 def test_f25_two_engines_on_one_path(world: World, model: Path, saw: Saw) -> None:

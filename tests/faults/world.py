@@ -113,8 +113,8 @@ class Server(Process):
     def post(self, body: Any, path: str = "/v1/completions", **more: Any) -> httpx.Response:
         return httpx.post(f"{self.url}{path}", json=body, **{"timeout": 30, **more})
 
-    def get(self, path: str) -> httpx.Response:
-        return httpx.get(f"{self.url}{path}", timeout=10)
+    def get(self, path: str, headers: Mapping[str, str] | None = None) -> httpx.Response:
+        return httpx.get(f"{self.url}{path}", timeout=10, headers=headers)
 
     def golden(self) -> str:
         """The text that the model gives to `GOLDEN`."""
@@ -122,8 +122,9 @@ class Server(Process):
         assert answer.status_code == 200, answer.text
         return str(answer.json()["choices"][0]["text"])
 
-    def metrics(self) -> dict[str, float]:
-        lines = [line.rsplit(" ", 1) for line in self.get("/metrics").text.splitlines() if not line.startswith("#")]
+    def metrics(self, headers: Mapping[str, str] | None = None) -> dict[str, float]:
+        text = self.get("/metrics", headers).text
+        lines = [line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#")]
         return {name.removeprefix("rustinfer_"): float(value) for name, value in lines}
 
     def quiet(self) -> bool:

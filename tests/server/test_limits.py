@@ -7,6 +7,7 @@ import pytest
 
 from rustinfer.server.errors import ApiError
 from rustinfer.server.limits import Limits
+from tests.conftest import Saw
 
 from .conftest import MODEL, live
 from .fake_engine import FakeEngine
@@ -80,7 +81,8 @@ def test_429_and_headers_over_http(address: str, engine: FakeEngine) -> None:
         assert httpx.get(f"{server.url}/v1/models", headers={"x-api-key": "a"}).status_code == 200
 
 
-def test_t26_keys_share_no_prefixes_unless_told(address: str, engine: FakeEngine) -> None:
+def test_t26_keys_share_no_prefixes_unless_told(address: str, engine: FakeEngine, saw: Saw) -> None:
+    """Two keys ask for the same prompt, and one of them again."""
     body = {"model": MODEL, "prompt": "abc", "max_tokens": 1}
 
     def salts(share: bool) -> list[str]:
@@ -96,3 +98,4 @@ def test_t26_keys_share_no_prefixes_unless_told(address: str, engine: FakeEngine
     assert one
     assert two
     assert salts(share=True) == ["", "", ""]
+    saw("cached prefixes are salted by key: the one finds its own again, never the other's", None)

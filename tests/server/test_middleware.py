@@ -13,6 +13,7 @@ import pytest
 from rustinfer.errors import UserError
 from rustinfer.logs import Json, Text
 from rustinfer.server import middleware
+from tests.conftest import Saw
 
 from .conftest import live
 from .fake_engine import FakeEngine
@@ -54,7 +55,8 @@ def test_it_is_used_where_asked_for_and_behind_the_keys(
         assert "x-marked" not in httpx.get(f"{server.url}/version").headers
 
 
-def test_t38_what_cannot_be_had_is_said(installed: list[EntryPoint]) -> None:
+def test_t38_what_cannot_be_had_is_said(installed: list[EntryPoint], saw: Saw) -> None:
+    """A plugin for the server that is missing, broken, or brought by two packages."""
     with pytest.raises(UserError, match="no middleware other; installed: broken, marked"):
         middleware.chosen(["other"])
     with pytest.raises(UserError, match="broken cannot be loaded: ModuleNotFoundError"):
@@ -62,6 +64,7 @@ def test_t38_what_cannot_be_had_is_said(installed: list[EntryPoint]) -> None:
     installed.append(EntryPoint("marked", "another:Y", middleware.GROUP))
     with pytest.raises(UserError, match=r"brought by another:Y and .*Marked: uninstall one"):
         middleware.chosen(["marked"])
+    saw("one line that names both owners; none is used because it is installed, and none stands before the keys", None)
 
 
 def test_a_line_for_each_request(address: str, engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
