@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 from argparse import ArgumentParser
 from configparser import ConfigParser
 from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
 
 from rustinfer.cli import serve
 from rustinfer.settings import read, settle
@@ -46,17 +52,43 @@ def test_the_file_of_flags() -> None:
     assert set(read(DEPLOY / "serve.toml")) >= {"model", "host"}
 
 
+def steps_of(file: Path) -> list[str]:
+    """The lines of a Dockerfile, those that are continued as one."""
+    return re.sub(r"\\\n\s*", "", file.read_text()).splitlines()
+
+
+def copied() -> list[str]:
+    """What of this tree gets into the image."""
+    lines = [line.split() for line in steps_of(DEPLOY / "Dockerfile")]
+    return [name for words in lines if words[:1] == ["COPY"] and "--from" not in words[1] for name in words[1:-1]]
+
+
+@pytest.mark.slow
+def test_the_image_can_be_built_from_what_it_copies(tmp_path: Path) -> None:
+    """Without Docker: a wheel of the copied files alone has all that is tracked, and the commands."""
+    source = tmp_path / "source"
+    source.mkdir()
+    for name in copied():
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, source / name)
+    build = ["-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(tmp_path)]
+    subprocess.run([sys.executable, *build, str(source)], check=True)
+    (wheel,) = tmp_path.glob("rustinfer-*.whl")
+    names = ZipFile(wheel).namelist()
+    tracked = subprocess.run(["git", "ls-files", "rustinfer"], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert set(tracked.stdout.split()) <= set(names)
+    (commands,) = [name for name in names if name.endswith("entry_points.txt")]
+    assert b"rustinfer-server" in ZipFile(wheel).read(commands)
+
+
 def test_the_image() -> None:
     text = (DEPLOY / "Dockerfile").read_text()
-    steps = re.sub(r"\\\n\s*", "", text).splitlines()
-    for line in steps:
-        if line.startswith("COPY ") and "--from" not in line:
-            assert all((ROOT / name).exists() for name in line.split()[1:-1])
+    steps = steps_of(DEPLOY / "Dockerfile")
+    assert all((ROOT / name).exists() for name in copied())
     (command,) = [line for line in steps if line.startswith("CMD ")]
     verb, *words = re.findall(r'"([^"]*)"', command)
     assert verb == "serve"
     flags(words)
     running = [line for line in steps if line.startswith(("CMD", "ENTRYPOINT", "HEALTHCHECK"))]
     assert not re.search(r"pip|curl|wget|git ", " ".join(running))
-    assert "USER rustinfer" in steps
+    assert "USER 10001" in steps
     assert not re.search(r"index-url|http://(?!127)", text)

@@ -11,12 +11,15 @@ import argparse
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import venv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .locks import lock
 
 # The clients see what is installed beside them, and nothing of ours.
 CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
@@ -59,14 +62,15 @@ def install(client: Client) -> list[str]:
     if client.script.endswith(".mjs"):
         client.home.mkdir(parents=True, exist_ok=True)
         if not (client.home / "node_modules").exists():
-            command = ["npm", "install", "--silent", "--no-audit", "--no-fund", *client.package.split()]
+            shutil.copytree(lock(client.home.name), client.home, dirs_exist_ok=True)
+            command = ["npm", "ci", "--silent", "--no-audit", "--no-fund"]
             subprocess.run(command, cwd=client.home, check=True)
         return ["node"]
     python = client.home / "bin" / "python"
     if not python.exists():
         venv.create(client.home, with_pip=True)
-        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", client.package]
-        subprocess.run(pip, env=CLEAN, check=True)
+        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes"]
+        subprocess.run([*pip, "-r", str(lock(client.home.name))], env=CLEAN, check=True)
     return [str(python)]
 
 
