@@ -25,6 +25,7 @@ from .engine import MODEL
 
 COMPLETION = {"model": MODEL, "prompt": "Hello there", "temperature": 0}
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hello there"}], "temperature": 0, "stream": True}
+MANY_LOGPROBS = {**CHAT, "stream": False, "n": 64, "max_tokens": 200, "logprobs": True, "top_logprobs": 20}
 BODY_MIB = 31
 
 
@@ -99,7 +100,7 @@ async def streams(count: int, tokens: int, step_ms: float) -> dict[str, Any]:
 
 
 async def largest() -> dict[str, Any]:
-    """How long others wait while the largest legal body is understood: a GET every 5 ms meanwhile."""
+    """How long others wait while the largest legal bodies are understood, or answered: a GET every 5 ms meanwhile."""
     found: dict[str, Any] = {}
     words = b"All work and no play makes Jack a dull boy.\\n" * (BODY_MIB << 20 >> 5)
     text = words[: BODY_MIB << 20]
@@ -111,6 +112,8 @@ async def largest() -> dict[str, Any]:
             head + b', "messages": [{"role": "user", "content": "' + text + b'"}]}',
         ),
         "token ids": ("/v1/completions", head + b', "prompt": [' + ids + b"]}"),
+        "log-probabilities": ("/v1/chat/completions", json.dumps(MANY_LOGPROBS).encode()),
+        "embeddings": ("/v1/embeddings", json.dumps({"model": MODEL, "input": ["a"] * 1000}).encode()),
         "nested": ("/v1/completions", head + b', "x": ' + b"[[]," * (6 << 20) + b"0" + b"]" * (6 << 20) + b"}"),
     }
     with front(0) as server:

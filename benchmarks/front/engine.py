@@ -7,10 +7,11 @@ import sys
 import time
 
 from rustinfer.protocol.channel import EngineChannel, Gone, Peer
-from rustinfer.protocol.messages import Abort, Aborted, Delta, Generate, ModelCard, Output
+from rustinfer.protocol.messages import Abort, Aborted, Delta, Generate, ModelCard, Output, TokenLogprob
 from rustinfer.text.tokenizer import byte_characters
 
 CONTEXT = 1 << 20
+WIDTH = 2048
 MODEL = "null"
 TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
 
@@ -25,7 +26,8 @@ def tokenizer_json() -> str:
 
 def card() -> ModelCard:
     """A model of bytes."""
-    return ModelCard(MODEL, CONTEXT, 256, [], tokenizer_json(), TEMPLATE, {}, "float32", 16, 1_700_000_000, MODEL)
+    shape = {"dtype": "float32", "page_size": 16, "created": 1_700_000_000, "root": MODEL, "width": WIDTH}
+    return ModelCard(MODEL, CONTEXT, 256, [], tokenizer_json(), TEMPLATE, {}, **shape)  # type: ignore[arg-type]
 
 
 class NullEngine:
@@ -35,6 +37,7 @@ class NullEngine:
         self._channel = EngineChannel(address, card(), epoch=1, build="null", fingerprint="0" * 32)
         self._step_seconds = step_seconds
         self._left: dict[tuple[Peer, str, int], int] = {}
+        self._top: dict[tuple[Peer, str], list[TokenLogprob] | None] = {}
 
     def run(self) -> None:
         """Until killed."""
@@ -48,7 +51,13 @@ class NullEngine:
                 due = time.monotonic() + self._step_seconds
 
     def _take(self, peer: Peer, message: Generate | Abort | Gone) -> None:
-        if isinstance(message, Generate):
+        if isinstance(message, Generate) and message.pool:
+            output = Output(message.id, 0, [], finish_reason="stop", embedding=[0.123456789] * WIDTH)
+            self._channel.send(peer, Delta(1, [output]))
+        elif isinstance(message, Generate):
+            count = message.sampling.logprobs
+            top = [(token, -token / 3) for token in range(count or 0)]
+            self._top[peer, message.id] = None if count is None else [(-0.1, top, 1)]
             for index in range(message.sampling.n):
                 self._left[peer, message.id, index] = message.sampling.max_tokens or 1
         elif isinstance(message, Gone):
@@ -61,7 +70,8 @@ class NullEngine:
         outputs: dict[Peer, list[Output]] = {}
         for key, left in list(self._left.items()):
             peer, name, index = key
-            outputs.setdefault(peer, []).append(Output(name, index, [97], None, None if left > 1 else "length"))
+            output = Output(name, index, [97], self._top[peer, name], None if left > 1 else "length")
+            outputs.setdefault(peer, []).append(output)
             if left > 1:
                 self._left[key] = left - 1
             else:

@@ -19,7 +19,8 @@ from .messages import VERSION, Hello, Message, Ping, Pong, Welcome
 
 log = logging.getLogger(__name__)
 
-_BURST = 256  # frames handled before other work on the loop gets a turn
+_BURST_SECONDS = 0.004
+"""How long frames are handled before other work on the loop gets a turn."""
 
 
 class Listener(Protocol):
@@ -171,7 +172,8 @@ class _Link:
         if self._closed:
             return
         self._watch()
-        for _ in range(_BURST):
+        end = time.monotonic() + _BURST_SECONDS
+        while time.monotonic() < end:
             if self._closed or self.lost.done():
                 return
             try:

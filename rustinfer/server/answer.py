@@ -34,6 +34,12 @@ class Finished:
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     last: Part = field(default_factory=lambda: Part(""))
 
+    @property
+    def size(self) -> int:
+        """About how many values are to be written down beside its text."""
+        top = len(self.tokens[0].top) if self.tokens else 0
+        return len(self.tokens) * (1 + top) + len(self.prompt_logprobs) + len(self.last.embedding or ())
+
     def add(self, part: Part) -> None:
         self.text += part.text
         self.tokens += part.tokens

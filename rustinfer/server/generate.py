@@ -13,6 +13,7 @@ from .answer import Counts, Finished
 from .choice import Choice, Part
 from .errors import ApiError
 from .job import ClientGone, Job
+from .large import INLINE
 from .link import EngineLink
 from .prepared import Prepared
 from .served import Served
@@ -75,7 +76,10 @@ async def collect(link: EngineLink, prepared: Prepared, receive: Receive) -> dic
         while not run.done:
             for number, part in await run.parts():
                 finished[number].add(part)
-        return prepared.answer.whole(finished, run.counts())
+        size, whole = sum(one.size for one in finished), prepared.answer.whole
+        return (
+            whole(finished, run.counts()) if size <= INLINE else await asyncio.to_thread(whole, finished, run.counts())
+        )
 
 
 async def _watch(receive: Receive, on_disconnect: Callable[[], None]) -> None:

@@ -10,6 +10,9 @@ from rustinfer.protocol.messages import FinishReason, Output, TokenLogprob
 
 from .errors import ApiError
 
+AT_ONCE = 16
+"""Choices whose news are dealt with before others have their turn."""
+
 
 class ClientGone(Exception):
     """The client hung up; nobody reads what would be answered."""
@@ -74,10 +77,16 @@ class Job:
         self._news.set()
 
     async def pieces(self) -> list[Piece]:
-        """What is new, waiting for something if nothing is: empty after `poke`. Raises what `fail` was given."""
+        """What is new, waiting for something if nothing is: empty after `poke`. Raises what `fail` was given.
+
+        Of many choices some come first, and the others after everybody else has had a turn.
+        """
+        if self._news.is_set():
+            await asyncio.sleep(0)
         await self._news.wait()
         if self._error is not None:
             raise self._error
-        self._news.clear()
-        pending, self._pending = self._pending, {}
-        return list(pending.values())
+        found = [self._pending.pop(number) for number in list(self._pending)[:AT_ONCE]]
+        if not self._pending:
+            self._news.clear()
+        return found

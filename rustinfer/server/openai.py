@@ -10,8 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from . import body, chat, completions
-from .errors import JSON, ApiError
+from .errors import ApiError
 from .generate import ClientGone, collect
+from .large import respond
 from .prepared import Prepared
 from .served import Served
 from .sse import EventStream
@@ -51,7 +52,7 @@ async def generate(request: Request, prepared: Prepared) -> Response:
     if prepared.stream:
         return EventStream(link, prepared)
     try:
-        return JSON(await collect(link, prepared, request.receive), headers=prepared.headers)
+        return await respond(await collect(link, prepared, request.receive), prepared.headers)
     except ClientGone:
         return Response(status_code=499)
 

@@ -51,11 +51,14 @@ def test_f3_supervised(model: Path, tmp_path: Path, saw: Saw) -> None:
         answer = httpx.post(f"{service.url}/v1/completions", json=body, timeout=20)
         return str(answer.json()["choices"][0]["text"])
 
+    def connected() -> int:
+        return service.out.read_text().count("engine connected")
+
     try:
-        engine, golden = service.engine, ask()
+        engine, golden, seen = service.engine, ask(), 1
         for number, name in ((signal.SIGKILL, "kill -9"), (signal.SIGTERM, "SIGTERM")):
-            wait_for(lambda: len(service.servers) == 2, 30, "a spare server")
-            time.sleep(3)  # until it stands by
+            wait_for(lambda: connected() > seen, 60, "a spare server")  # noqa: B023 - called here and now
+            seen = connected()
             old = service.servers[0]
             os.kill(old, number)
             started, slowest = time.monotonic(), 0.0
@@ -65,7 +68,7 @@ def test_f3_supervised(model: Path, tmp_path: Path, saw: Saw) -> None:
                 slowest = max(slowest, time.monotonic() - asked)
             assert service.servers[0] != old
             saw(f"{name}: every connection was taken and got the known answer; the slowest", slowest)
-            assert slowest < 0.5
+            assert slowest < 1  # a tenth of a second where nobody else works
         assert service.engine == engine
     finally:
         service.process.terminate()

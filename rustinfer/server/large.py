@@ -1,0 +1,83 @@
+"""Answers of unusual size, such as log-probabilities of many choices: written in a thread, in pieces that take little.
+
+A thread alone would not do: writing JSON is one call that holds the interpreter's lock, for seconds if it is large.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from .errors import JSON, dump
+
+INLINE = 2000
+"""JSON values that are written at once, in less than a millisecond."""
+BLOCK_BYTES = 1 << 18
+
+
+async def respond(content: Any, headers: dict[str, str]) -> Response:
+    """The response with this JSON; others have their turn while it is written."""
+    if weight(content) <= INLINE:
+        return JSON(content, headers=headers)
+    return Blocks(await asyncio.to_thread(lambda: list(blocks(content))), headers)
+
+
+class Blocks(Response):
+    """JSON that is there in several blocks, whose end is known."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: Sequence[bytes], headers: dict[str, str]) -> None:
+        super().__init__(None, 200, headers)
+        self.headers["content-length"] = str(sum(map(len, content)))
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        for number, block in enumerate(self._content, 1):
+            await send({"type": "http.response.body", "body": block, "more_body": number < len(self._content)})
+
+
+def weight(value: Any) -> int:
+    """About how many values there are in it. Looks into the first item of a list only: the others are like it."""
+    if isinstance(value, dict):
+        return 1 + sum(map(weight, value.values()))
+    if isinstance(value, list):
+        return 1 + (len(value) * weight(value[0]) if value else 0)
+    return 1 + len(value) // 1000 if isinstance(value, str) else 1
+
+
+def blocks(value: Any) -> Iterator[bytes]:
+    """Its JSON, in blocks of similar size."""
+    found, size = [], 0
+    for piece in pieces(value):
+        found.append(piece)
+        size += len(piece)
+        if size >= BLOCK_BYTES:
+            yield b"".join(found)
+            found, size = [], 0
+    yield b"".join(found)
+
+
+def pieces(value: Any) -> Iterator[bytes]:
+    """Its JSON, in pieces of at most about `INLINE` values each."""
+    if weight(value) <= INLINE or not isinstance(value, (dict, list)):
+        yield dump(value)
+    elif isinstance(value, dict):
+        for number, (name, inner) in enumerate(value.items()):
+            yield (b"," if number else b"{") + dump(name) + b":"
+            yield from pieces(inner)
+        yield b"}"
+    else:
+        step = max(INLINE // weight(value[0]), 1)
+        for start in range(0, len(value), step):
+            yield b"," if start else b"["
+            if step > 1:
+                yield dump(value[start : start + step])[1:-1]
+            else:
+                yield from pieces(value[start])
+        yield b"]"

@@ -1,0 +1,65 @@
+"""Answers of unusual size: the same JSON as any other, and nobody waits while it is written."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import httpx
+import pytest
+
+from rustinfer.server import large
+from rustinfer.server.errors import dump
+
+from .conftest import MODEL, LiveServer
+
+CASES: dict[str, Any] = {
+    "small": {"a": [1, 2, {"b": None}], "c": "é"},
+    "nothing": {"a": [], "b": {}, "c": [[]] * 3000},
+    "numbers": [0.5] * 10_001,
+    "vectors": {"data": [{"i": i, "v": [0.25] * 3000} for i in range(7)], "x": 1},
+    "choices": [{"n": i, "t": [{"token": "ü", "top": [{"p": -0.5}] * 20}] * 300} for i in range(9)],
+    "uneven": [[], [1] * 5000, [2], [3] * 9000],
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_it_is_the_same_json(name: str) -> None:
+    content = CASES[name]
+    assert b"".join(large.blocks(content)) == dump(content)
+
+
+def test_pieces_are_short() -> None:
+    for name in ("numbers", "vectors", "choices"):
+        sizes = [len(piece) for piece in large.pieces(CASES[name])]
+        assert max(sizes) < 20 * large.INLINE
+        assert len(sizes) > 3
+
+
+def test_others_have_their_turn_meanwhile() -> None:
+    """The longest wait of the event loop, beside the time that the whole takes in one go."""
+
+    async def longest() -> float:
+        writing = asyncio.create_task(large.respond(content, {}))
+        worst, last = 0.0, time.perf_counter()
+        while not writing.done():
+            await asyncio.sleep(0)
+            worst, last = max(worst, time.perf_counter() - last), time.perf_counter()
+        response = await writing
+        assert int(response.headers["content-length"]) > 20 << 20
+        return worst
+
+    content = {"data": [{"v": [0.123456789] * 2000} for _ in range(1000)]}
+    started = time.perf_counter()
+    dump(content)
+    whole = time.perf_counter() - started
+    assert min(asyncio.run(longest()) for _ in range(3)) < whole / 4  # the best of three: the machine may be busy
+
+
+def test_an_answer_with_log_probabilities(server: LiveServer) -> None:
+    body = {"model": MODEL, "messages": [{"role": "user", "content": "a"}], "n": 64, "max_tokens": 20}
+    url = f"{server.url}/v1/chat/completions"
+    answer = httpx.post(url, json={**body, "logprobs": True, "top_logprobs": 20}, timeout=60)
+    assert [len(each["logprobs"]["content"]) for each in answer.json()["choices"]] == [20] * 64
+    assert int(answer.headers["content-length"]) == len(answer.content) > large.BLOCK_BYTES
