@@ -135,7 +135,8 @@ def plugins() -> Iterator[Finding]:
     except Exception as error:
         yield Finding("fail", "plugins", f"{type(error).__name__}: {error}", "reinstall rustinfer")
         return
-    loaded = [record.name for record in records if record.state == "loaded"]
+    # A name may stand for formats of several kinds.
+    loaded = dict.fromkeys(record.name for record in records if record.state == "loaded")
     yield Finding("ok", "plugins", ", ".join(loaded) or "none loaded")
     for record in records:
         if record.state == "failed":

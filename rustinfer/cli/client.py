@@ -34,11 +34,16 @@ class Client:
 
     def model(self) -> str:
         """The id of the first model that the server offers."""
+        names = self.models()
+        if not names:
+            raise Refused(f"the server at {self.url} offers no model")
+        return names[0]
+
+    def models(self) -> list[str]:
+        """The ids of the models that the server offers."""
         with closing(self._connect()) as connection:
             cards = json.loads(self._ask(connection, "GET", "/v1/models").read())["data"]
-        if not cards:
-            raise Refused(f"the server at {self.url} offers no model")
-        return str(cards[0]["id"])
+        return [str(card["id"]) for card in cards]
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a streamed request. Closing the iterator hangs up, which ends the request on the server."""
@@ -64,6 +69,9 @@ class Client:
         except (OSError, HTTPException) as error:
             reason = getattr(error, "strerror", None) or error
             raise Refused(f"no answer from {self.url} ({reason}): is `rustinfer serve` running there?") from None
+        asked = body.get("model") if body else None
+        if response.status == 404 and asked and asked not in (names := self.models()):
+            raise Refused(f"the server at {self.url} has no model {asked!r}: it has {', '.join(names)}")
         if response.status != 200:
             raise Refused(f"the server at {self.url} refused ({response.status}): {_message(response)}")
         return response

@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
+        if sys.stderr.isatty():
+            print(file=sys.stderr)  # the terminal wrote ^C where the line stood
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of our output went away (`rustinfer ops list | head`): nothing more can be said to it.

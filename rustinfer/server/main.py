@@ -31,6 +31,7 @@ from .options import Options, add_arguments
 from .turn import Turn
 
 KEEP_ALIVE_SECONDS = 75
+TAKEN_OVER_SECONDS = 0.2
 """How long a connection may stay open between requests: longer than clients keep theirs, so that they close first."""
 SWITCH_SECONDS = 0.001
 """How long a thread that understands a request may keep the interpreter from the event loop."""
@@ -79,6 +80,7 @@ def configuration(app: Starlette, options: Options) -> uvicorn.Config:
         ws="none",
         lifespan="on",
         log_config=None,
+        log_level="warning",  # its start and its end are told by our own lines
         access_log=False,
         server_header=False,
         proxy_headers=False,
@@ -147,7 +149,12 @@ def _stop(server: _Server, app: Starlette, drain_seconds: float) -> None:
 
 async def _announce(server: _Server, app: Starlette, options: Options, port: int) -> None:
     await app.state.link.ready.wait()
-    await server.listening.wait()
+    if not server.listening.is_set():
+        await server.listening.wait()
+        # Ctrl-C reaches every server of a terminal at once, and the one before this may hear it first.
+        await asyncio.sleep(TAKEN_OVER_SECONDS)
+        if server.should_exit:
+            return
     shown = f"[{options.host}]" if ":" in options.host else options.host
     sys.stdout.write(f"Ready: http{'s' if options.certificate else ''}://{shown}:{port}\n")
     sys.stdout.flush()

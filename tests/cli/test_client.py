@@ -70,6 +70,15 @@ def test_engine_flags_are_not_for_a_server_that_runs(server: Answers, capsys: py
     assert capsys.readouterr().err == message
 
 
+def test_a_model_that_the_server_lacks_is_told_with_those_that_it_has(
+    server: Answers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.by_path["/v1/models"] = models("one", "two")
+    server.by_path["/v1/chat/completions"] = (404, '{"error": {"message": "not here"}}')
+    assert cli.main(["chat", "three", "-m", "Hi", "--url", server.url]) == 3
+    assert capsys.readouterr().err == f"error: the server at {server.url} has no model 'three': it has one, two\n"
+
+
 def test_the_key_is_sent(server: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
     server.by_path["/v1/models"] = models("one")
     Client(server.url, "secret").model()
