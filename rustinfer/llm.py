@@ -71,7 +71,7 @@ class LLM:
             kv_cache_tokens=kv_cache_tokens,
             enable_prefix_caching=enable_prefix_caching,
             prefer=(prefer,) if isinstance(prefer, str) else tuple(prefer),
-            pins=dict(pins or {}),
+            pins=pins or {},
             strict=strict,
             load_format=load_format,
             quantization=quantization,

@@ -13,7 +13,16 @@ from ..flags import DEVICES, DTYPES, ENGINE, QUANTIZATIONS
 from ..settings import settle
 from .speculation import Speculation
 
-_COUNTS = ("max_model_len", "max_num_seqs", "max_num_batched_tokens", "kv_cache_tokens", "block_size", "threads")
+MOST = {
+    "max_model_len": 1 << 31,
+    "max_num_seqs": 1 << 16,
+    "max_num_batched_tokens": 1 << 20,
+    "max_num_queued_reqs": 1 << 31,
+    "kv_cache_tokens": 1 << 40,
+    "block_size": 1 << 12,
+    "threads": 1 << 12,
+}
+"""Beyond these a machine would run out of memory or threads before anything could be said."""
 SEQUENCES = {"cpu": 64, "cuda": 256}
 TOKENS = {"cpu": 512, "cuda": 8192}
 """What a step holds where nobody asks for anything else."""
@@ -55,10 +64,16 @@ class Options:
             raise UserError(f"quantization {self.quantization!r} is not known: use one of {', '.join(QUANTIZATIONS)}")
         if self.device not in DEVICES:
             raise UserError(f"device {self.device!r} is not known: use one of {', '.join(DEVICES)}")
-        for name in _COUNTS:
+        for name, most in MOST.items():
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):
                 raise UserError(f"{name} must be a positive integer, not {value!r}")
+            if value is not None and value > most:
+                raise UserError(f"{name} must be at most {most}, not {value}")
+        if type(self.seed) is not int:
+            raise UserError(f"seed must be an integer, not {self.seed!r}")
+        if not isinstance(self.pins, Mapping):
+            raise UserError(f'pins must map ops to back ends, as {{"rms_norm": "reference"}}, not {self.pins!r}')
         share = self.gpu_memory_utilization
         if type(share) not in (int, float) or not 0 < share <= 1:
             raise UserError(f"gpu_memory_utilization must be more than 0 and at most 1, not {share!r}")

@@ -65,6 +65,13 @@ def test_every_flag_becomes_an_option_and_travels() -> None:
     ("values", "message"),
     [
         ({"max_num_seqs": 0}, "max_num_seqs must be a positive integer"),
+        ({"max_num_seqs": 10**9}, "max_num_seqs must be at most 65536, not 1000000000"),
+        ({"max_num_batched_tokens": 10**9}, "max_num_batched_tokens must be at most 1048576"),
+        ({"block_size": 10**9}, "block_size must be at most 4096"),
+        ({"threads": 10**6}, "threads must be at most 4096"),
+        ({"max_num_queued_reqs": 0}, "max_num_queued_reqs must be a positive integer"),
+        ({"seed": "x"}, "seed must be an integer, not 'x'"),
+        ({"pins": "rms_norm=cpu"}, "pins must map ops to back ends"),
         ({"device": "tpu"}, "device 'tpu' is not known"),
         ({"gpu_memory_utilization": 0.0}, "gpu_memory_utilization must be"),
         ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization must be"),
