@@ -31,8 +31,9 @@ from .options import Options, add_arguments
 from .turn import Turn
 
 KEEP_ALIVE_SECONDS = 75
-TAKEN_OVER_SECONDS = 0.2
 """How long a connection may stay open between requests: longer than clients keep theirs, so that they close first."""
+HAND_OVER_SECONDS = 0.1
+"""How long a server that was told to stop keeps its turn: the next one may have been told the same in this moment."""
 SWITCH_SECONDS = 0.001
 """How long a thread that understands a request may keep the interpreter from the event loop."""
 
@@ -124,7 +125,8 @@ class _Server(uvicorn.Server):
         self.stopped = self.should_exit = True
         for each in self.servers:
             each.close()
-        self.turn.give_up()
+        self.turn.stop_waiting()
+        asyncio.get_running_loop().call_later(HAND_OVER_SECONDS, self.turn.give_up)
 
     def _connection(self) -> asyncio.Protocol:
         made: asyncio.Protocol = Connection(self.config, self.server_state, self.lifespan.state)
@@ -149,12 +151,7 @@ def _stop(server: _Server, app: Starlette, drain_seconds: float) -> None:
 
 async def _announce(server: _Server, app: Starlette, options: Options, port: int) -> None:
     await app.state.link.ready.wait()
-    if not server.listening.is_set():
-        await server.listening.wait()
-        # Ctrl-C reaches every server of a terminal at once, and the one before this may hear it first.
-        await asyncio.sleep(TAKEN_OVER_SECONDS)
-        if server.should_exit:
-            return
+    await server.listening.wait()
     shown = f"[{options.host}]" if ":" in options.host else options.host
     sys.stdout.write(f"Ready: http{'s' if options.certificate else ''}://{shown}:{port}\n")
     sys.stdout.flush()

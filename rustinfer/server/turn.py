@@ -33,12 +33,15 @@ class Turn:
         threading.Thread(target=self._take, args=(asyncio.get_running_loop(),), daemon=True, name="turn").start()
 
     async def wait(self) -> None:
-        """Return when it is our turn, or when we gave it up."""
+        """Return when it is our turn, or when we do not want it any more."""
         await self._came.wait()
+
+    def stop_waiting(self) -> None:
+        """Want no turn any more."""
+        self._came.set()
 
     def give_up(self) -> None:
         """Let the next one take connections, for good. Idempotent."""
-        self._came.set()
         if self._lock >= 0:
             with suppress(OSError):
                 fcntl.flock(self._lock, fcntl.LOCK_UN)

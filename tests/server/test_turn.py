@@ -1,0 +1,91 @@
+"""Servers that share a socket take turns: by a lock, which the kernel hands on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rustinfer.errors import UserError
+from rustinfer.server.listener import inherited, listen
+from rustinfer.server.turn import Turn
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from rustinfer.server.turn import Turn
+
+async def hold():
+    await Turn(Path(sys.argv[1])).wait()
+    print("mine", flush=True)
+    await asyncio.sleep(60)
+
+asyncio.run(hold())
+"""
+
+
+def test_without_a_file_it_is_ours() -> None:
+    async def run() -> None:
+        await asyncio.wait_for(Turn().wait(), 1)
+
+    asyncio.run(run())
+
+
+def test_one_after_the_other(tmp_path: Path) -> None:
+    async def run() -> None:
+        first, second = Turn(tmp_path / "turn"), Turn(tmp_path / "turn")
+        await asyncio.wait([asyncio.ensure_future(t.wait()) for t in (first, second)], return_when="FIRST_COMPLETED")
+        mine, other = (first, second) if first._came.is_set() else (second, first)
+        await asyncio.sleep(0.1)
+        assert not other._came.is_set()
+        mine.give_up()
+        mine.give_up()
+        await asyncio.wait_for(other.wait(), 5)
+
+    asyncio.run(run())
+
+
+def test_a_process_that_is_killed_hands_on_its_turn(tmp_path: Path) -> None:
+    file = tmp_path / "turn"
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(file)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "mine\n"
+
+        async def run() -> None:
+            turn = Turn(file)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(turn.wait(), 0.2)
+            holder.kill()
+            await asyncio.wait_for(turn.wait(), 5)
+
+        asyncio.run(run())
+
+
+def test_who_stops_waiting_goes_on(tmp_path: Path) -> None:
+    async def run() -> None:
+        first, second = Turn(tmp_path / "turn"), Turn(tmp_path / "turn")
+        first.stop_waiting()
+        second.stop_waiting()
+        await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), 1)
+        first.give_up()
+        second.give_up()
+
+    asyncio.run(run())
+
+
+def test_a_file_that_cannot_be(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="cannot be opened"):
+        Turn(tmp_path / "none" / "turn")
+
+
+def test_an_inherited_socket_must_listen() -> None:
+    listener = listen("127.0.0.1", 0)
+    assert inherited(listener.detach()).getsockname()[1] > 0
+    with socket.socket() as silent, pytest.raises(UserError, match="does not listen"):
+        inherited(silent.detach())
+    with pytest.raises(UserError, match="is no socket"):
+        inherited(10_000)
