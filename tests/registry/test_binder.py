@@ -31,6 +31,9 @@ def test_the_reference_runs_where_nothing_else_does() -> None:
     assert ops.scale(weight=2.0)(X).tolist() == [2.0, 2.0]
     assert ops.bindings[0].backend == "reference"
     assert ops.bindings[0].rejected == (("cpu", "is not installed"), ("torch", "is not installed"))
+    assert ops.bindings[0].why().startswith("-  scale -> reference\n")
+    assert ops.bindings[0].deterministic
+    assert not ops.bindings[0].capturable  # it may look at the host
 
 
 def test_an_installed_back_end_is_available_but_not_chosen() -> None:

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
-from rustinfer.registry import Binder, hookimpl, hookspecs, load_plugins
+from rustinfer.registry import Binder, hookimpl, hookspecs, load_plugins, plugins
 
 from .toys import CPU, backend, scale
 
@@ -130,6 +131,23 @@ def test_installed_plugins_load_with_their_distribution() -> None:
     ours = [record for record in loaded.records if record.distribution == "rustinfer"]
     assert {"ops", "cpu", "models"} <= {record.name for record in ours}
     assert all(record.version for record in ours)
+
+
+def test_a_plugin_that_takes_long_to_load_is_named_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Slow(FakePoint):
+        def load(self) -> Any:
+            deadline = time.monotonic() + 30
+            while "plugin slow is still loading" not in caplog.text:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            return plugin()
+
+    monkeypatch.setattr(plugins, "SLOW_SECONDS", 0.01)
+    with caplog.at_level(logging.WARNING):
+        assert states(load(Slow("slow", None))) == {"slow": "loaded"}
+    assert "RUSTINFER_DISABLE_PLUGINS=slow" in caplog.text
 
 
 def test_what_a_plugin_brings_is_added_whole_or_not_at_all() -> None:
