@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from rustinfer import ops
+from rustinfer.engine.draw import Draw
 from rustinfer.engine.sampler import Sampler
 from rustinfer.engine.sequence import Request, Sequence
 from rustinfer.protocol.sampling import SamplingParams
@@ -53,6 +54,19 @@ TYPICAL = sorted(range(12), key=lambda t: abs(math.log(PLAIN[t]) + ENTROPY))
 def repeated(factor: float) -> Shares:
     seen = {*PROMPT, *OUTPUT}
     return softmax([(x / factor if x > 0 else x * factor) if t in seen else x for t, x in enumerate(LOGITS)])
+
+
+def together() -> Shares:
+    """Bias, then penalties, then the mask, then temperature, then top-k."""
+    seen = {*PROMPT, *OUTPUT}
+    biased = [x + {0: -1.5, 3: 2.0}.get(t, 0) for t, x in enumerate(LOGITS)]
+    repeated = [(x / 1.8 if x > 0 else x * 1.8) if t in seen else x for t, x in enumerate(biased)]
+    final = [(x - 0.5 * OUTPUT.count(t)) / 1.7 for t, x in enumerate(repeated)]
+    allowed = sorted([0, 1, 3, 4, 6, 8], key=lambda t: -final[t])
+    return kept(softmax(final), allowed[:4])
+
+
+TOGETHER = together()
 
 
 @dataclass(frozen=True)
@@ -141,6 +155,19 @@ CASES = {
         "adjust.penalize",
         ops.penalize.mutants["prompt counts as output"],
     ),
+    "all in their order": Case(
+        {
+            "logit_bias": {0: -1.5, 3: 2.0},
+            "repetition_penalty": 1.8,
+            "frequency_penalty": 0.5,
+            "allowed_token_ids": [0, 1, 3, 4, 6, 8],
+            "temperature": 1.7,
+            "top_k": 4,
+        },
+        TOGETHER,
+        "adjust.bias",
+        lambda logits, rows, tokens, biases: logits,
+    ),
     "presence penalty": Case(
         {"presence_penalty": 1.5},
         softmax([x - 1.5 * (t in OUTPUT) for t, x in enumerate(LOGITS)]),
@@ -176,7 +203,8 @@ def excess(found: Counter[int], shares: Shares) -> float:
     """Chi-square over what it may be once in a million times: above 1 the shares are not these."""
     if any(shares[token] == 0 for token in found):
         return math.inf
-    expected = {token: DRAWS * share for token, share in enumerate(shares) if share}
+    draws = found.total()
+    expected = {token: draws * share for token, share in enumerate(shares) if share}
     square = sum((found[token] - e) ** 2 / e for token, e in expected.items())
     free = max(len(expected) - 1, 1)
     return square / (free * (1 - 2 / (9 * free) + 4.75 * math.sqrt(2 / (9 * free))) ** 3)
@@ -193,6 +221,71 @@ def test_a_wrong_sampler_is_told_apart(sampler: Sampler, name: str) -> None:
     setattr(getattr(sampler, place) if place else sampler, leaf, CASES[name].wrong)
     found = draw(sampler, CASES[name].params)
     assert excess(found, CASES[name].shares) > 1
+
+
+PLAIN_CASES = [name for name, case in CASES.items() if case.place == "sample"]
+
+
+@pytest.mark.parametrize("name", PLAIN_CASES)
+@pytest.mark.parametrize("right", [True, False], ids=["right", "wrong"])
+def test_plain_rows_have_the_same_shares(name: str, right: bool) -> None:
+    case, draws = CASES[name], Draw(Binder(plugins().registry, Target.of("cpu", torch.float32)))
+    if not right:
+        draws.sample = case.wrong
+    wanted = SamplingParams(**{"temperature": 1.0, **case.params})
+    one = torch.ones(DRAWS)
+    settings = (
+        one * wanted.temperature,
+        (one * wanted.top_k).long(),
+        one * wanted.top_p,
+        one * wanted.min_p,
+        torch.arange(DRAWS),
+    )
+    tokens, _ = draws(torch.tensor([LOGITS]).expand(DRAWS, -1).clone(), settings, torch.full((DRAWS,), 4))
+    assert (excess(Counter(tokens.tolist()), case.shares) < 1) == right
+
+
+PAIRS = [a * b for a in PLAIN for b in PLAIN]
+
+
+def pairs(sampler: Sampler, change: Callable[[list[Sequence], list[Sequence]], None]) -> Counter[int]:
+    """What two rows draw that differ as little as `change` makes them."""
+    first, second = sequences({}, DRAWS), sequences({}, DRAWS)
+    change(first, second)
+    rows = torch.tensor([LOGITS]).expand(DRAWS, -1)
+    ones, others = (sampler(rows.clone(), made).tokens.tolist() for made in (first, second))
+    return Counter(a * len(LOGITS) + b for a, b in zip(ones, others, strict=True))
+
+
+def next_seed(first: list[Sequence], second: list[Sequence]) -> None:
+    for i, (a, b) in enumerate(zip(first, second, strict=True)):
+        a.seed, b.seed = 2 * i, 2 * i + 1
+
+
+def next_position(first: list[Sequence], second: list[Sequence]) -> None:
+    for i, (a, b) in enumerate(zip(first, second, strict=True)):
+        a.seed = b.seed = 5
+        a.computed, b.computed = a.prompt + 2 * i, a.prompt + 2 * i + 1
+
+
+@pytest.mark.parametrize("change", [next_seed, next_position])
+def test_neighbouring_seeds_and_positions_draw_independently(
+    sampler: Sampler, change: Callable[[list[Sequence], list[Sequence]], None]
+) -> None:
+    assert excess(pairs(sampler, change), PAIRS) < 1
+
+
+@pytest.mark.parametrize(("change", "cut"), [(next_seed, 5), (next_position, 6)])
+def test_draws_that_hang_together_are_told_apart(
+    sampler: Sampler, change: Callable[[list[Sequence], list[Sequence]], None], cut: int
+) -> None:
+    right = sampler.sample
+
+    def wrong(*flow: torch.Tensor) -> torch.Tensor:
+        return right(*flow[:cut], flow[cut] // 2, *flow[cut + 1 :])
+
+    sampler.sample = wrong
+    assert excess(pairs(sampler, change), PAIRS) > 1
 
 
 def test_every_position_draws_anew(sampler: Sampler) -> None:
