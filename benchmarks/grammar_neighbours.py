@@ -2,21 +2,20 @@
 
 One sequence decodes on the default model while requests with grammars come one after another, each new: ordinary ones,
 or such as explode, in compiling or in their masks. Rounds of each, and without any, take turns in one process. Prints
-one JSON object with the milliseconds between the sequence's tokens; `--out FILE` keeps it.
+one JSON object with the milliseconds between the sequence's tokens; `--output FILE` keeps it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count, cycle
-from pathlib import Path
 
 from rustinfer import LLM, SamplingParams
+from rustinfer.cli.facts import save
 from rustinfer.engine.engine import Engine
 from rustinfer.engine.sequence import Request
 from rustinfer.protocol.messages import Output
@@ -87,7 +86,7 @@ def shares(values: list[float]) -> dict[str, float]:
 def main() -> None:
     """Print, and perhaps keep, the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--output", metavar="FILE")
     parser.add_argument("--rounds", type=int, default=4)
     asked = parser.parse_args()
     arms = {"alone": None, "ordinary grammars": forms(ORDINARY), "explosive grammars": forms(EXPLOSIVE)}
@@ -103,14 +102,10 @@ def main() -> None:
                 times[arm] += found
                 ends[arm] += ended
     report = {
-        "command": "python -m benchmarks.grammar_neighbours",
-        "cores": os.cpu_count(),
         "beside": {arm: {**shares(times[arm]), "ends": dict(ends[arm])} for arm in arms},
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if asked.out:
-        asked.out.write_text(text + "\n")
+    print(json.dumps(report, indent=2))
+    save(asked.output, report)
 
 
 if __name__ == "__main__":

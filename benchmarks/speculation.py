@@ -1,19 +1,18 @@
 """What guessing by prompt lookup is worth: `python -m benchmarks.speculation`.
 
 The default model, greedy, one sequence: a text to be copied, code to go on with, and a story, in which little comes
-twice. Two engines, one of which guesses, take turns task by task. Prints one JSON object; `--out FILE` keeps it.
+twice. Two engines, one of which guesses, take turns task by task. Prints one JSON object; `--output FILE` keeps it.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
-from pathlib import Path
 from typing import Any
 
 from rustinfer import LLM, SamplingParams
+from rustinfer.cli.facts import save
 
 TOKENS = 160
 CONFIG = {"method": "ngram"}
@@ -78,23 +77,19 @@ def compare(plain: LLM, guessing: LLM, task: Any, rounds: int) -> dict[str, Any]
 def main() -> None:
     """Print, and perhaps keep, the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--output", metavar="FILE")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     sizes: dict[str, Any] = {"max_model_len": 1024, "max_num_seqs": 2}
     with LLM("smollm2", **sizes) as plain, LLM("smollm2", speculative_config=CONFIG, **sizes) as guessing:
         tasks = {name: compare(plain, guessing, task, asked.rounds) for name, task in TASKS.items()}
     report = {
-        "command": "python -m benchmarks.speculation",
-        "cores": os.cpu_count(),
         "speculative_config": CONFIG,
         "output tokens": TOKENS,
         "tasks": tasks,
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if asked.out:
-        asked.out.write_text(text + "\n")
+    print(json.dumps(report, indent=2))
+    save(asked.output, report)
 
 
 if __name__ == "__main__":

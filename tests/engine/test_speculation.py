@@ -161,12 +161,13 @@ def test_numbers_that_are_not_finite_inside_a_guess(depth: int) -> None:
 
 
 @pytest.mark.model
-def test_the_default_model_says_the_same() -> None:
+@pytest.mark.parametrize("options", [{"dtype": "float32"}, {"deterministic": True}], ids=str)
+def test_the_default_model_says_the_same(options: dict[str, Any]) -> None:
     text = "def add(a, b):\n    return a + b\n\ndef sub(a, b):\n    return a - b\n\ndef mul(a, b):\n"
     params = SamplingParams(temperature=0, max_tokens=48, ignore_eos=True)
-    with LLM("smollm2", dtype="float32", max_model_len=256) as plain:
+    with LLM("smollm2", max_model_len=256, **options) as plain:
         wanted = plain.generate(text, params)[0].outputs[0].token_ids
-    with LLM("smollm2", dtype="float32", max_model_len=256, speculative_config={"method": "ngram"}) as guessing:
+    with LLM("smollm2", max_model_len=256, speculative_config={"method": "ngram"}, **options) as guessing:
         assert guessing.generate(text, params)[0].outputs[0].token_ids == wanted
         totals = guessing._parts.engine.totals
     assert totals.accepted_tokens > 5
