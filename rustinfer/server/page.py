@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 SCRIPTS = (
-    *("dom", "api", "store", "inline", "highlight", "markdown", "metrics", "plot"),
+    *("dom", "api", "store", "symbols", "math", "inline", "highlight", "markdown", "metrics", "plot"),
     *("conversations", "settings", "turns", "ask", "chat", "ops", "card", "tiles", "dashboard", "views", "main"),
 )
 """One script when served, put together in this order."""

@@ -129,3 +129,12 @@ def visit(browser: Browser, site: Site) -> Iterator[Visit]:
 def page(visit: Visit) -> Page:
     """The page, open, with its engine ready."""
     return visit.open()
+
+
+@pytest.fixture(scope="module")
+def box(browser: Browser, shared_site: Site) -> Iterator[Page]:
+    """A page that only renders."""
+    page = browser.new_page()
+    page.goto(shared_site.url)
+    yield page
+    page.close()

@@ -36,15 +36,17 @@ RENDERED = [
 <tbody><tr><td>1|2</td><td class="right">3</td></tr><tr><td>5</td><td class="right"></td></tr></tbody></table></div>""",
     ),
     ("a | b\n---", "<p>a | b</p><hr>"),
+    (r"\(x\)", "<p><math><mrow><mi>x</mi></mrow></math></p>"),
+    ("$x_1^2$", "<p><math><mrow><msubsup><mi>x</mi><mn>1</mn><mn>2</mn></msubsup></mrow></math></p>"),
+    ("from $5 to $10, or US$5/$10", "<p>from $5 to $10, or US$5/$10</p>"),
+    (
+        "\\[\n\\frac{1}{2}\n\\]",
+        """<p><span class="wide"><math display="block">\
+<mrow><mfrac><mn>1</mn><mn>2</mn></mfrac></mrow></math></span></p>""",
+    ),
+    ("$$\n{x\n$$", "<p><code>\n{x\n</code></p>"),
+    ("\\[\nx", "<p>[<br>x</p>"),
 ]
-
-
-@pytest.fixture(scope="module")
-def box(browser: object, shared_site: Site) -> Page:
-    """A page that only renders."""
-    page: Page = browser.new_page()  # type: ignore[attr-defined]
-    page.goto(shared_site.url)
-    return page
 
 
 @pytest.mark.parametrize(("source", "html"), RENDERED, ids=[source[:12] for source, _ in RENDERED])
@@ -90,8 +92,10 @@ def test_growing_text_ends_up_as_the_whole_would(box: Page) -> None:
 
 
 ALLOWED = """a blockquote br button code del div em h3 h4 h5 h6 hr li ol p pre span strong table tbody td th thead tr
-ul""".split()  # noqa: SIM905 - one long line otherwise
-ATTRIBUTES = ["class", "href", "rel", "start", "tabindex", "target", "title", "type"]
+ul math mfrac mi mn mo mover mroot mrow mspace msqrt msub msubsup msup mtable mtd mtext mtr munder
+munderover""".split()  # noqa: SIM905 - one long line otherwise
+ATTRIBUTES = """accent class display displaystyle href linethickness rel start stretchy tabindex target title type
+width""".split()  # noqa: SIM905 - one long line otherwise
 INJECTIONS = [
     "<script>window.harmed = 1</script>",
     "<img src=x onerror='window.harmed = 1'>",
@@ -120,6 +124,9 @@ INJECTIONS = [
     "{{constructor.constructor('window.harmed=1')()}} ${window.harmed=1} <%= 1 %>",
     "\u202e\u2066[safe](https://e.example)\u2069 \u0000 \ufeff \ud7ff",
     "**<b onclick=window.harmed=1>**__<i>__~~<u>~~",
+    r"\(\text{<script>window.harmed=1</script>}\href{javascript:window.harmed=1}{x}\)",
+    r"\[\begin{<img src=x onerror=window.harmed=1>}a & b\end{x} \style{position:fixed}{y} \class{error}{z}\]",
+    r"$\unicode{x}\require{html}\def\a{\a}\a\__proto__\constructor\toString$ $\mathbb{__proto__}$",
 ]
 HOSTILE_SIZES = [
     "> " * 4000 + "deep",
@@ -132,6 +139,13 @@ HOSTILE_SIZES = [
     "|" * 5_000 + "\n" + "|-" * 5_000,
     "https://" + "a." * 20_000,
     "a" * 200_000,
+    r"\(" * 20_000,
+    "$a" * 20_000,
+    "\\(" + "{" * 900 + "\\)",
+    "\\[\n" + "{" * 2900 + "\n\\]",
+    "\\[\n" + r"\frac" * 500 + "\n\\]",
+    "\\[\n" + r"\begin{cases}" * 200 + "\n\\]",
+    "$$\n" * 10_000,
 ]
 INSPECT = """(text) => {
   const box = element("div");
@@ -143,7 +157,7 @@ INSPECT = """(text) => {
     attributes: [...new Set(nodes.flatMap((node) => node.getAttributeNames()))],
     links: [...box.querySelectorAll("a")].map((node) => [node.href, node.rel, node.target]),
   };
-  nodes.forEach((node) => { if (node.localName !== "a") node.click(); node.dispatchEvent(new Event("mouseover")); });
+  nodes.forEach((node) => { if (node.localName !== "a") node.click?.(); node.dispatchEvent(new Event("mouseover")); });
   box.remove();
   return found;
 }"""

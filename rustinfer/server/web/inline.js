@@ -1,14 +1,17 @@
 // Marks within a line of Markdown: code, emphasis, links. What the model writes becomes text or one of a few elements.
 const MARKS = new RegExp(
   [
-    /\\([\\`*_{}[\]()#+\-.!~|<>])/, // 1: escaped
-    /(`+)([^`]|[^`][\s\S]*?[^`])\2(?!`)/, // 2, 3: code
-    /!?\[([^[\]]{1,500})\]\(<?([^\s()<>]{1,2000}(?:\([^\s()]*\))?)>?(?:\s+"[^"]{0,300}")?\)/, // 4, 5: link or image
-    /<?(https?:\/\/[^\s<>"'`]{1,2000}[^\s<>"'`.,;:!?)\]*_])>?/, // 6: address
-    /(\*\*|__)(?=\S)([^\n]{0,2000}?\S)\7/, // 7, 8: strong
-    /~~(?=\S)([^\n]{0,2000}?\S)~~/, // 9: struck
-    /\*(?=[^\s*])([^\n*]{0,2000}?[^\s*])\*(?!\*)/, // 10: emphasis
-    /(?<![\p{L}\p{N}_])_(?=[^\s_])([^\n]{0,2000}?[^\s_])_(?![\p{L}\p{N}_])/, // 11: emphasis
+    /\\\((?<round>[\s\S]{1,1000}?)\\\)|\\\[(?<square>[\s\S]{1,1000}?)\\\]|\$\$(?<double>[^$]{1,1000})\$\$/, // formulas
+    /(?<![\p{L}\p{N}$\\])\$(?=[^\s$])(?<dollar>[^$\n]{0,300}?[^\s$\\])\$(?![\p{L}\p{N}$])/, // formula, no price
+    /\\(?<escaped>[\\`*_{}[\]()#+\-.!~|<>$])/,
+    // Then code, and links or images.
+    /(?<ticks>`+)(?<code>[^`]|[^`][\s\S]*?[^`])\k<ticks>(?!`)/,
+    /!?\[(?<text>[^[\]]{1,500})\]\(<?(?<address>[^\s()<>]{1,2000}(?:\([^\s()]*\))?)>?(?:\s+"[^"]{0,300}")?\)/,
+    /<?(?<bare>https?:\/\/[^\s<>"'`]{1,2000}[^\s<>"'`.,;:!?)\]*_])>?/,
+    /(?<two>\*\*|__)(?=\S)(?<strong>[^\n]{0,2000}?\S)\k<two>/,
+    /~~(?=\S)(?<struck>[^\n]{0,2000}?\S)~~/,
+    /\*(?=[^\s*])(?<star>[^\n*]{0,2000}?[^\s*])\*(?!\*)/,
+    /(?<![\p{L}\p{N}_])_(?=[^\s_])(?<low>[^\n]{0,2000}?[^\s_])_(?![\p{L}\p{N}_])/,
   ]
     .map((mark) => mark.source)
     .join("|"),
@@ -34,15 +37,16 @@ function link(address, text, depth) {
   return inline(made, text, depth);
 }
 
-function marked(found, depth) {
-  const [, escaped, , code, text, address, bare, , strong, struck, em, emphasis] = found;
-  if (escaped) return escaped;
-  if (code !== undefined) return element("code", code.replace(/^ (.*\S.*) $/, "$1"));
-  if (address) return link(address, text, depth);
-  if (bare) return link(bare, bare, DEEPEST);
-  if (strong) return inline(element("strong"), strong, depth);
-  if (struck) return inline(element("del"), struck, depth);
-  return inline(element("em"), em ?? emphasis, depth);
+function marked({ groups: m }, depth) {
+  if (m.round ?? m.dollar) return formula(m.round ?? m.dollar);
+  if (m.square ?? m.double) return formula(m.square ?? m.double, true);
+  if (m.escaped) return m.escaped;
+  if (m.code !== undefined) return element("code", m.code.replace(/^ (.*\S.*) $/, "$1"));
+  if (m.address) return link(m.address, m.text, depth);
+  if (m.bare) return link(m.bare, m.bare, DEEPEST);
+  if (m.strong) return inline(element("strong"), m.strong, depth);
+  if (m.struck) return inline(element("del"), m.struck, depth);
+  return inline(element("em"), m.star ?? m.low, depth);
 }
 
 function inline(parent, text, depth = 0) {

@@ -4,6 +4,9 @@ const HEADING = /^#{1,6}\s+(.*?)\s*#*$/;
 const RULE = /^\s{0,3}([-*_])(\s*\1){2,}\s*$/;
 const ITEM = /^(\s*)([-*+•]|\d{1,9}[.)])\s+(.*)$/;
 const QUOTE = /^\s{0,3}>\s?/;
+const FORMULA = /^\s*(?:\\\[([\s\S]*)\\\]|\$\$([\s\S]*)\$\$)\s*$/;
+const OPENS = /^\s*(\\\[|\$\$)(?!.*(\\\]|\$\$))/;
+const CLOSES = { "\\[": /\\\]\s*$/, $$: /\$\$\s*$/ };
 const DIVIDER = /^\s*\|?\s*:?-+:?\s*(\|\s*:?-+:?\s*)*\|?\s*$/;
 
 const KINDS = [
@@ -27,13 +30,16 @@ function blocks(text) {
   };
   for (const line of text.split("\n")) {
     const mark = line.match(FENCE)?.[1];
-    if (fence) {
+    if (fence in CLOSES) {
+      lines.push(line);
+      if (CLOSES[fence].test(line)) close();
+    } else if (fence) {
       lines.push(line);
       if (mark?.startsWith(fence) && line.trim() === mark) close();
     } else if (kind === "list" && (/^\s{2,}\S/.test(line) || !line.trim())) lines.push(line);
-    else if (mark) {
+    else if (mark ?? OPENS.exec(line)) {
       close();
-      [lines, fence] = [[line], mark];
+      [lines, fence] = [[line], mark ?? OPENS.exec(line)[1]];
     } else if (!line.trim()) close();
     else {
       const next = kindOf(line);
@@ -56,6 +62,7 @@ function block(source, depth = 0) {
   if (HEADING.test(first))
     return inline(element(`h${Math.min(first.match(/^#+/)[0].length + 2, 6)}`), first.match(HEADING)[1]);
   if (RULE.test(first)) return element("hr");
+  if (FORMULA.test(source)) return displayed(source.match(FORMULA));
   if (QUOTE.test(first))
     return filled(element("blockquote"), lines.map((line) => line.replace(QUOTE, "")).join("\n"), depth);
   if (ITEM.test(first)) return list(lines, depth);
@@ -65,6 +72,12 @@ function block(source, depth = 0) {
     if (i) paragraph.append(element("br"));
     inline(paragraph, line.trimEnd());
   });
+  return paragraph;
+}
+
+function displayed([, square, double]) {
+  const paragraph = element("p");
+  paragraph.append(formula(square ?? double, true));
   return paragraph;
 }
 
