@@ -18,20 +18,38 @@ METRICS = ("none", "vllm")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 LOG_FORMATS = ("text", "json")
 
+SUFFIXES = {"k": 10**3, "m": 10**6, "K": 1 << 10, "M": 1 << 20}
+
+
+def count(text: str) -> int:
+    """A whole number, or one as vLLM's users write it: 32k is 32,000, 1.5k 1,500, and 32K 32,768. Raises ValueError."""
+    factor = SUFFIXES.get(text[-1:], 1)
+    whole = text if factor == 1 else text[:-1]
+    if factor % 1000:
+        return int(whole) * factor
+    number = float(whole) * factor
+    if number % 1:
+        raise ValueError(f"{text} is no whole number")
+    return int(number)
+
+
 ENGINE: Flags = (
     ("--device", {"choices": DEVICES, "help": "where to run (default: the GPU if there is one)"}),
     ("--dtype", {"choices": DTYPES, "help": "what to compute in (default: what suits model and machine)"}),
-    ("--max-model-len", {"type": int, "metavar": "N", "help": "longest prompt and answer together, in tokens"}),
+    (
+        "--max-model-len",
+        {"type": count, "metavar": "N", "help": "longest prompt and answer together, in tokens: 4096, 32k"},
+    ),
     ("--max-num-seqs", {"type": int, "metavar": "N", "help": "most sequences in a step (default: 64, on a GPU 256)"}),
     (
         "--max-num-batched-tokens",
-        {"type": int, "metavar": "N", "help": "most tokens in a step (default: 512, on a GPU 8192)"},
+        {"type": count, "metavar": "N", "help": "most tokens in a step (default: 512, on a GPU 8192)"},
     ),
     (
         "--max-num-queued-reqs",
         {"type": int, "metavar": "N", "help": "refuse requests while so many wait (default: 1024)"},
     ),
-    ("--kv-cache-tokens", {"type": int, "metavar": "N", "help": "tokens the cache holds, of all sequences together"}),
+    ("--kv-cache-tokens", {"type": count, "metavar": "N", "help": "tokens the cache holds, of all sequences together"}),
     (
         "--gpu-memory-utilization",
         {"type": float, "metavar": "F", "help": "share of the GPU's memory for weights, cache and all (default: 0.92)"},

@@ -108,7 +108,7 @@ def _converted(value: Any, details: Mapping[str, Any], where: str) -> Any:
 
 
 def _noun(details: Mapping[str, Any]) -> str:
-    return "a whole number" if details["type"] is int else "a number"
+    return "a number" if details["type"] is float else "a whole number"
 
 
 def _near(name: str, known: Iterable[str]) -> str:

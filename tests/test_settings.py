@@ -10,11 +10,11 @@ import pytest
 
 from rustinfer.cli.serve import configure
 from rustinfer.errors import UserError
-from rustinfer.flags import COMMON, ENGINE, SERVER, WIRE, add_arguments, destination
+from rustinfer.flags import COMMON, ENGINE, SERVER, WIRE, add_arguments, count, destination
 from rustinfer.settings import KNOWN, check, settle, variable
 
 ALL = (*SERVER, *ENGINE, *COMMON, *WIRE)
-EXAMPLES: dict[Any, tuple[str, Any]] = {int: ("7", 7), float: ("2.5", 2.5), str: ("word", "word")}
+EXAMPLES: dict[Any, tuple[str, Any]] = {count: ("8k", 8000), int: ("7", 7), float: ("2.5", 2.5), str: ("word", "word")}
 
 
 def settled(*argv: str, **environ: str) -> argparse.Namespace:
