@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -10,6 +11,10 @@ from pydantic import BaseModel, ValidationError
 from .errors import bad_request
 from .generation import LABELS, Generation
 
+log = logging.getLogger(__name__)
+MOST_TOLD = 256
+_TOLD: set[str] = set()
+"""Unknown fields that the log has told of: each once, and not without end."""
 _SHOWN = 200  # characters of a complaint that reach the client
 Request = TypeVar("Request", bound=BaseModel)
 Refused = Mapping[str, tuple[Any, ...]]
@@ -67,6 +72,9 @@ def ignored(request: BaseModel, refused: Refused) -> list[str]:
     unknown = (request.model_extra or {}).keys() - refused.keys()
     labels = {name for name in LABELS if getattr(request, name, None) is not None}
     fit = [n for n in sorted(unknown | labels) if n.isascii() and n.isprintable() and "," not in n and len(n) <= 64]
+    if (new := unknown.intersection(fit) - _TOLD) and len(_TOLD) < MOST_TOLD:
+        _TOLD.update(new)
+        log.info("requests have fields that nobody here knows: %s", ", ".join(sorted(new)))
     return fit[:32]
 
 

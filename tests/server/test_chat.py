@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import time
 from typing import Any
@@ -197,6 +198,15 @@ def test_ch15_unknown_fields_are_named(http: httpx.Client) -> None:
     assert response.status_code == 200
     assert response.headers["x-ignored-params"] == "user, zebra"
     assert post(http, zebra=1, stream=True).headers["x-ignored-params"] == "zebra"
+
+
+def test_ch15_unknown_fields_are_logged_once(http: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, "rustinfer.server.fields"):
+        for _ in range(2):
+            assert post(http, okapi=1, user="me").status_code == 200
+    assert [r.getMessage() for r in caplog.records if r.name == "rustinfer.server.fields"] == [
+        "requests have fields that nobody here knows: okapi"
+    ]
 
 
 @pytest.mark.parametrize("stream", [False, True])
