@@ -47,11 +47,16 @@ def _response_format(value: dict[str, Any] | None) -> Structured | None:
     kind = value.get("type") if value is not None else "text"
     if value is None or kind == "text":
         return None
-    if kind == "json_object":
-        return Structured("json_object")
-    if kind != "json_schema":
+    if kind not in ("json_object", "json_schema"):
         raise _bad("response_format", "the type must be text, json_object or json_schema")
     described = value.get("json_schema")
+    # llama.cpp's way: the schema stands here itself, with either type.
+    if value.get("schema") is not None:
+        if described is not None:
+            raise _bad("response_format", "the schema must be given once")
+        return _structured("response_format", {"json": value["schema"]})
+    if kind == "json_object":
+        return Structured("json_object")
     if not isinstance(described, dict) or described.get("schema") is None:
         raise _bad("response_format", "json_schema must be provided, with a schema")
     for name, kind in (("name", str), ("description", str), ("strict", bool)):

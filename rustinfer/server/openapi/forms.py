@@ -90,22 +90,37 @@ _PART: Form = {
     "required": ["type", "text"],
 }
 CONTENT: Form = {"anyOf": [{"type": "string"}, {"type": "array", "items": _PART}, {"type": "null"}]}
+_GIVEN: Form = {"anyOf": [{"type": ["object", "boolean"]}, TEXT]}
 _FORMAT: Form = {
     "type": "object",
     "properties": {
         "name": {"type": ["string", "null"]},
         "description": {"type": ["string", "null"]},
-        "schema": {"anyOf": [{"type": ["object", "boolean"]}, TEXT]},
+        "schema": _GIVEN,
         "strict": {"type": ["boolean", "null"]},
     },
     "required": ["schema"],
 }
 RESPONSE_FORMAT: Form = {
     "anyOf": [
-        {"type": "object", "properties": {"type": {"enum": ["text", "json_object"]}}, "required": ["type"]},
+        {"type": "object", "properties": {"type": {"const": "text"}}, "required": ["type"]},
         {
             "type": "object",
-            "properties": {"type": {"const": "json_schema"}, "json_schema": _FORMAT},
+            "properties": {"type": {"const": "json_object"}, "schema": {"type": "null"}},
+            "required": ["type"],
+        },
+        {
+            "type": "object",
+            "properties": {
+                "type": {"enum": ["json_object", "json_schema"]},
+                "schema": _GIVEN,
+                "json_schema": {"type": "null"},
+            },
+            "required": ["type", "schema"],
+        },
+        {
+            "type": "object",
+            "properties": {"type": {"const": "json_schema"}, "json_schema": _FORMAT, "schema": {"type": "null"}},
             "required": ["type", "json_schema"],
         },
     ]

@@ -20,6 +20,7 @@ from ..fake_engine import FakeEngine
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "a"}], "max_tokens": 5}
 TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]
 CALL = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
+FORMED = {"type": "json_schema", "json_schema": {"schema": {}}}
 TEXT = {"model": MODEL, "prompt": "a", "max_tokens": 5}
 RESPONSE = {"model": MODEL, "input": "a", "max_output_tokens": 5}
 
@@ -140,7 +141,12 @@ def test_tokens(http: httpx.Client) -> None:
         ("CompletionRequest", "stop", ["a", ["a"] * 4, None], ["", ["a"] * 5, 5]),
         ("CompletionRequest", "logit_bias", [{"5": -100}], [{"x": 1}, {"5": 101}, []]),
         ("CompletionRequest", "top_p", [0.5, None], [1.5, "x"]),
-        ("ChatRequest", "response_format", [{"type": "text"}], [{}, {"type": "json_schema"}]),
+        (
+            "ChatRequest",
+            "response_format",
+            [{"type": "text"}, {"type": "json_object"}, {"type": "json_object", "schema": {}}, FORMED],
+            [{}, {"type": "json_schema"}, {"type": "json_object", "schema": 5}, FORMED | {"schema": {}}],
+        ),
         ("ChatRequest", "tool_choice", ["auto", {"type": "function", "function": {"name": "f"}}], ["x", 5]),
         ("ChatRequest", "messages", [[{"role": "user", "content": [{"type": "text", "text": "a"}]}]], [[], [{}]]),
     ],
