@@ -78,6 +78,12 @@ def usage(pid: int) -> Usage:
     return Usage(len(list(Path(f"/proc/{pid}/fd").iterdir())), threads, kilobytes)
 
 
+def cpu_seconds(pid: int) -> float:
+    """What a process has used of processors."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 class Engine(Process):
     """`rustinfer-engine` of the tiny model, at an address of its own."""
 
@@ -95,10 +101,12 @@ class Engine(Process):
 class Server(Process):
     """`rustinfer-server` before an engine."""
 
-    def __init__(self, folder: Path, address: str, *flags: str, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, folder: Path, address: str, *flags: str, env: Mapping[str, str] | None = None, run: str | None = None
+    ) -> None:
         count = len(list(folder.glob("server*.log")))
-        command = ("-m", "rustinfer.server.main", "--engine", address, "--port", "0", *flags)
-        super().__init__(folder / f"server{count}.log", *command, env=env)
+        start = ("-m", "rustinfer.server.main") if run is None else ("-c", run)
+        super().__init__(folder / f"server{count}.log", *start, "--engine", address, "--port", "0", *flags, env=env)
         self.url = ""
 
     def wait_ready(self, seconds: float = 20) -> Server:
