@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 import socket
+from contextlib import suppress
 
 from rustinfer.errors import UserError
 
 UNANSWERED_SECONDS = 60
 """How long sent bytes may stay unacknowledged before the kernel ends the connection."""
 BACKLOG = 2048
+MOST_DESCRIPTORS = 1 << 16
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -24,6 +27,15 @@ def listen(host: str, port: int) -> socket.socket:
         reason = "is in use: choose another with --port" if getattr(e, "errno", 0) == 98 else f"cannot be used: {e}"
         raise UserError(f"port {port} on {host} {reason}") from None
     return listener
+
+
+def make_room() -> None:
+    """Let this process hold as many connections as it may: most systems begin with 1024 descriptors and allow more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def inherited(descriptor: int) -> socket.socket:

@@ -26,7 +26,7 @@ from rustinfer.version import __version__
 from .app import create
 from .connection import Connection
 from .errors import shutting_down
-from .listener import BACKLOG, inherited, listen
+from .listener import BACKLOG, inherited, listen, make_room
 from .options import Options, add_arguments
 from .turn import Turn
 
@@ -46,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settle(arguments, (*SERVER, *WIRE, *COMMON))
         logs.configure("server", arguments.log_level, arguments.log_format)
         options = _options(arguments)
+        make_room()
         given = arguments.listen_fd
         listener = listen(options.host, options.port) if given is None else inherited(given)
         return uvloop.run(serve(options, listener, _path(arguments.turn)))

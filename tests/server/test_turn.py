@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from rustinfer.errors import UserError
-from rustinfer.server.listener import inherited, listen
 from rustinfer.server.turn import Turn
 
 HOLDER = """
@@ -80,12 +78,3 @@ def test_who_stops_waiting_goes_on(tmp_path: Path) -> None:
 def test_a_file_that_cannot_be(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot be opened"):
         Turn(tmp_path / "none" / "turn")
-
-
-def test_an_inherited_socket_must_listen() -> None:
-    listener = listen("127.0.0.1", 0)
-    assert inherited(listener.detach()).getsockname()[1] > 0
-    with socket.socket() as silent, pytest.raises(UserError, match="does not listen"):
-        inherited(silent.detach())
-    with pytest.raises(UserError, match="is no socket"):
-        inherited(10_000)
