@@ -12,7 +12,20 @@ from starlette.responses import Response
 
 SCRIPTS = (
     *("dom", "api", "store", "symbols", "math", "inline", "highlight", "markdown", "metrics", "plot"),
-    *("conversations", "settings", "turns", "ask", "chat", "ops", "card", "tiles", "dashboard", "views", "main"),
+    *(
+        "conversations",
+        "settings",
+        "turns",
+        "ask",
+        "chat",
+        "ops",
+        "card",
+        "tiles",
+        "dashboard",
+        "views",
+        "attach",
+        "main",
+    ),
 )
 """One script when served, put together in this order."""
 

@@ -85,6 +85,23 @@ def test_the_answer_before_can_be_had_again(page: Page, site: Site) -> None:
     expect(page.locator(".turn.assistant .text").first).to_have_text("Second.")
 
 
+DROP = """(files) => {
+  const data = new DataTransfer();
+  for (const [name, text] of files) data.items.add(new File([text], name));
+  byId("log").dispatchEvent(new DragEvent("drop", { dataTransfer: data, bubbles: true, cancelable: true }));
+}"""
+
+
+def test_a_dropped_file_becomes_part_of_the_message(page: Page, site: Site) -> None:
+    page.fill("#input", "What is this?")
+    page.click("#tab-ops")
+    page.evaluate(DROP, [["a.md", "x\n```\ny\n```\n"], ["b.bin", "\0"], ["c.txt", "x" * 300_000]])
+    expect(page.locator("#notice")).to_have_text("c.txt is larger than 256 KiB.")
+    expect(page.locator("#input")).to_have_value("What is this?\n\na.md:\n````\nx\n```\ny\n```\n````\n")
+    expect(page.locator("#input")).to_be_focused()
+    assert not page.evaluate("document.querySelector('.turn')")
+
+
 def test_an_answer_that_was_cut_goes_on(page: Page, site: Site) -> None:
     site.engine.text = "One two three."
     page.fill("#max_tokens", "4")

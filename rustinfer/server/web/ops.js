@@ -47,9 +47,11 @@ function drawOps() {
 
 function opsTable(table) {
   bindings = table.data;
-  byId("ops-about").textContent =
-    `${table.model} in ${table.dtype} on ${table.device}. Kernels were chosen when the model was built; ` +
-    "rustinfer ops why says the same.";
+  byId("ops-about").replaceChildren(
+    `${table.model} in ${table.dtype} on ${table.device}. Kernels were chosen when the model was built; `,
+    element("code", "rustinfer ops why"),
+    " says the same.",
+  );
   const kernels = Object.entries(Object.groupBy(bindings, (b) => b.kernel)).sort((a, b) => b[1].length - a[1].length);
   byId("kernels").replaceChildren(
     ...kernels.map(([kernel, rows]) => {

@@ -76,8 +76,11 @@ function versions(turn) {
 
 function showTurn(turn) {
   const text = turn.node.querySelector(".text");
-  if (turn.role === "user") text.textContent = turn.text;
-  else render(text, turn.text);
+  if (turn.role === "user") {
+    text.textContent = turn.text;
+    // What scrolls must be reached by keyboard, too.
+    if (text.scrollHeight > text.clientHeight) text.tabIndex = 0;
+  } else render(text, turn.text);
   if (turn.thought) showThought(turn);
 }
 
