@@ -14,7 +14,7 @@ from rustinfer.server.keys import Keys
 
 from .conftest import wait_for
 from .fake_engine import FakeEngine
-from .test_lifecycle import Process
+from .lifecycle import Process
 
 
 def test_t8_odd_keys_raise_nothing() -> None:

@@ -1,0 +1,69 @@
+"""The server as a process: how it starts and how it ends; rows L5 and L6 of the behaviours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+
+import httpx
+import pytest
+
+from .conftest import live, wait_for
+from .fake_engine import FakeEngine
+from .lifecycle import LONG, Process
+
+
+def test_ready_and_sigterm_drains(own_address: str) -> None:
+    """L5: what runs finishes, the exit code is 0, and Ready comes only after the engine."""
+    server = Process(own_address)
+    with FakeEngine(own_address, delay=0.01):
+        url = server.ready()
+        with httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "max_tokens": 50, "stream": True}) as response:
+            lines = response.iter_lines()
+            next(lines)
+            server.process.terminate()
+            time.sleep(0.1)
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{url}/health")
+            assert "[DONE]" in list(lines)[-2]
+        assert server.process.wait(5) == 0
+
+
+def test_l6_sigterm_without_drain(own_address: str) -> None:
+    server = Process(own_address, "--shutdown-timeout", "0")
+    with FakeEngine(own_address, delay=0.05) as engine:
+        url = server.ready()
+        with httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "stream": True}) as response:
+            lines = response.iter_lines()
+            next(lines)
+            server.process.terminate()
+            rest = [line for line in lines if line]
+        assert json.loads(rest[-2].removeprefix("data: "))["error"]["code"] == "shutting_down"
+        assert rest[-1] == "data: [DONE]"
+        assert server.process.wait(4) == 0
+        wait_for(lambda: not engine.running)
+
+
+def test_users_mistakes_end_in_one_line(own_address: str) -> None:
+    with live(own_address) as taken:
+        port = taken.url.rpartition(":")[2]
+        for more, word in (
+            [["--port", port], "in use"],
+            [["--engine", "tcp://1.2.3.4:5"], "--wire-key-file"],
+            [["--host", "nope.invalid"], "nope"],
+        ):
+            server = Process(own_address, *more)
+            out, err = server.process.communicate(timeout=10)
+            assert server.process.returncode == 2
+            assert out == ""
+            assert word in err
+            assert err.count("\n") == 1
+
+
+def test_the_server_never_imports_torch() -> None:
+    code = "import sys, rustinfer.server.main; print(sorted({'torch', 'numpy', 'transformers'} & set(sys.modules)))"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
+    assert out.stdout.strip() == "[]"
