@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from rustinfer import LLM, SamplingParams, StructuredOutputsParams
 from rustinfer.errors import UserError
 from rustinfer.progress import progress
 
-from .engine.tiny import checkpoint, load, talking
+from .engine.tiny import checkpoint, load, save, talking
 
 GREEDY = SamplingParams(temperature=0, max_tokens=16, ignore_eos=True)
 
@@ -198,6 +199,21 @@ def test_a_model_without_a_tokenizer_takes_and_gives_token_ids() -> None:
         with pytest.raises(UserError, match="prompt_token_ids"):
             llm.generate("text", GREEDY)
         assert llm.vocab_size == 128
+
+
+def test_a_pin_changes_what_runs_in_every_step_and_not_what_is_said(tmp_path: Path) -> None:
+    place, params = str(save(tmp_path)), SamplingParams(temperature=0, max_tokens=24, logprobs=0)
+    said, ran = [], []
+    for pins in ({}, {"attention": "reference"}, {"linear": "reference"}):
+        with LLM(place, dtype="float32", kv_cache_tokens=1024, threads=1, pins=pins) as llm:
+            (output,) = llm.generate("hello", params, use_tqdm=False)[0].outputs
+            said.append((output.token_ids, output.cumulative_logprob))
+            ran.append({(b.op.name, b.backend, b.target.decode) for b in llm.bindings if b.op.name in pins})
+    assert ran[1] == {("attention", "reference", False), ("attention", "reference", True)}
+    assert ran[2] == {("linear", "reference", False), ("linear", "reference", True)}
+    for tokens, score in said[1:]:
+        assert tokens == said[0][0]
+        assert score == pytest.approx(said[0][1], abs=1e-3)
 
 
 def test_a_closed_llm_says_so() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from .backend import VARIES, freeze
 from .errors import NoKernelError, UnknownBackendError, UnknownOpError
 from .op import Function, Op
-from .parts import part_of
+from .parts import part_of, pinned_part
 from .policy import REFERENCE, Policy
 from .registry import Registry
 from .target import Target
@@ -82,15 +82,14 @@ class Binder:
         rejected: list[tuple[str, str]] = []
         for name in self.policy.order(op.name, self.target.device.type):
             reason = self.refusal(op, name, full)
+            if told := self._decided_by_parts(op, name, full, reason):
+                return self._binding(op, REFERENCE, (*rejected, (name, told)), full)
             if reason is None:
                 return self._binding(op, name, tuple(rejected), full)
-            if part := self._preferred_part(op, name, full):
-                rejected.append((name, f"{reason}, but one for {part}: the op is composed of its parts"))
-                return self._binding(op, REFERENCE, tuple(rejected), full)
             rejected.append((name, reason))
         raise NoKernelError(op.name, self.site, str(self.target), rejected)
 
-    def refusal(self, op: Op, name: str, bound: dict[str, Any]) -> str | None:
+    def refusal(self, op: Op, name: str, bound: Mapping[str, Any]) -> str | None:
         """Why the back end of that name cannot run an op with these bound arguments, or None."""
         if name == REFERENCE:
             return self._reference_refusal(op)
@@ -101,11 +100,16 @@ class Binder:
         kernel = self.registry.backends[name].kernels.get(op.name)
         return kernel.refusal(self.target, bound) if kernel else "has no kernel for this op"
 
-    def _preferred_part(self, op: Op, name: str, bound: dict[str, Any]) -> str | None:
-        # `--prefer` comes first with what it has: nobody takes a fused op whole before it is asked for a part.
-        if name not in self.policy.prefer or op.name in self.policy.pins:
+    def _decided_by_parts(self, op: Op, name: str, bound: dict[str, Any], reason: str | None) -> str | None:
+        """Why a fused op is composed when it is the turn of this back end, or None."""
+        if name == REFERENCE or op.name in self.policy.pins:
             return None
-        return part_of(self, op, name, bound)
+        if reason is None and (part := pinned_part(self, op, name, bound)):
+            return f"{part}, a part of it, is pinned to {self.policy.pins[part]}: the op is composed of its parts"
+        # `--prefer` comes first with what it has: nobody takes a fused op whole before it is asked for a part.
+        if reason and name in self.policy.prefer and (part := part_of(self, op, name, bound)):
+            return f"{reason}, but one for {part}: the op is composed of its parts"
+        return None
 
     def _reference_refusal(self, op: Op) -> str | None:
         # A composition costs nothing: its parts are bound, and judged, one by one.

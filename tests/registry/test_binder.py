@@ -138,12 +138,36 @@ def test_a_preference_with_nothing_to_give_leaves_the_whole_op_alone() -> None:
         binder(backend(), whole("cpu")),
         binder(backend(refusal="too wide"), whole("cpu"), prefer=("toy",)),
         binder(backend(missing="no compiler"), whole("cpu"), prefer=("toy",)),
-        binder(backend(), whole("cpu"), prefer=("toy",), pins={"scale": "reference"}),
         binder(backend(), whole("cpu"), prefer=("toy",), pins={"twice": "cpu"}),
         binder(backend(), whole("cpu"), prefer=("cpu", "toy")),
     ):
         assert ops.twice(weight=1.0)(X).tolist() == [5001.0, 5001.0]
         assert [b.op.name for b in ops.bindings] == ["twice"]  # asking for parts has bound none
+
+
+def test_a_pin_reaches_the_parts_of_an_op_that_another_claims_whole() -> None:
+    for policy in ({"pins": {"scale": "toy"}}, {"pins": {"scale": "toy"}, "prefer": ("cpu",)}):
+        ops = binder(backend(), whole("cpu"), **policy)
+        assert ops.twice(weight=1.0)(X).tolist() == [2001.0, 2001.0]
+        assert [(b.op.name, b.backend) for b in ops.bindings] == [("scale", "toy"), ("twice", "reference")]
+        assert ops.bindings[1].rejected == (
+            ("cpu", "scale, a part of it, is pinned to toy: the op is composed of its parts"),
+        )
+    made = registry(backend(), whole("cpu"))
+    made.add_op(fourfold)
+    ops = Binder(made, CPU, Policy(pins={"scale": "reference"}))
+    assert ops.fourfold(weight=2.0)(X).tolist() == [16.0, 16.0]
+    with pytest.raises(NoKernelError, match="no kernel for scale on cpu in float32: toy: too wide"):
+        binder(backend(refusal="too wide"), whole("cpu"), pins={"scale": "toy"}).twice(weight=1.0)
+
+
+def test_a_pin_that_the_whole_honours_or_overrules_leaves_it_alone() -> None:
+    for pins in ({"scale": "cpu"}, {"scale": "toy", "twice": "cpu"}, {"clear": "toy"}):
+        assert binder(backend(), whole("cpu"), pins=pins).twice(weight=1.0)(X).tolist() == [5001.0, 5001.0]
+    made = registry(backend(), whole("cpu"))
+    made.add_op(fourfold)
+    ops = Binder(made, CPU, Policy(pins={"scale": "toy", "twice": "cpu"}))
+    assert ops.fourfold(weight=1.0)(X).tolist() == [10001.0, 10001.0]
 
 
 def test_in_the_default_order_a_kernel_for_the_whole_goes_before_kernels_for_parts() -> None:
