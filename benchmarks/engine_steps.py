@@ -49,6 +49,9 @@ class NullModel:
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
         return torch.zeros(len(rows), VOCAB)
 
+    def decode(self, step: Step) -> Tensor:
+        return torch.zeros(len(step.tokens), VOCAB)
+
 
 class NullDecode:
     """A decode step that has been computed already."""

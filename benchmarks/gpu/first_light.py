@@ -54,7 +54,7 @@ def one_layer(text: str) -> None:
     s = step(config, [1] * count, [512] * count) if int(decoding) else step(config, [count], [count])
     held, cache = weights(config, torch.bfloat16), caches(config, s.pages.numel(), torch.bfloat16)
     model, binder = wire(config, registry("triton", "cublas"), target, held, cache)
-    binder.argmax()(model.logits(model.forward(s), torch.arange(count if int(decoding) else 1, device=DEVICE)))
+    binder.argmax()(logits(model, s, torch.arange(count if int(decoding) else 1, device=DEVICE)))
     torch.cuda.synchronize()
 
 
@@ -78,7 +78,7 @@ def agreement() -> Report:
         ours, binder = wire(config, registry("triton", "cublas"), target, held, narrow)
         theirs, _ = wire(config, registry(), Target.of(DEVICE, torch.float32), exact, wide)
         last = s.query_starts[1:].long() - 1
-        got, want = ours.logits(ours.forward(s), last), theirs.logits(theirs.forward(s), last)
+        got, want = logits(ours, s, last), logits(theirs, s, last)
         gap = (got.double() - want.double()).norm() / want.double().norm()
         same = (got.argmax(-1) == want.argmax(-1)).float().mean().item()
         margin = want.topk(2).values.diff().abs().min().item()
@@ -87,7 +87,7 @@ def agreement() -> Report:
             for p, q in zip(narrow, wide, strict=True)
             for a, b in zip(p, q, strict=True)
         )
-        graph = Graph(lambda m=ours, s=s, last=last: m.logits(m.forward(s), last))
+        graph = Graph(lambda m=ours, s=s, last=last: logits(m, s, last))
         graph.replay()
         first = graph.result.clone()
         repeats = 0
@@ -120,7 +120,7 @@ def decode(
             model, binder = wire(config, found, Target.of(DEVICE, torch.bfloat16).decoding(batch), held, cache)
             choose = binder.argmax()
             rows = torch.arange(batch, device=DEVICE)
-            call = lambda model=model, s=s, rows=rows, choose=choose: choose(model.logits(model.forward(s), rows))  # noqa: E731
+            call = lambda model=model, s=s, rows=rows, choose=choose: choose(logits(model, s, rows))  # noqa: E731
             graph = Graph(call)
             row["ms" if programmatic else "ms without pdl"] = milliseconds(graph.replay, repeat=9, inner=20)
             if programmatic:
@@ -164,7 +164,7 @@ def prefill(name: str = "llama-3.2-1b") -> Report:
     for tokens in PROMPTS:
         s = step(config, [tokens], [tokens])
         last = torch.tensor([tokens - 1], device=DEVICE)
-        call = lambda s=s, last=last: choose(model.logits(model.forward(s), last))  # noqa: E731
+        call = lambda s=s, last=last: choose(logits(model, s, last))  # noqa: E731
         graph = Graph(call)
         row: Report = {"ms": milliseconds(graph.replay, inner=3), "eager ms": milliseconds(call, repeat=5)}
         linear = 2 * tokens * sum(w.numel() for n, w in held.items() if "layers" in n and w.dim() == 2)

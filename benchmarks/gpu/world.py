@@ -86,3 +86,8 @@ def wire(
     """The model bound for a target, and the binder that remembers what runs where."""
     binder = Binder(found, target, policy)
     return Llama(config, binder, held if isinstance(held, Parameters) else Parameters(held), cache), binder
+
+
+def logits(model: Llama, s: Step, rows: Tensor) -> Tensor:
+    """The logits of a step's rows; of all of them where the model is bound for decoding."""
+    return model.decode(s) if hasattr(model, "decode") else model.logits(model.forward(s), rows)

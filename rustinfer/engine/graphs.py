@@ -72,7 +72,6 @@ class Decode:
         self.model, self.rows, self.pool = model, rows, pool
         self._lanes, self._advance, self._draw = lanes, advance, draw
         self._starts = torch.arange(rows + 1, dtype=torch.int32, device=lanes.device)
-        self._all = torch.arange(rows, device=lanes.device)
         self._graphs: Graphs | None = None
 
     @torch.inference_mode()
@@ -106,7 +105,7 @@ class Decode:
         pages = state.pages[:rows, :width]
         positions, slots, lengths, drawing = self._advance(state.position[:rows], state.begin[:rows], pages)
         step = Step(state.drawn[:rows], positions, slots, self._starts[: rows + 1], lengths, pages)
-        return self.model.logits(self.model.forward(step), self._all[:rows]), drawing
+        return self.model.decode(step), drawing
 
     def _tell(self, logits: Tensor, drawing: Tensor, greedy: bool) -> Tensor:
         state, rows = self._lanes, len(drawing)

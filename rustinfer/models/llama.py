@@ -91,31 +91,42 @@ class Stack:
 
 
 class DecodeStack:
-    """The same as one op, for steps with one row a sequence."""
+    """The same and the projection to the vocabulary as one op, for steps with one row a sequence."""
 
     def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, cache: Cache) -> None:
         ops.site, self.cache = "model", cache
-        cos, sin = rotary_table(config, config.context, ops.target.device)
-        self.step = ops.decode_step(
-            embedding=w["model.embed_tokens.weight"],
-            layers=[layer_weights(w, f"model.layers.{i}") for i in range(config.layers)],
-            norm=w.dense("model.norm.weight"),
-            eps=config.eps,
-            cos=cos,
-            sin=sin,
-            heads=config.heads,
-            kv_heads=config.kv_heads,
-            window=config.window,
-        )
+        self.step = ops.decode_step(decoder=decoder(config, w, ops.target.device))
 
     def __call__(self, step: Step) -> Tensor:
         places = (step.query_starts, step.lengths, step.pages)
-        hidden: Tensor = self.step(step.tokens, step.positions, step.slots, *places, self.cache)
-        return hidden
+        logits: Tensor = self.step(step.tokens, step.positions, step.slots, *places, self.cache)
+        return logits
+
+
+def decoder(config: ModelConfig, w: Parameters, device: torch.device) -> dict[str, object]:
+    """What `decode_step` binds: the very tensors that a Stack binds."""
+    cos, sin = rotary_table(config, config.context, device)
+    return {
+        "embedding": w["model.embed_tokens.weight"],
+        "layers": [layer_weights(w, f"model.layers.{i}") for i in range(config.layers)],
+        "norm": w.dense("model.norm.weight"),
+        "head": head(config, w),
+        "eps": config.eps,
+        "cos": cos,
+        "sin": sin,
+        "heads": config.heads,
+        "kv_heads": config.kv_heads,
+        "window": config.window,
+    }
+
+
+def head(config: ModelConfig, w: Parameters) -> Weight:
+    """The projection to the vocabulary, which may be the embedding."""
+    return w["model.embed_tokens.weight" if config.tied else "lm_head.weight"]
 
 
 def layer_weights(w: Parameters, at: str) -> dict[str, Weight | None]:
-    """One layer's weights as `decode_step` names them: the very tensors that a Layer binds."""
+    """One layer's weights as `decode_step` names them."""
     parts, out = [f"{at}.self_attn.{name}_proj" for name in "qkv"], f"{at}.self_attn.o_proj"
     return {
         "norm": w.dense(f"{at}.input_layernorm.weight"),
@@ -130,27 +141,25 @@ def layer_weights(w: Parameters, at: str) -> dict[str, Weight | None]:
 
 
 class Llama:
-    """A stack of layers, and the projection to the vocabulary."""
+    """A stack of layers, and the projection to the vocabulary.
+
+    `forward` gives normed hidden states [T, width] of a step's rows, and writes their keys and values to the cache;
+    `logits`, of hidden states and row numbers, float32 logits [R, vocab]. Bound for decoding there is `decode` instead.
+    """
 
     def __init__(self, config: ModelConfig, ops: Binder, weights: Parameters, cache: Cache) -> None:
         _check(config)
-        self.stack = (DecodeStack if ops.target.decode else Stack)(config, ops, weights, cache)
+        if ops.target.decode:
+            self.decode = DecodeStack(config, ops, weights, cache)
+            return
+        self.forward = Stack(config, ops, weights, cache)
         ops.site = "lm_head"
-        self.head = ops.lm_head(weight=weights["model.embed_tokens.weight" if config.tied else "lm_head.weight"])
+        self.logits = ops.lm_head(weight=head(config, weights))
 
     @staticmethod
     def cache_spec(config: ModelConfig) -> CacheSpec:
         """One pair of cache tensors a layer."""
         return CacheSpec(config.layers, config.kv_heads, config.head_dim)
-
-    def forward(self, step: Step) -> Tensor:
-        """Normed hidden states [T, width] of the step's rows; writes their keys and values to the cache."""
-        return self.stack(step)
-
-    def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Float32 logits [R, vocab] of the selected rows."""
-        logits: Tensor = self.head(hidden, rows)
-        return logits
 
 
 def _check(config: ModelConfig) -> None:

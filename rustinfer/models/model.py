@@ -42,7 +42,10 @@ class Step:
 
 
 class Model(Protocol):
-    """Bound ops in the order of the architecture. It holds no state but its weights and the cache it was given."""
+    """Bound ops in the order of the architecture. It holds no state but its weights and the cache it was given.
+
+    Bound for decoding (`ops.target.decode`) it is asked for `decode` alone, otherwise for `forward` and `logits`.
+    """
 
     def forward(self, step: Step) -> Tensor:
         """Hidden states [T, width] of the step's rows, ready for the projection to the vocabulary."""
@@ -50,6 +53,10 @@ class Model(Protocol):
 
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
         """Float32 logits [R, vocab] of the selected rows (int64 [R]) of `forward`'s result."""
+        ...
+
+    def decode(self, step: Step) -> Tensor:
+        """Float32 logits [S, vocab] of a step with one row a sequence."""
         ...
 
 

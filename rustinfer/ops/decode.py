@@ -1,4 +1,4 @@
-"""A whole decoder stack as one op: one token for each of a few sequences."""
+"""A whole decoder as one op: one token for each of a few sequences."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rustinfer.registry import Binder, Weight, op
 from rustinfer.registry.op import Function
 
 from .attention import attention
-from .embedding import embedding as embed
+from .embedding import embedding
 from .fused import norm_gate_up_silu, norm_qkv_rope_write
-from .linear import linear
+from .linear import linear, lm_head
 from .norm import add_rms_norm
 
 Caches = Sequence[tuple[Tensor, Tensor]]
@@ -33,6 +33,21 @@ class LayerWeights(TypedDict):
     down: Weight
 
 
+class Decoder(TypedDict):
+    """All that is bound: embedding and head [vocab, width], norm [width]; cos, sin: [max_positions, D / 2] fp32."""
+
+    embedding: Weight
+    layers: Sequence[LayerWeights]
+    norm: Tensor
+    head: Weight
+    eps: float
+    cos: Tensor
+    sin: Tensor
+    heads: int
+    kv_heads: int
+    window: int
+
+
 @op(mutates=("caches",))
 def decode_step(
     tokens: Tensor,
@@ -43,66 +58,47 @@ def decode_step(
     pages: Tensor,
     caches: Caches,
     *,
-    embedding: Weight,
-    layers: Sequence[LayerWeights],
-    norm: Tensor,
-    eps: float,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-    window: int = 0,
+    decoder: Decoder,
 ) -> Tensor:
-    """Embed one token of each sequence, run all layers around a residual stream, and normalise.
+    """Embed one token of each sequence, run all layers around a residual stream, normalise, project to the vocabulary.
 
     tokens, positions, slots: [S] int64; query_starts: [S + 1] int32, 0, 1, 2 and so on; lengths: [S] int32; pages:
     [S, P] int32, as in `attention`: a row's position is its length - 1. caches: a layer's keys and values, each
     [pages, kv_heads, page_size, D], written at the slots, which are those of the positions (or negative: not written).
-    embedding: [vocab, width]; norm: [width]; cos, sin: [max_positions, D / 2] fp32. Returns [S, width].
+    Returns logits [S, vocab] float32.
     """
-    residual = embed(tokens, weight=embedding)
-    x, scale = torch.zeros_like(residual), (2 * cos.shape[1]) ** -0.5
-    rotary = {"cos": cos, "sin": sin, "heads": heads, "kv_heads": kv_heads}
-    for w, cache in zip(layers, caches, strict=True):
-        projection = {"norm": w["norm"], "eps": eps, "weight": w["qkv"], "bias": w["qkv_bias"], **rotary}
-        q, residual = norm_qkv_rope_write(x, residual, positions, slots, *cache, **projection)
-        mixed = attention(q, *cache, query_starts, lengths, pages, scale=scale, window=window)
+    residual, eps = embedding(tokens, weight=decoder["embedding"]), decoder["eps"]
+    x, scale = torch.zeros_like(residual), (2 * decoder["cos"].shape[1]) ** -0.5
+    for w, cache in zip(decoder["layers"], caches, strict=True):
+        q, residual = norm_qkv_rope_write(x, residual, positions, slots, *cache, **projection(decoder, w))
+        mixed = attention(q, *cache, query_starts, lengths, pages, scale=scale, window=decoder["window"])
         x = linear(mixed.flatten(1), weight=w["out"], bias=w["out_bias"])
         hidden, residual = norm_gate_up_silu(x, residual, norm=w["mlp_norm"], eps=eps, weight=w["gate_up"])
         x = linear(hidden, weight=w["down"])
-    normed: Tensor = add_rms_norm(x, residual, weight=norm, eps=eps)[0]
-    return normed
+    normed = add_rms_norm(x, residual, weight=decoder["norm"], eps=eps)[0]
+    logits: Tensor = lm_head(normed, torch.arange(len(normed), device=normed.device), weight=decoder["head"])
+    return logits
 
 
 @decode_step.compose
-def _(
-    ops: Binder,
-    *,
-    embedding: Weight,
-    layers: Sequence[LayerWeights],
-    norm: Tensor,
-    eps: float,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-    window: int = 0,
-) -> Function:
-    at = ops.site
-    rotary = {"cos": cos, "sin": sin, "heads": heads, "kv_heads": kv_heads}
-    first = ops.embedding(weight=embedding)
-    scale = (2 * cos.shape[1]) ** -0.5
+def _(ops: Binder, *, decoder: Decoder) -> Function:
+    at, eps = ops.site, decoder["eps"]
+    ops.site = f"{at}.embed_tokens"
+    embed = ops.embedding(weight=decoder["embedding"])
+    scale = (2 * decoder["cos"].shape[1]) ** -0.5
     bound = []
-    for i, w in enumerate(layers):
+    for i, w in enumerate(decoder["layers"]):
         ops.site = f"{at}.layers.{i}.self_attn"
-        projection = {"norm": w["norm"], "eps": eps, "weight": w["qkv"], "bias": w["qkv_bias"], **rotary}
-        qkv, attend = ops.norm_qkv_rope_write(**projection), ops.attention(scale=scale, window=window)
+        qkv = ops.norm_qkv_rope_write(**projection(decoder, w))
+        attend = ops.attention(scale=scale, window=decoder["window"])
         out = ops.linear(weight=w["out"], bias=w["out_bias"])
         ops.site = f"{at}.layers.{i}.mlp"
         gate_up = ops.norm_gate_up_silu(norm=w["mlp_norm"], eps=eps, weight=w["gate_up"])
         bound.append((qkv, attend, out, gate_up, ops.linear(weight=w["down"])))
     ops.site = f"{at}.norm"
-    last = ops.add_rms_norm(weight=norm, eps=eps)
+    last = ops.add_rms_norm(weight=decoder["norm"], eps=eps)
+    ops.site = "lm_head"
+    head = ops.lm_head(weight=decoder["head"])
     ops.site = at
 
     def call(
@@ -114,14 +110,20 @@ def _(
         pages: Tensor,
         caches: Caches,
     ) -> Tensor:
-        residual = first(tokens)
+        residual = embed(tokens)
         x = torch.zeros_like(residual)
         for (qkv, attend, out, gate_up, down), cache in zip(bound, caches, strict=True):
             q, residual = qkv(x, residual, positions, slots, *cache)
             x = out(attend(q, *cache, query_starts, lengths, pages).flatten(1))
             hidden, residual = gate_up(x, residual)
             x = down(hidden)
-        normed: Tensor = last(x, residual)[0]
-        return normed
+        logits: Tensor = head(last(x, residual)[0], torch.arange(len(tokens), device=tokens.device))
+        return logits
 
     return call
+
+
+def projection(decoder: Decoder, w: LayerWeights) -> dict[str, object]:
+    """What a layer's `norm_qkv_rope_write` binds."""
+    rotary = {name: decoder[name] for name in ("cos", "sin", "heads", "kv_heads")}
+    return {"norm": w["norm"], "eps": decoder["eps"], "weight": w["qkv"], "bias": w["qkv_bias"], **rotary}

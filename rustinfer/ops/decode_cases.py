@@ -16,6 +16,8 @@ from .inputs import Draw
 from .mutants import Arguments, wrong
 from .rotary import table
 
+VOCAB = 97
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -55,16 +57,18 @@ class Stack:
                 "down": d.weight(self.width, self.hidden),
             }
 
-        return {
-            "embedding": d.normal(97, self.width, scale=self.scale),
+        decoder = {
+            "embedding": d.normal(VOCAB, self.width, scale=self.scale),
             "layers": [layer() for _ in range(self.layers)],
             "norm": d.uniform(self.width, low=0.5, high=1.5),
+            "head": d.weight(VOCAB, self.width),
             "eps": 1e-5,
             "heads": self.heads,
             "kv_heads": self.kv_heads,
             "window": self.window,
             **table(d, max(self.lengths, default=0) + 64, self.dim),
         }
+        return {"decoder": decoder}
 
     def flow(self, d: Draw) -> tuple[Any, ...]:
         """Tokens, positions, slots, starts, lengths, pages and caches; sequences have scattered pages of their own."""
@@ -76,7 +80,7 @@ class Stack:
         shape = (max(rows * each, 1), self.kv_heads, self.size, self.dim)
         caches = [(d.normal(*shape), d.normal(*shape)) for _ in range(self.layers)]
         starts = torch.arange(rows + 1, dtype=torch.int32, device=d.device)
-        return d.integers(rows, below=97), positions, slots.where(lengths > 0, -1), starts, lengths, pages, caches
+        return d.integers(rows, below=VOCAB), positions, slots.where(lengths > 0, -1), starts, lengths, pages, caches
 
 
 STACKS = (
@@ -98,22 +102,28 @@ STACKS = (
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     for stack in STACKS:
         d = Draw(str(stack), dtype, device)
-        bound = stack.weights(d)
-        yield Case(d.name, stack.flow(d), bound, decode=bool(stack.lengths))
+        yield Case(d.name, stack.flow(d), stack.weights(d), decode=bool(stack.lengths))
+
+
+def bound(a: Arguments, **changes: Any) -> Arguments:
+    """What is bound, with changes."""
+    return {"decoder": {**a["decoder"], **changes}}
 
 
 def changed(**names: str) -> Any:
     """Every layer with the weights of the named ones exchanged or changed."""
 
     def change(a: Arguments) -> Arguments:
-        return {"layers": [{**w, **{name: w[source] for name, source in names.items()}} for w in a["layers"]]}
+        layers = [{**w, **{name: w[source] for name, source in names.items()}} for w in a["decoder"]["layers"]]
+        return bound(a, layers=layers)
 
     return change
 
 
 def halves_swapped(a: Arguments) -> Arguments:
     """Gate and up exchanged in every layer."""
-    return {"layers": [{**w, "gate_up": torch.cat(w["gate_up"].chunk(2)[::-1])} for w in a["layers"]]}
+    layers = a["decoder"]["layers"]
+    return bound(a, layers=[{**w, "gate_up": torch.cat(w["gate_up"].chunk(2)[::-1])} for w in layers])
 
 
 def newest_unseen(a: Arguments) -> Arguments:
@@ -130,7 +140,8 @@ wrong(decode_step, "norms exchanged", changed(norm="mlp_norm", mlp_norm="norm"))
 wrong(decode_step, "gate and up exchanged", halves_swapped)
 wrong(decode_step, "newest position unseen", newest_unseen)
 wrong(decode_step, "cache not written", stale)
-wrong(decode_step, "layers in reverse", lambda a: {"layers": a["layers"][::-1]})
-wrong(decode_step, "eps dropped", lambda a: {"eps": 0.0})
+wrong(decode_step, "layers in reverse", lambda a: bound(a, layers=a["decoder"]["layers"][::-1]))
+wrong(decode_step, "eps dropped", lambda a: bound(a, eps=0.0))
+wrong(decode_step, "embedding in place of the head", lambda a: bound(a, head=a["decoder"]["embedding"]))
 wrong(decode_step, "positions one too high", lambda a: {"positions": a["positions"] + 1})
 wrong(decode_step, "first sequence's pages for all", lambda a: {"pages": a["pages"][:1].expand_as(a["pages"])})

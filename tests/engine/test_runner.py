@@ -196,19 +196,19 @@ def test_the_wiring_for_decoding_runs_exactly_the_steps_of_single_rows() -> None
     loaded = load(max_num_seqs=4)
     calls: list[tuple[str, int]] = []
     runner = loaded.engine.runner
-    for name, model in (("decode", runner.decodes[0].model), ("mixed", runner.mixed.model)):  # type: ignore[attr-defined]
-        forward = model.forward
-        model.forward = lambda step, n=name, f=forward: calls.append((n, len(step.tokens))) or f(step)
+    for name, model in (("decode", runner.decodes[0].model), ("forward", runner.mixed.model)):  # type: ignore[attr-defined]
+        run = getattr(model, name)
+        setattr(model, name, lambda step, n=name, f=run: calls.append((n, len(step.tokens))) or f(step))
     ask(loaded.engine, "a", [1, 2, 3], max_tokens=3)
     Log().drain(loaded.engine)
-    assert calls == [("mixed", 3), ("decode", 1), ("decode", 1)]
+    assert calls == [("forward", 3), ("decode", 1), ("decode", 1)]
 
 
 def test_the_card_names_every_binding_of_both_wirings() -> None:
     loaded = load(served_model_name="little")
     assert (loaded.card.id, loaded.card.context, loaded.card.vocab_size) == ("little", 256, VOCAB)
     sites = {row.site for row in loaded.card.ops}
-    assert {"lm_head", "lm_head (decode)", "model.embed_tokens", "sampler", "draw", "place (decode)"} <= sites
+    assert {"lm_head", "model (decode)", "model.embed_tokens", "sampler", "draw", "place (decode)"} <= sites
     assert {row.op for row in loaded.card.ops} >= {"attention", "sample", "argmax", "penalize", "lm_head"}
     assert len(loaded.card.ops) == len(loaded.bindings)
 

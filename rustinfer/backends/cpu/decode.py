@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from ctypes import c_long, c_void_p
 from typing import Any
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rustinfer import ops
-from rustinfer.ops.decode import Caches, LayerWeights
+from rustinfer.ops.decode import Caches, Decoder, LayerWeights
 from rustinfer.registry import PackedWeight, Requires, Target, Weight
 
 from .attention import Shape
@@ -20,9 +20,10 @@ from .backend import DTYPES, cpu
 from .cache import Pages
 from .embedding import embedding as packed_embedding
 from .library import library
+from .linear import lm_head
 from .norm import add_rms_norm
 from .plan import DTYPES as CODES
-from .plan import Pinned, Plan, projection, weight_refusal
+from .plan import Pinned, Plan, projection, readable, weight_refusal
 from .rows import rows
 
 MATRICES = ("qkv", "out", "gate_up", "down")
@@ -41,9 +42,10 @@ class Layers(ctypes.Structure):
 
 
 def _readable(bound: Mapping[str, Any]) -> str | None:
-    table = bound["embedding"]
-    refusals = (weight_refusal(layer[name]) for layer in bound["layers"] for name in MATRICES)
-    told = next(filter(None, refusals), None)
+    decoder: Decoder = bound["decoder"]
+    table = decoder["embedding"]
+    matrices = [w[name] for w in decoder["layers"] for name in MATRICES]  # type: ignore[literal-required]
+    told = next(filter(None, map(weight_refusal, matrices)), None) or readable({"weight": decoder["head"]})
     return told or (weight_refusal(table, block=2) if isinstance(table, PackedWeight) else None)
 
 
@@ -51,25 +53,18 @@ def _readable(bound: Mapping[str, Any]) -> str | None:
 def decode_step(
     target: Target,
     *,
-    embedding: Weight,
-    layers: Sequence[LayerWeights],
-    norm: Tensor,
-    eps: float,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-    window: int = 0,
+    decoder: Decoder,
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Caches], Tensor]:
     """A token costs the host one call instead of five a layer; the numbers are those of the parts."""
     dtype = target.dtype
-    pinned = [_layer(dtype, w, eps, cos, sin, heads, kv_heads) for w in layers]
+    pinned = [_layer(dtype, decoder, w) for w in decoder["layers"]]
     every = (Layer * len(pinned))(*(Layer(*(p.plan for p in layer)) for layer in pinned))
-    shape = Shape(CODES[dtype], window, False, (2 * cos.shape[1]) ** -0.5)
+    shape = Shape(CODES[dtype], decoder["window"], False, (2 * decoder["cos"].shape[1]) ** -0.5)
     stack = Layers(len(every), ctypes.addressof(every), ctypes.addressof(shape))
     run, address, at = library().ri_layers, ctypes.addressof(stack), Addresses()
-    look_up = _embedding(target, embedding)
-    last = add_rms_norm(target, weight=norm, eps=eps)
+    look_up = _embedding(target, decoder["embedding"])
+    last = add_rms_norm(target, weight=decoder["norm"], eps=decoder["eps"])
+    head = lm_head(target, weight=decoder["head"])
 
     def call(
         tokens: Tensor,
@@ -90,16 +85,15 @@ def decode_step(
             query_starts.data_ptr(), lengths.data_ptr(), pages.data_ptr(), pages.stride(0),
             *at(caches), x.shape[0],
         )  # fmt: skip
-        hidden: Tensor = last(x, residual)[0]
-        return hidden
+        logits: Tensor = head(last(x, residual)[0], torch.arange(x.shape[0]))
+        return logits
 
     return call
 
 
-def _layer(
-    dtype: torch.dtype, w: LayerWeights, eps: float, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
-) -> tuple[Pinned, Pinned, Pinned, Pinned]:
-    qkv = projection(dtype, w["norm"], eps, w["qkv"], w["qkv_bias"], cos, sin, heads, kv_heads)
+def _layer(dtype: torch.dtype, decoder: Decoder, w: LayerWeights) -> tuple[Pinned, Pinned, Pinned, Pinned]:
+    eps, table = decoder["eps"], (decoder["cos"], decoder["sin"], decoder["heads"], decoder["kv_heads"])
+    qkv = projection(dtype, w["norm"], eps, w["qkv"], w["qkv_bias"], *table)
     gate_up = Pinned(dtype, w["gate_up"], norm=w["mlp_norm"].to(dtype))
     gate_up.plan.eps = eps
     return qkv, Pinned(dtype, w["out"], bias=w["out_bias"]), gate_up, Pinned(dtype, w["down"])

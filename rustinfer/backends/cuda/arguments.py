@@ -6,11 +6,18 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from torch import Tensor
+from ...registry import PackedWeight, Weight
 
-LAYER = ("norm", "qkv", "out", "mlp_norm", "gate_up", "down", "keys", "values")
+MATRICES = ("qkv", "out", "gate_up", "down")
 FLOW = ("tokens", "positions", "slots", "lengths", "pages")
-WEIGHTS = ("embedding", "norm", "cosines", "sines", "result")
+
+def parts(name: str) -> tuple[str, str, str]:
+    """The pointers of a matrix: its data, and what it has of scales and zeros."""
+    return name, f"{name}_scales", f"{name}_zeros"
+
+
+LAYER = ("norm", "mlp_norm", "keys", "values", *(part for name in MATRICES for part in parts(name)))
+WEIGHTS = ("norm", *parts("embedding"), *parts("head"), "cosines", "sines", "logits")
 SCRATCH = ("exchange", "epoch", "error", "host_error", "marks")
 POINTERS = (*FLOW, *WEIGHTS, *SCRATCH)
 
@@ -30,16 +37,16 @@ def arguments_type(layers: int) -> type[ctypes.Structure]:
     return type("Arguments", (ctypes.Structure,), {"_fields_": fields})
 
 
-def point(structure: ctypes.Structure, tensors: Mapping[str, Tensor]) -> None:
-    """Set pointers by name."""
-    for name, tensor in tensors.items():
-        setattr(structure, name, tensor.data_ptr())
-
-
-def point_layers(structure: ctypes.Structure, layers: Sequence[Mapping[str, Tensor | None]]) -> None:
-    """Set every layer's pointers that are named."""
-    for i, layer in enumerate(layers):
-        for name in LAYER:
-            tensor = layer.get(name)
+def point(structure: ctypes.Structure, weights: Mapping[str, Weight | None]) -> None:
+    """Set pointers by name; those of a packed weight's data, scales and zeros."""
+    for name, weight in weights.items():
+        tensors = (weight.data, weight.scales, weight.zeros) if isinstance(weight, PackedWeight) else (weight,)
+        for part, tensor in zip(parts(name), tensors, strict=False):
             if tensor is not None:
-                setattr(structure.layers[i], name, tensor.data_ptr())
+                setattr(structure, part, tensor.data_ptr())
+
+
+def point_layers(structure: ctypes.Structure, layers: Sequence[Mapping[str, Weight | None]]) -> None:
+    """Set pointers of each layer."""
+    for at, layer in zip(structure.layers, layers, strict=True):
+        point(at, {name: layer[name] for name in layer if name in LAYER})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import log2
 from typing import Any
 
@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from ... import ops
-from ...ops.decode import Caches, LayerWeights
-from ...registry import Refusal, Requires, Target, Weight
+from ...ops.decode import Caches
+from ...ops.decode import Decoder as Bound
+from ...registry import INT4, INT8, PackedWeight, Refusal, Requires, Target, Weight
 from ...registry.op import Function
 from . import nvrtc
-from .arguments import arguments_type, point, point_layers
+from .arguments import MATRICES, arguments_type, point, point_layers
 from .backend import cuda
 from .driver import Function as Launchable
 from .fault import explained
@@ -27,44 +28,58 @@ PAGE = 16
 MULTIPROCESSORS = 132  # to judge a shape by, before it is known which GPU it is for
 
 
-def shape(bound: Mapping[str, Any], rows: int, blocks: int, page: int = PAGE) -> Plan:
+def shape(bound: Bound, rows: int, blocks: int, page: int = PAGE) -> Plan:
     """The plan for what is bound."""
     first = bound["layers"][0]
     heads, kv_heads, dim = bound["heads"], bound["kv_heads"], 2 * bound["cos"].shape[1]
     width, hidden = first["down"].shape
-    fitting = next(size for size in (1, 2, 4, 8) if size >= rows)
-    return Plan(width, hidden, heads, kv_heads, dim, len(bound["layers"]), page, fitting, blocks)
+    fitting, vocab = next(size for size in (1, 2, 4, 8) if size >= rows), bound["head"].shape[0]
+    stored = [bits(first["down"]) or 16, bits(bound["head"]) or 16, bits(bound["embedding"]) or 16]
+    return Plan(width, hidden, heads, kv_heads, dim, len(bound["layers"]), vocab, page, fitting, blocks, *stored)
 
 
-def refusal(bound: Mapping[str, Any]) -> Refusal:
+def bits(weight: Weight) -> int | None:
+    """How many a number of a matrix has, or None for a form that the kernel does not read."""
+    if not isinstance(weight, PackedWeight):
+        return 16 if weight.dtype == BF16 and weight.is_contiguous() else None
+    parts = (weight.data, weight.scales, weight.zeros)
+    if weight.dtype != BF16 or not all(part is None or part.is_contiguous() for part in parts):
+        return None
+    if weight.format == INT8 and weight.group == weight.shape[1] and weight.zeros is None:
+        return 8 if weight.scales.dtype == torch.float32 else None
+    zeros = weight.zeros is not None and weight.zeros.dtype == torch.float16
+    return 4 if weight.format == INT4 and weight.group == 64 and zeros and weight.scales.dtype == torch.float16 else None
+
+
+def refusal(given: Mapping[str, Any]) -> Refusal:
     """Why the kernel cannot run this decoder, or None."""
+    bound: Bound = given["decoder"]
     if bound["window"]:
         return "attends to everything, not to a sliding window"
     if not bound["layers"]:
         return "needs at least one layer"
-    weights = [bound["embedding"], bound["norm"]]
-    for layer in bound["layers"]:
-        if layer["qkv_bias"] is not None or layer["out_bias"] is not None:
-            return "has no biases"
-        weights += [weight for weight in layer.values() if weight is not None]
-    if any(not isinstance(weight, Tensor) for weight in weights):
-        return "reads dense weights, not packed ones"
-    if any(weight.dtype != BF16 or not weight.is_contiguous() for weight in weights):
-        return "reads contiguous bfloat16 weights"
+    stored = {bits(layer[name]) for layer in bound["layers"] for name in MATRICES}  # type: ignore[literal-required]
+    ends = {bits(bound["head"]), bits(bound["embedding"])}
+    if None in stored | ends:
+        return "reads weights in bfloat16, int8 with a scale a row, and int4 with scales and zeros for groups of 64"
+    if len(stored) > 1:
+        return "reads layers whose weights are all packed alike"
+    if 4 in ends:
+        return "reads an embedding and a head of 8 or 16 bits, not of 4"
     return shape(bound, MOST_ROWS, MULTIPROCESSORS).refusal()
 
 
 class Decoder:
     """The kernel for one decoder and page size, with its scratch; calls share the scratch and so run one by one."""
 
-    def __init__(self, plan: Plan, target: Target, bound: Mapping[str, Any]) -> None:
+    def __init__(self, plan: Plan, target: Target, bound: Bound) -> None:
         self.plan, device = plan, target.device
         binary = nvrtc.compiled("decode.cu", plan.defines, target.sm or (9, 0))
         self.function = Launchable(binary.code, "decode", plan.threads, plan.shared)
         self.argument: Any = arguments_type(plan.layers)()
         self.scratch = scratch(plan, device)
         point(self.argument, self.scratch)
-        weights = {"embedding": bound["embedding"], "norm": bound["norm"]}
+        weights = {"embedding": bound["embedding"], "norm": bound["norm"], "head": bound["head"]}
         point(self.argument, weights | {"cosines": bound["cos"], "sines": bound["sin"]})
         point_layers(self.argument, bound["layers"])
         self.argument.eps = bound["eps"]
@@ -75,13 +90,13 @@ class Decoder:
     def __call__(
         self, tokens: Tensor, positions: Tensor, slots: Tensor, lengths: Tensor, pages: Tensor, caches: Caches
     ) -> Tensor:
-        result = torch.empty((len(tokens), self.plan.width), dtype=BF16, device=tokens.device)
+        logits = torch.empty((len(tokens), self.plan.vocab), dtype=torch.float32, device=tokens.device)
         flow = {"tokens": tokens, "positions": positions, "slots": slots, "lengths": lengths, "pages": pages}
-        point(self.argument, flow | {"result": result})
+        point(self.argument, flow | {"logits": logits})
         point_layers(self.argument, [{"keys": keys, "values": values} for keys, values in caches])
         self.argument.rows, self.argument.pages_stride = len(tokens), pages.stride(0)
         self.function.launch(self.plan.blocks, self.argument, cooperative=True)
-        return result
+        return logits
 
     def fault(self) -> str | None:
         """What a launch reported that gave up, with the shapes; from the host's memory."""
@@ -93,7 +108,7 @@ class Decoder:
 class Steps:
     """What the model calls: a decoder for each page size, the usual one compiled while the model is built."""
 
-    def __init__(self, target: Target, bound: Mapping[str, Any]) -> None:
+    def __init__(self, target: Target, bound: Bound) -> None:
         self._target, self._bound = target, bound
         self._blocks = torch.cuda.get_device_properties(target.device).multi_processor_count
         self._made: dict[int, Decoder] = {}
@@ -116,7 +131,7 @@ class Steps:
         caches: Caches,
     ) -> Tensor:
         if not len(tokens):
-            return tokens.new_empty((0, self._bound["embedding"].shape[1]), dtype=BF16)
+            return tokens.new_empty((0, self._bound["head"].shape[0]), dtype=torch.float32)
         return self._decoder(caches[0][0].shape[2])(tokens, positions, slots, lengths, pages, caches)
 
     def fault(self) -> str | None:
@@ -143,20 +158,6 @@ def scratch(plan: Plan, device: torch.device) -> dict[str, Tensor]:
     requires=Requires("cuda", frozenset({BF16}), min_sm=(9, 0), max_rows=MOST_ROWS, decode=True),
     when=refusal,
 )
-def decode_step(
-    target: Target,
-    *,
-    embedding: Weight,
-    layers: Sequence[LayerWeights],
-    norm: Tensor,
-    eps: float,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-    window: int = 0,
-) -> Function:
+def decode_step(target: Target, *, decoder: Bound) -> Function:
     """A block on every multiprocessor, with weights that stream through it whatever the blocks wait for."""
-    bound = {"embedding": embedding, "layers": layers, "norm": norm, "eps": eps, "cos": cos, "sin": sin}
-    bound |= {"heads": heads, "kv_heads": kv_heads, "window": window}
-    return Steps(target, bound)
+    return Steps(target, decoder)

@@ -10,7 +10,7 @@ from ...registry import Refusal
 
 WARPS = 8  # that multiply; four more make a warp group, of which two serve them
 THREADS = (WARPS + 4) * 32
-TILE_ROWS = 4
+QUAD = 4  # rows of one matrix instruction
 MOST_COLUMNS = 3072  # of a tile's row
 SHARED = 227 * 1024  # bytes that one block may have
 IN_FLIGHT = 48 * 1024  # bytes a multiprocessor has on their way: more only makes everything else wait longer
@@ -19,10 +19,13 @@ SPLITS = 16  # of a sequence's positions
 LIMIT = 4_000_000_000  # cycles that any wait may take: two seconds and more
 
 
-def chunk(columns: int) -> int:
-    """The largest part of a row that a tile may hold: a divisor of it, in whole blocks of 32 columns; 0 if none is."""
-    sizes = [columns // n for n in range(1, columns // 32 + 1) if columns % n == 0 and columns // n <= MOST_COLUMNS]
-    return next((size for size in sizes if size % 32 == 0), 0)
+GRAIN = {16: 32, 8: 64, 4: 512}  # columns: of a block; of 4 bits so many that their scales are a whole copy
+
+
+def chunk(columns: int, grain: int = 32) -> int:
+    """The largest part of a row that a tile may hold: a divisor of it, in whole grains; 0 if none is."""
+    sizes = [columns // n for n in range(1, columns // grain + 1) if columns % n == 0 and columns // n <= MOST_COLUMNS]
+    return next((size for size in sizes if size % grain == 0), 0)
 
 
 def most(rows: int, blocks: int) -> int:
@@ -34,6 +37,7 @@ def most(rows: int, blocks: int) -> int:
 class Plan:
     """A decoder's shape, the most rows of a step, and the blocks (one on each multiprocessor) that share the work.
 
+    `bits`, `head_bits` and `table_bits` are those of a layer's weights, the head's and the embedding's: 16, 8 or 4.
     `tuned` overrides what is chosen here: AHEAD, PILE, CALM, SPLITS, SLOTS, MARKS, LIMIT.
     """
 
@@ -43,9 +47,13 @@ class Plan:
     kv_heads: int
     dim: int
     layers: int
+    vocab: int
     page: int
     rows: int
     blocks: int
+    bits: int = 16
+    head_bits: int = 16
+    table_bits: int = 16
     tuned: Mapping[str, int] = field(default_factory=dict)
 
     threads = THREADS
@@ -63,7 +71,12 @@ class Plan:
     @property
     def chunks(self) -> tuple[int, int, int]:
         """Columns of a tile of qkv and gate/up, of the output projection, and of the down projection."""
-        return chunk(self.width), chunk(self.mixed), chunk(self.hidden)
+        grain = max(GRAIN[self.bits], GRAIN[self.head_bits])
+        return chunk(self.width, grain), chunk(self.mixed, grain), chunk(self.hidden, grain)
+
+    def tile(self, columns: int, bits: int) -> int:
+        """Bytes of a tile: as many quads of rows as make the bytes of one in bf16, and the scales of 4-bit groups."""
+        return QUAD * 16 // bits * (columns * bits // 8 + (columns // 64 * 4 if bits == 4 else 0))
 
     @property
     def places(self) -> int:
@@ -74,10 +87,11 @@ class Plan:
         """Why there is no kernel for this shape, or None."""
         if self.dim not in (64, 128):
             return f"takes heads of 64 or 128 dimensions, not {self.dim}"
-        if self.heads // self.kv_heads > 4:
-            return f"takes up to 4 query heads for each key head, not {self.heads // self.kv_heads}"
+        if self.heads // self.kv_heads > WARPS:
+            return f"takes up to {WARPS} query heads for each key head, not {self.heads // self.kv_heads}"
         if not all(self.chunks):
-            return f"takes widths in blocks of 32 columns, not {self.width}, {self.mixed} and {self.hidden}"
+            grain = max(GRAIN[self.bits], GRAIN[self.head_bits])
+            return f"takes widths in blocks of {grain} columns, not {self.width}, {self.mixed} and {self.hidden}"
         if WARPS * self.places % self.page:
             return f"takes pages of which whole ones make {WARPS * self.places} positions, not of {self.page}"
         if self.layers > 60:
@@ -91,14 +105,15 @@ class Plan:
     @property
     def slot(self) -> int:
         """Bytes of a ring slot: the largest tile."""
-        return max(*(TILE_ROWS * size * 2 for size in self.chunks), WARPS * self.places * self.dim * 4)
+        tiles = [self.tile(size, self.bits) for size in self.chunks] + [self.tile(self.chunks[0], self.head_bits)]
+        return max(*tiles, WARPS * self.places * self.dim * 4)
 
     @property
     def parts(self) -> int:
         """Rows for which a block keeps partial sums at a time, in whole tiles."""
         pairs = most(self.chunks[2], self.blocks)
-        rows = max(most(self.qkv, self.blocks), most(self.width, self.blocks), -(-pairs // 2) * TILE_ROWS)
-        return -(-rows // TILE_ROWS) * TILE_ROWS
+        rows = max(most(self.qkv, self.blocks), most(self.width, self.blocks), -(-pairs // 2) * QUAD)
+        return -(-rows // (4 * QUAD)) * 4 * QUAD  # whole tiles of any format
 
     @property
     def unit(self) -> int:
@@ -108,7 +123,8 @@ class Plan:
     @property
     def fixed(self) -> int:
         """Bytes of shared memory beside the ring, mbarriers of 16 slots included."""
-        floats = 2 * self.parts * self.rows * WARPS + WARPS * self.places * 4 + WARPS * (self.unit + 8)
+        run = WARPS * self.places // (WARPS // (self.heads // self.kv_heads))
+        floats = 2 * self.parts * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
         return 4 * floats + 8 * 2 * 16
 
     @property
@@ -131,11 +147,11 @@ class Plan:
     def defines(self) -> dict[str, int]:
         """What the kernel's source is compiled with."""
         width, mixed, hidden = self.chunks
-        ahead = min(max(IN_FLIGHT // (TILE_ROWS * 2 * width), 2), self.slots - 1)
+        ahead = min(max(IN_FLIGHT // self.tile(width, self.bits), 2), self.slots - 1)
         return {
             "GRID": self.blocks, "ROWS": self.rows, "WIDTH": self.width, "HIDDEN": self.hidden, "HEADS": self.heads,
-            "KV_HEADS": self.kv_heads, "DIM": self.dim, "LAYERS": self.layers, "PAGE": self.page,
-            "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
+            "KV_HEADS": self.kv_heads, "DIM": self.dim, "LAYERS": self.layers, "VOCAB": self.vocab, "PAGE": self.page,
+            "BITS": self.bits, "HEAD_BITS": self.head_bits, "TABLE_BITS": self.table_bits, "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
             "PARTS": self.parts, "AHEAD": ahead, "PILE": min(PILE, self.slots - 1), "CALM": min(CALM, ahead),
             "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
         } | dict(self.tuned)  # fmt: skip

@@ -21,7 +21,7 @@ class Packed(Stack):
     """A stack whose matrices are packed."""
 
     def weights(self, d: Draw) -> dict[str, Any]:
-        made = super().weights(d)
+        made = super().weights(d)["decoder"]
 
         def packed(weight: Weight) -> Weight:
             form = INT4 if weight.shape[0] % 64 else INT8
@@ -29,7 +29,8 @@ class Packed(Stack):
 
         for layer in made["layers"]:
             layer |= {name: packed(layer[name]) for name in ("qkv", "out", "gate_up", "down")}
-        return {**made, "embedding": d.packed(INT4, *made["embedding"].shape, 32, zeros="free")}
+        table = {name: d.packed(INT4, *made[name].shape, 32, zeros="free") for name in ("embedding", "head")}
+        return {"decoder": {**made, **table}}
 
 
 def bound(stack: Stack, dtype: torch.dtype, rows: int = 64, **policy: Any) -> tuple[Binder, Any, tuple[Any, ...]]:
@@ -75,7 +76,7 @@ def test_other_caches_are_noticed(dtype: torch.dtype) -> None:
 def test_weights_that_it_cannot_read_are_named(dtype: torch.dtype) -> None:
     d = Draw("refused", dtype, CPU)
     weights = Packed((3,)).weights(d)
-    weights["layers"][1]["down"] = d.packed(INT8, 64, 96, 16)
+    weights["decoder"]["layers"][1]["down"] = d.packed(INT8, 64, 96, 16)
     ops = Binder(load_plugins().registry, Target.of("cpu", dtype).decoding(4))
     binding = ops.resolve(ops.registry.ops["decode_step"], **weights)
     assert dict(binding.rejected)["cpu"].startswith("reads packed weights in groups of a multiple of 32 columns")

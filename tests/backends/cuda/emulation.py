@@ -55,7 +55,7 @@ class Emulated:
     tuned: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
-        plan = shape(self.case.bound, len(self.case.flow[0]), self.blocks, self.case.flow[6][0][0].shape[2])
+        plan = shape(self.case.bound["decoder"], len(self.case.flow[0]), self.blocks, self.case.flow[6][0][0].shape[2])
         self.plan = Plan(**{**vars(plan), "tuned": self.tuned or {}})
         assert self.plan.refusal() is None, self.plan.refusal()
         self.scratch, self.function = scratch(self.plan, CPU), library(self.plan)
@@ -63,18 +63,19 @@ class Emulated:
     def __call__(self, seed: int = 0, *, dropped: int = 0, blind: bool = False) -> Tensor:
         """Run a step: `dropped` loses the word of that number, `blind` waits for no other block."""
         tokens, positions, slots, _, lengths, pages, caches = self.case.flow
-        bound = self.case.bound
+        bound = self.case.bound["decoder"]
         argument: Any = arguments_type(self.plan.layers)()
-        result = torch.full((len(tokens), self.plan.width), torch.nan, dtype=torch.bfloat16)
+        logits = torch.full((len(tokens), self.plan.vocab), torch.nan)
         flow = {"tokens": tokens, "positions": positions, "slots": slots, "lengths": lengths, "pages": pages}
-        weights = {"embedding": bound["embedding"], "norm": bound["norm"], "cosines": bound["cos"]}
-        point(argument, flow | weights | {"sines": bound["sin"], "result": result} | self.scratch)
+        weights = {name: bound[name] for name in ("embedding", "norm", "head")}
+        point(argument, flow | weights | {"cosines": bound["cos"], "sines": bound["sin"]} | self.scratch)
+        point(argument, {"logits": logits})
         point_layers(argument, bound["layers"])
         point_layers(argument, [{"keys": keys, "values": values} for keys, values in caches])
         argument.rows, argument.pages_stride = len(tokens), pages.stride(0)
         argument.eps, argument.scale = bound["eps"], self.plan.dim**-0.5 * 1.4426950408889634
         self.function(ctypes.addressof(argument), seed, dropped, blind, self.plan.shared)
-        return result
+        return logits
 
     @property
     def error(self) -> int:

@@ -24,6 +24,7 @@ typedef long long i64;
 #define __grid_constant__
 struct float2 { float x, y; };
 struct float4 { float x, y, z, w; };
+struct alignas(8) uint2 { u32 x, y; };
 struct alignas(16) uint4 { u32 x, y, z, w; };
 inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 inline uint4 make_uint4(u32 x, u32 y, u32 z, u32 w) { return {x, y, z, w}; }
@@ -258,6 +259,12 @@ DEVICE i64 nanoseconds() { return emulated::machine->clock; }
 DEVICE u32 pack(float low, float high) { return rounded(low) | rounded(high) << 16; }
 DEVICE float low(u32 pair) { return as_float(pair << 16); }
 DEVICE float high(u32 pair) { return as_float(pair & 0xffff0000u); }
+DEVICE u32 minus(u32 a, u32 b) { return pack(low(a) - low(b), high(a) - high(b)); }
+DEVICE float half_float(u16 bits) {
+  int exponent = bits >> 10 & 31, mantissa = bits & 1023;
+  float v = exponent ? ldexpf(1024 + mantissa, exponent - 25) : ldexpf(mantissa, -24);
+  return bits & 0x8000 ? -v : v;
+}
 DEVICE float exp2_fast(float x) { return exp2f(x); }
 DEVICE float rsqrtf(float x) { return 1 / sqrtf(x); }
 

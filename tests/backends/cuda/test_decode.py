@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
 
 from rustinfer import ops
+from rustinfer.backends.cuda.arguments import MATRICES
 from rustinfer.backends.cuda.decode import refusal
 from rustinfer.backends.cuda.fault import explained
+from rustinfer.models.quantise import SCHEMES
 from rustinfer.ops.decode_cases import Stack
 from rustinfer.ops.inputs import Draw
 from rustinfer.registry import Case
@@ -28,6 +31,16 @@ def case(stack: Stack) -> Case:
     d = Draw(str(stack), torch.bfloat16, CPU)
     bound = stack.weights(d)
     return Case(d.name, stack.flow(d), bound, decode=True)
+
+
+def packed(stack: Stack, scheme: str) -> Case:
+    """The same with the weights packed as `--quantization` does."""
+    made = case(stack)
+    bound = made.bound["decoder"]
+    pack, rows = SCHEMES[scheme], SCHEMES["int8"]
+    layers = [{**w, **{name: pack(w[name]) for name in MATRICES}} for w in bound["layers"]]
+    table = {"embedding": rows(bound["embedding"]), "head": rows(bound["head"])}
+    return replace(made, bound={"decoder": {**bound, "layers": layers, **table}})
 
 
 def judge(made: Case) -> Judge:
@@ -58,6 +71,26 @@ def judge(made: Case) -> Judge:
 )
 def test_emulated_kernel_does_what_the_op_says(stack: Stack, blocks: int) -> None:
     made = case(stack)
+    judged, kernel = judge(made), Emulated(made, blocks)
+    result = kernel(seed=1)
+    assert kernel.error == 0, explained(kernel.error)
+    judged.require(outputs(ops.decode_step, result, made.flow))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "stack", "blocks"),
+    [
+        ("int8", Stack((40, 3), 128, 192, 4, 2, 64, 2), 5),
+        ("int8", Stack((20,), 3200, 64, 1, 1, 64, 1), 20),  # the width in two chunks
+        ("int8", Stack((5, 64, 0, 130, 16, 2, 99, 65), 192, 64, 3, 1, 64, 1), 9),
+        ("int4", Stack((40,), 512, 512, 8, 2, 64, 1), 7),
+        ("int4", Stack((5, 64, 0, 130), 512, 1024, 4, 4, 128, 1), 30),
+        ("int4", Stack((9,), 512, 4096, 8, 2, 64, 1), 40),  # hidden units in two chunks
+    ],
+    ids=str,
+)
+def test_packed_weights_stream_as_they_are(scheme: str, stack: Stack, blocks: int) -> None:
+    made = packed(stack, scheme)
     judged, kernel = judge(made), Emulated(made, blocks)
     result = kernel(seed=1)
     assert kernel.error == 0, explained(kernel.error)
@@ -97,7 +130,7 @@ def test_blocks_that_wait_for_nobody_give_wrong_numbers() -> None:
         (Stack((1,), bias=True), "biases"),
         (Stack((1,), window=8), "window"),
         (Stack((1,), dim=80), "64 or 128"),
-        (Stack((1,), heads=8, kv_heads=1), "4 query heads"),
+        (Stack((1,), heads=9, kv_heads=1), "8 query heads"),
         (Stack((1,), width=33), "blocks of 32"),
     ],
     ids=str,

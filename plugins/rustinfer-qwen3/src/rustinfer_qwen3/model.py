@@ -81,3 +81,7 @@ class Qwen3:
         """Float32 logits [R, vocab] of the selected rows."""
         logits: Tensor = self.head(hidden, rows)
         return logits
+
+    def decode(self, step: Step) -> Tensor:
+        """Float32 logits [S, vocab] of a step with one row a sequence."""
+        return self.logits(self.forward(step), torch.arange(len(step.tokens), device=step.tokens.device))

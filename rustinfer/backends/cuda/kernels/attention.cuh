@@ -1,215 +1,200 @@
 // Attention of one new token: queries and the newest key come from the projection, older keys and values from the ring.
+// A warp works for one query head, so that its code is short: it runs once a layer, out of a cold instruction cache.
 #pragma once
 #include "product.cuh"
 
 struct Attention {
+  static constexpr int E = LANES / 2;  // of a head's dimensions, those that a lane sums: E neighbours
   Consumer& c;
   const Arguments& p;
   const Shared& s;
   const Layer& layer;
-  int place, j;            // the lane's place among its warp's, and its sixteenth of a head's dimensions
-  u32 q[GROUP][8];         // rotated queries, bf16 pairs: dimensions 8j.. and DIM / 2 + 8j..
-  float peak[GROUP], sum[GROUP], out[GROUP][LANES / 2];  // of this warp; `out` has DIM / 32 neighbouring dimensions a lane
+  const int place, j;     // the lane's place among its warp's, and its sixteenth of a head's dimensions
+  const int head, piece;  // of the warp: its query head in the group, and its run of places in a tile
+  u32 q[8];               // the rotated query, bf16 pairs: dimensions 8j.. and DIM / 2 + 8j..
+  float peak = -INFINITY, sum = 0, out[E];
 
   DEVICE Attention(Consumer& c, const Layer& layer)
-      : c(c), p(c.p), s(c.s), layer(layer), place(c.lane / LANES), j(c.lane % LANES) {}
+      : c(c), p(c.p), s(c.s), layer(layer), place(c.lane / LANES), j(c.lane % LANES), head(c.warp / PIECES), piece(c.warp % PIECES) {
+#pragma unroll
+    for (int i = 0; i < E; i++) out[i] = 0;
+  }
 
-  // Two halves of eight dimensions, rotated and rounded.
-  DEVICE void rotate(u32 (&to)[8], const float (&x)[16], const float (&cosine)[8], const float (&sine)[8]) const {
-#pragma unroll
-    for (int i = 0; i < 8; i += 2) {
-      to[i / 2] = pack(x[i] * cosine[i] - x[8 + i] * sine[i], x[i + 1] * cosine[i + 1] - x[9 + i] * sine[i + 1]);
-      to[4 + i / 2] = pack(x[8 + i] * cosine[i] + x[i] * sine[i], x[9 + i] * cosine[i + 1] + x[i + 1] * sine[i + 1]);
-    }
-  }
   // A lane's sixteen dimensions of a head.
-  DEVICE void want(Words<4 * GROUP + 5, false>& words, int n, const float* from) const {
+  DEVICE void want(Words<9, false>& words, int n, int head) const {
 #pragma unroll
-    for (int i = 0; i < 4; i++) words.want(n + i, from + (i / 2) * (DIM / 2) + 8 * j + (i % 2) * 4);
+    for (int i = 0; i < 4; i++) words.want(n + i, (head * DIM + (i / 2) * (DIM / 2) + 8 * j + (i % 2) * 4) * 4);
   }
-  DEVICE static void unpack(float (&to)[16], const uint4* from) {
+  // Two halves of eight dimensions, rotated and rounded.
+  DEVICE void rotate(u32 (&to)[8], const uint4* from, const float4 (&cosine)[2], const float4 (&sine)[2]) const {
 #pragma unroll
-    for (int i = 0; i < 4; i++) {
-      to[4 * i] = as_float(from[i].x), to[4 * i + 1] = as_float(from[i].y);
-      to[4 * i + 2] = as_float(from[i].z), to[4 * i + 3] = as_float(from[i].w);
+    for (int i = 0; i < 2; i++) {
+      const uint4 a = from[i], b = from[2 + i];
+      const float4 c = cosine[i], s = sine[i];
+      to[2 * i] = turned(a.x, b.x, -s.x, c.x, a.y, b.y, -s.y, c.y);
+      to[2 * i + 1] = turned(a.z, b.z, -s.z, c.z, a.w, b.w, -s.w, c.w);
+      to[4 + 2 * i] = turned(b.x, a.x, s.x, c.x, b.y, a.y, s.y, c.y);
+      to[5 + 2 * i] = turned(b.z, a.z, s.z, c.z, b.w, a.w, s.w, c.w);
     }
   }
-  DEVICE static void put(u32* to, uint4 v) { to[0] = v.x, to[1] = v.y, to[2] = v.z, to[3] = v.w; }
-  DEVICE float score(int h, const u32 (&k)[8]) const {
+  DEVICE static u32 turned(u32 x, u32 y, float s, float c, u32 z, u32 w, float t, float d) {
+    return pack(as_float(x) * c + as_float(y) * s, as_float(z) * d + as_float(w) * t);
+  }
+  DEVICE float product(uint4 a, uint4 b) const {
+    const u32 k[8] = {a.x, a.y, a.z, a.w, b.x, b.y, b.z, b.w};
     float v = 0, w = 0;
 #pragma unroll
-    for (int i = 0; i < 8; i++) v += low(q[h][i]) * low(k[i]), w += high(q[h][i]) * high(k[i]);
-    v += w;
+    for (int i = 0; i < 8; i++) v += low(q[i]) * low(k[i]), w += high(q[i]) * high(k[i]);
+    return v + w;
+  }
+  // Summed over the lanes of a place.
+  DEVICE float score(float v) const {
 #pragma unroll
     for (int mask = 1; mask < LANES; mask *= 2) v += shuffle_xor(v, mask);
     return v * p.scale;
   }
 
-  // The newest position: store its key and value, and begin with its score. A row without a slot uses what is cached.
-  DEVICE void newest(const Unit& unit, u32 (&k)[8], const float* value) {
-    constexpr int E = LANES / 2;
+  // The newest position: begin with its score; one warp stores key and value. A row without a slot uses what is cached.
+  DEVICE void newest(const Unit& unit, u32 (&k)[8], const float (&value)[E]) {
     i64 slot = p.slots[unit.row];
     int last = p.lengths[unit.row] - 1;
     u64 at = slot >= 0 ? slot : (u64)p.pages[(u64)unit.row * p.pages_stride + last / PAGE] * PAGE + last % PAGE;
     u64 to = ((at / PAGE * KV_HEADS + unit.head) * PAGE + at % PAGE) * DIM;
-    u16 *key = layer.keys + to, *cached = layer.values + to + c.lane * E;
+    uint4 *a = (uint4*)(layer.keys + to + 8 * j), *b = (uint4*)(layer.keys + to + DIM / 2 + 8 * j);
+    u32* cached = (u32*)(layer.values + to + c.lane * E);
+    uint4 x = make_uint4(k[0], k[1], k[2], k[3]), y = make_uint4(k[4], k[5], k[6], k[7]);
     u32 v[E / 2];
 #pragma unroll
-    for (int i = 0; i < E / 2; i++) v[i] = slot >= 0 ? pack(value[2 * i], value[2 * i + 1]) : ((const u32*)cached)[i];
+    for (int i = 0; i < E / 2; i++) v[i] = slot >= 0 ? pack(value[2 * i], value[2 * i + 1]) : cached[i];
     if (slot < 0) {
-      put(k, *(const uint4*)(key + 8 * j));
-      put(k + 4, *(const uint4*)(key + DIM / 2 + 8 * j));
-    } else {
-      if (place == 0) {
-        *(uint4*)(key + 8 * j) = make_uint4(k[0], k[1], k[2], k[3]);
-        *(uint4*)(key + DIM / 2 + 8 * j) = make_uint4(k[4], k[5], k[6], k[7]);
-      }
+      x = *a, y = *b;
+    } else if (head == 0) {
+      if (place == 0) *a = x, *b = y;
 #pragma unroll
-      for (int i = 0; i < E / 2; i++) ((u32*)cached)[i] = v[i];
+      for (int i = 0; i < E / 2; i++) cached[i] = v[i];
     }
+    peak = score(product(x, y));
+    sum = place == 0 ? 1 : 0;
 #pragma unroll
-    for (int h = 0; h < GROUP; h++) {
-      peak[h] = score(h, k);
-      sum[h] = place == 0 ? 1 : 0;
-#pragma unroll
-      for (int i = 0; i < E; i++) out[h][i] = i % 2 ? high(v[i / 2]) : low(v[i / 2]);
-    }
+    for (int i = 0; i < E; i++) out[i] = i % 2 ? high(v[i / 2]) : low(v[i / 2]);
   }
 
-  // One tile of cached positions, of which this warp takes PLACES; `left` of the tile's are in use.
+  // One tile of cached positions, of which this warp takes RUN; `left` of the tile's are in use.
   DEVICE void tile(int left) {
-    constexpr int E = LANES / 2;
     const u8* keys = c.next_tile();
     const u8* values = keys + TILE_PLACES * DIM * 2;
-    const int first = c.warp * PLACES, mine = first + place;
-    const bool valid = mine < left;
-    u32 k[8];
-    float v[GROUP];
-    const u8* key = keys + (mine * DIM + 8 * j) * 2;
-    put(k, *(const uint4*)key);
-    put(k + 4, *(const uint4*)(key + DIM));
-    float* weights = s.weights + first * 4;
+    const int first = piece * RUN, mine = left - first;
+    float* weights = s.weights + c.warp * RUN;
+    if (head < GROUP && mine > 0) {
+      float x[PASSES], most = peak;
 #pragma unroll
-    for (int h = 0; h < GROUP; h++) {
-      float x = score(h, k);
-      x = valid ? x : -INFINITY;
-      float most = x;
+      for (int i = 0; i < PASSES; i++) {
+        const u8* key = keys + ((first + i * PLACES + place) * DIM + 8 * j) * 2;
+        x[i] = product(*(const uint4*)key, *(const uint4*)(key + DIM));
+      }
+#pragma unroll
+      for (int i = 0; i < PASSES; i++) {
+        x[i] = score(x[i]);
+        x[i] = i * PLACES + place < mine ? x[i] : -INFINITY;
+        most = fmaxf(most, x[i]);
+      }
 #pragma unroll
       for (int mask = LANES; mask < 32; mask *= 2) most = fmaxf(most, shuffle_xor(most, mask));
-      most = fmaxf(most, peak[h]);
-      float base = most == -INFINITY ? 0 : most, fade = exp2_fast(peak[h] - base);
-      v[h] = exp2_fast(x - base);
-      peak[h] = most;
-      sum[h] = sum[h] * fade + v[h];
+      const float fade = exp2_fast(peak - most);  // there is at least one place, so `most` is finite
+      peak = most;
+      sum *= fade;
 #pragma unroll
-      for (int i = 0; i < E; i++) out[h][i] *= fade;
-    }
-    if (j == 0)
-#pragma unroll
-      for (int h = 0; h < GROUP; h++) weights[place * 4 + h] = v[h];
-    warp_barrier();
-    int n = left - first < PLACES ? left - first : PLACES;
-    for (int i = 0; i < n; i++) {
-      float4 w = *(const float4*)(weights + i * 4);
-      const u32* row = (const u32*)(values + ((first + i) * DIM + c.lane * E) * 2);
-#pragma unroll
-      for (int e = 0; e < E; e += 2) {
-        u32 pair = row[e / 2];
-        float x = low(pair), y = high(pair);
-#pragma unroll
-        for (int h = 0; h < GROUP; h++) {
-          float share = h == 0 ? w.x : h == 1 ? w.y : h == 2 ? w.z : w.w;
-          out[h][e] += share * x;
-          out[h][e + 1] += share * y;
-        }
+      for (int i = 0; i < PASSES; i++) {
+        x[i] = exp2_fast(x[i] - most);
+        sum += x[i];
+        if (j == 0) weights[i * PLACES + place] = x[i];
       }
+#pragma unroll
+      for (int e = 0; e < E; e++) out[e] *= fade;
+      warp_barrier();
+      const u32* row = (const u32*)(values + (first * DIM + c.lane * E) * 2);
+      const int n = mine < RUN ? mine : RUN;
+      int i = 0;
+      for (; i + 4 <= n; i += 4) add(*(const float4*)(weights + i), row + i * DIM / 2);
+      for (; i < n; i++) add(weights[i], row + i * DIM / 2);
     }
     c.free_tile();
+  }
+  DEVICE void add(float weight, const u32* row) {
+#pragma unroll
+    for (int e = 0; e < E; e += 2) out[e] += weight * low(row[e / 2]), out[e + 1] += weight * high(row[e / 2]);
+  }
+  DEVICE void add(float4 w, const u32* row) {
+    add(w.x, row);
+    add(w.y, row + DIM / 2);
+    add(w.z, row + DIM);
+    add(w.w, row + 3 * DIM / 2);
   }
 
   // All of unit number u.
   DEVICE void run(int u, const Splits& splits, int l) {
-    constexpr int E = LANES / 2;
     const Unit unit = ::unit(p, splits, u);
     const Exchange e = c.at(l);
     const int length = p.lengths[unit.row];
-    const bool first = unit.split == 0 && c.warp == 0 && length > 0;
-    float cosine[8], sine[8], value[E];
-    const i64 position = p.positions[unit.row];  // of padding it may be anything
-    const u64 turn = (u64)(position < 0 ? 0 : position) * (DIM / 2) + 8 * j;
+    if (head < GROUP) {
+      const i64 position = p.positions[unit.row];  // of padding it may be anything
+      const u64 turn = (u64)(position < 0 ? 0 : position) * (DIM / 2) + 8 * j;
+      const float4* cosines = (const float4*)(p.cosines + turn);
+      const float4* sines = (const float4*)(p.sines + turn);
+      const float4 cosine[2] = {cosines[0], cosines[1]}, sine[2] = {sines[0], sines[1]};
+      const bool first = unit.split == 0 && piece == 0 && length > 0;
+      Words<9, false> words(e.qkv + unit.row * QKV);
 #pragma unroll
-    for (int i = 0; i < 8; i++) cosine[i] = p.cosines[turn + i], sine[i] = p.sines[turn + i];
-    const float* from = e.qkv + unit.row * QKV;
-    Words<4 * GROUP + 5, false> words;
+      for (int i = 4; i < 9; i++) words.skip(i);
+      want(words, 0, unit.head * GROUP + head);
+      if (first) {
+        want(words, 4, HEADS + unit.head);
+        words.want(8, ((HEADS + KV_HEADS + unit.head) * DIM + c.lane * E / 4 * 4) * 4);
+      }
+      words.ask();
+      words.receive(p, S_ATTENTION, l);
+      rotate(q, words.v, cosine, sine);
+      if (first) {
+        u32 k[8];
+        float value[E];
+        rotate(k, words.v + 4, cosine, sine);
 #pragma unroll
-    for (int h = 0; h < GROUP; h++) want(words, 4 * h, from + (unit.head * GROUP + h) * DIM);
-#pragma unroll
-    for (int i = 0; i < 5; i++) words.skip(4 * GROUP + i);
-    if (first) {
-      want(words, 4 * GROUP, from + (HEADS + unit.head) * DIM);
-      words.want(4 * GROUP + 4, from + (HEADS + KV_HEADS + unit.head) * DIM + c.lane * E / 4 * 4);
-    }
-    words.ask();
-    words.receive(p, S_ATTENTION, l);
-    const uint4 last = words.v[4 * GROUP + 4];
-#pragma unroll
-    for (int i = 0; i < E; i += 2) {
-      const bool second = E == 2 ? c.lane % 2 : i == 2;  // E is 2 or 4: a lane has half of the 16 bytes, or all
-      value[i] = as_float(second ? last.z : last.x), value[i + 1] = as_float(second ? last.w : last.y);
-    }
-#pragma unroll
-    for (int h = 0; h < GROUP; h++) {
-      float x[16];
-      unpack(x, words.v + 4 * h);
-      rotate(q[h], x, cosine, sine);
-      peak[h] = -INFINITY, sum[h] = 0;
-#pragma unroll
-      for (int i = 0; i < E; i++) out[h][i] = 0;
-    }
-    if (first) {
-      float x[16];
-      u32 k[8];
-      unpack(x, words.v + 4 * GROUP);
-      rotate(k, x, cosine, sine);
-      newest(unit, k, value);
+        for (int i = 0; i < E; i += 2) {
+          const bool second = E == 2 ? c.lane % 2 : i == 2;  // E is 2 or 4: a lane has half of the 16 bytes, or all
+          value[i] = as_float(second ? words.v[8].z : words.v[8].x);
+          value[i + 1] = as_float(second ? words.v[8].w : words.v[8].y);
+        }
+        newest(unit, k, value);
+      }
     }
     int left = length - 1 - unit.first_page * PAGE;
     left = left < unit.pages * PAGE ? left : unit.pages * PAGE;
     for (; left > 0; left -= TILE_PLACES) tile(left < TILE_PLACES ? left : TILE_PLACES);
-    keep();
+#pragma unroll
+    for (int mask = LANES; mask < 32; mask *= 2) sum += shuffle_xor(sum, mask);
+    float* to = s.merge + c.warp * (DIM + 2);
+    if (c.lane == 0) to[DIM] = peak, to[DIM + 1] = sum;
+#pragma unroll
+    for (int i = 0; i < E; i++) to[c.lane * E + i] = out[i];
     barrier(1, CONSUMERS);
     for (int i = thread(); i < GROUP * DIM; i += CONSUMERS) merge(e, unit, splits.count, u, i, l);
     barrier(1, CONSUMERS);
   }
 
-  // This warp's result into shared memory.
-  DEVICE void keep() const {
-    constexpr int E = LANES / 2;
-    float* to = s.merge + c.warp * UNIT;
-#pragma unroll
-    for (int h = 0; h < GROUP; h++) {
-      float all = sum[h];
-#pragma unroll
-      for (int mask = LANES; mask < 32; mask *= 2) all += shuffle_xor(all, mask);
-      if (c.lane == 0) to[GROUP * DIM + 2 * h] = peak[h], to[GROUP * DIM + 2 * h + 1] = all;
-#pragma unroll
-      for (int i = 0; i < E; i++) to[h * DIM + c.lane * E + i] = out[h][i];
-    }
-  }
-
-  // Dimension i of the unit's heads, over all warps; and in the first split over all others too, in their order.
+  // Dimension i of the unit's heads, over a head's warps; and in the first split over all others too, in their order.
   DEVICE void merge(const Exchange& e, const Unit& unit, int count, int u, int i, int l) const {
     const int h = i / DIM, at = GROUP * DIM + 2 * h;
+    const float* parts = s.merge + h * PIECES * (DIM + 2);
     float peak = -INFINITY, all = 0, mixed = 0;
 #pragma unroll
-    for (int w = 0; w < WARPS; w++) peak = fmaxf(peak, s.merge[w * UNIT + at]);
+    for (int w = 0; w < PIECES; w++) peak = fmaxf(peak, parts[w * (DIM + 2) + DIM]);
     peak = peak == -INFINITY ? 0 : peak;
 #pragma unroll
-    for (int w = 0; w < WARPS; w++) {
-      const float* part = s.merge + w * UNIT;
-      float fade = exp2_fast(part[at] - peak);
-      mixed += part[i] * fade;
-      all += part[at + 1] * fade;
+    for (int w = 0; w < PIECES; w++) {
+      const float* part = parts + w * (DIM + 2);
+      const float fade = exp2_fast(part[DIM] - peak);
+      mixed += part[i % DIM] * fade;
+      all += part[DIM + 1] * fade;
     }
     float* mine = e.shares + (u64)u * UNIT;
     if (unit.split) {
@@ -217,17 +202,18 @@ struct Attention {
       if (i % DIM == 0) publish(mine + at, peak), publish(mine + at + 1, all);
       return;
     }
-    constexpr int MANY = 8;
+    constexpr int MANY = 5;
     for (int n = 1; n < count; n += MANY) {
       u32 words[3 * MANY], missing = 0;
 #pragma unroll
       for (int m = 0; m < MANY; m++)
         if (n + m < count) missing |= 7 << 3 * m;
       Patience patience(p);
+      const float* other = mine + (u64)n * KV_HEADS * UNIT;
       do {
 #pragma unroll
         for (int m = 0; m < 3 * MANY; m++)
-          if (missing >> m & 1) words[m] = look(mine + (u64)(n + m / 3) * KV_HEADS * UNIT + (m % 3 == 2 ? i : at + m % 3));
+          if (missing >> m & 1) words[m] = look(other + m / 3 * KV_HEADS * UNIT + (m % 3 == 2 ? i : at + m % 3));
 #pragma unroll
         for (int m = 0; m < 3 * MANY; m++)
           if ((missing >> m & 1) && there(words[m])) missing &= ~(1u << m);
@@ -235,11 +221,10 @@ struct Attention {
 #pragma unroll
       for (int m = 0; m < MANY; m++) {
         if (n + m >= count) continue;
-        float other = as_float(words[3 * m]), weight = as_float(words[3 * m + 1]);
+        const float theirs = as_float(words[3 * m]), weight = as_float(words[3 * m + 1]);
         if (!(weight > 0)) continue;
-        float top = all > 0 ? fmaxf(peak, other) : other;
-        float fade = exp2_fast(peak - top), grow = exp2_fast(other - top);
-        fade = all > 0 ? fade : 0;
+        const float top = all > 0 ? fmaxf(peak, theirs) : theirs;
+        const float fade = all > 0 ? exp2_fast(peak - top) : 0, grow = exp2_fast(theirs - top);
         mixed = mixed * fade + as_float(words[3 * m + 2]) * grow;
         all = all * fade + weight * grow;
         peak = top;

@@ -13,165 +13,179 @@ DEVICE void mark(const Consumer& c, int l, int stage) {
 }
 constexpr int RECEIVED = 8;  // added to a stage's mark
 
-// Rows of the output or down projection, added to the stream. `old` was read ahead of the product.
-struct Sums {
-  static constexpr int N = (PARTS * ROWS + CONSUMERS - 1) / CONSUMERS;
-  const Arguments& p;
-  Share rows;
-  int outputs;
-  u32 old[N];
+DEVICE int quads_of(int rows) { return (rows + QUAD - 1) / QUAD; }
+DEVICE float silu(float x) { return x / (1 + exp2_fast(-1.4426950408889634f * x)); }
 
-  DEVICE Sums(const Arguments& p, Share rows) : p(p), rows(rows), outputs(rows.count * p.rows) {}
-  // The stream before: where others wrote it (and this block has seen it), or the embedding.
-  DEVICE void begin(const float* from) {
+// One layer's products, one after the other, in one loop: the code of a product is then there once, and stays in the
+// instruction cache, which a layer's stages would otherwise drive out of it each time.
+struct Products {
+  static constexpr int QKV_AT = 0, OUT_AT = 1, GATE_UP_AT = 2, DOWN_AT = 2 + CHUNKS, END = 2 + 2 * CHUNKS;
+  static constexpr bool ALIKE = WIDTH_CHUNK == MIXED_CHUNK && WIDTH_CHUNK == HIDDEN_CHUNK;
+  static constexpr int N = (PARTS * ROWS + CONSUMERS - 1) / CONSUMERS;
+  static constexpr int OLD = ((WIDTH + GRID - 1) / GRID * ROWS + CONSUMERS - 1) / CONSUMERS;
+  Consumer& c;
+  const Arguments& p;
+  const int l;
+  const Exchange e;
+  const float* before;  // the stream before this layer; none before the first, which has the embedding
+  Activations a;
+  Words<steps(BITS, HIDDEN_CHUNK) * GROUPS * eights(BITS), true> next;
+  u32 old[OLD];  // of what the output and down projections add to
+  float scale[BITS == 8 ? N : 1][2];  // of a row of weights; of gate and up
+  Share rows;
+
+  DEVICE Products(Consumer& c, int l) : c(c), p(c.p), l(l), e(c.at(l)), before(l ? c.at(l - 1).stream : nullptr) {}
+
+  // What is added to, ahead of the product. This block has seen it.
+  DEVICE void read_old(const float* from) {
 #pragma unroll
-    for (int n = 0; n < N; n++) {
+    for (int n = 0; n < OLD; n++) {
       int i = thread() + n * CONSUMERS, b = i / rows.count, row = rows.first + i % rows.count;
-      if (i >= outputs) continue;
-      old[n] = from ? look(from + b * WIDTH + row) : (u32)p.embedding[(u64)p.tokens[b] * WIDTH + row] << 16;
+      if (i >= rows.count * p.rows) continue;
+      old[n] = from ? look(from + b * WIDTH + row) : as_bits(embedded(p, b, row, table_scale(p, b)));
     }
   }
-  DEVICE void flush(Consumer& c, float* to) {
+  // The scales of the rows of 8-bit weights, also ahead of the product.
+  DEVICE void read_scales(int at) {
+    const Layer& w = p.layers[l];
+    const bool pairs = at >= GATE_UP_AT && at < DOWN_AT;
+    const float* from = (const float*)(at == QKV_AT ? w.qkv : at == OUT_AT ? w.out : pairs ? w.gate_up : w.down).scales;
+#pragma unroll
+    for (int n = 0; n < (BITS == 8 ? N : 0); n++) {
+      const int i = thread() + n * CONSUMERS, row = rows.first + i % rows.count;
+      if (i >= rows.count * p.rows) continue;
+      scale[n][0] = from[row];
+      if (pairs) scale[n][1] = from[HIDDEN + row];
+    }
+  }
+
+  DEVICE void receive(int at) {
+    if (at == QKV_AT || at == GATE_UP_AT) {
+      const bool first = at == QKV_AT;
+      c.load_normed<BITS, WIDTH, WIDTH_CHUNK>(a, first ? before : e.middle, first ? p.layers[l].norm : p.layers[l].mlp_norm,
+                                        first ? S_QKV : S_GATE_UP, l);
+      mark(c, l, (first ? S_QKV : S_GATE_UP) + RECEIVED);
+    } else if (at == OUT_AT) {
+      read_old(before);
+      Words<MIXES * steps(BITS, MIXED_CHUNK) * GROUPS * eights(BITS), true> words;
+      c.ask<BITS, MIXED, MIXED_CHUNK, MIXES>(words, e.mixed, 0);
+      c.take<BITS>(a, words, S_OUT, l);
+      mark(c, l, S_OUT + RECEIVED);
+    } else if (at >= DOWN_AT) {
+      const int chunk = at - DOWN_AT;
+      if (chunk == 0) {
+        c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next, e.hidden, 0);
+        read_old(e.middle);
+      }
+      c.take<BITS>(a, next, S_DOWN, l);
+      // The next chunk is asked for before this one's tiles are used, and again only if it was not there yet.
+      if (chunk + 1 < CHUNKS) c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next, e.hidden, (chunk + 1) * HIDDEN_CHUNK);
+    }
+  }
+
+  DEVICE void multiply(int at) {
+    const bool pairs = at >= GATE_UP_AT && at < DOWN_AT, add = at > DOWN_AT;
+    const int quads = pairs ? (rows.count + 1) / 2 : quads_of(rows.count);
+    if (ALIKE && WIDE == 1 && MIXES == 1)
+      c.product<BITS, WIDTH_CHUNK>(quads, pairs, a, add);
+    else if (at >= DOWN_AT)
+      c.product<BITS, HIDDEN_CHUNK>(quads, false, a, add);
+    else if (at == OUT_AT)
+      c.products<BITS, MIXED_CHUNK, MIXES>(quads, false, a);
+    else
+      c.products<BITS, WIDTH_CHUNK, WIDE>(quads, pairs, a);
+  }
+
+  // Sums that are complete go to the other blocks.
+  DEVICE void flush(int at) {
+    if (at >= DOWN_AT && at < END - 1) return;
     barrier(1, CONSUMERS);
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      int i = thread() + n * CONSUMERS, b = i / rows.count, row = i % rows.count;
-      if (i < outputs) publish(to + b * WIDTH + rows.first + row, as_float(old[n]) + c.total(row, b));
+      const int i = thread() + n * CONSUMERS;
+      if (i >= rows.count * p.rows) continue;
+      const int b = i / rows.count, row = i % rows.count, to = rows.first + row;
+      const float once = BITS == 8 ? scale[n][0] : 1, twice = BITS == 8 ? scale[n][1] : 1;
+      if (at == QKV_AT) {
+        publish(e.qkv + b * QKV + to, c.total(row, b) * once * c.norm_scale(b));
+      } else if (at < DOWN_AT && at >= GATE_UP_AT) {
+        const int gate = row / 2 * QUAD + row % 2;
+        const float norm = c.norm_scale(b);
+        publish(e.hidden + b * HIDDEN + to,
+                silu(c.total(gate, b) * once * norm) * (c.total(gate + 2, b) * twice * norm));
+      } else if (n < OLD) {
+        publish((at == OUT_AT ? e.middle : e.stream) + b * WIDTH + to, as_float(old[n]) + c.total(row, b) * once);
+      }
     }
     c.half ^= 1;
+  }
+
+  DEVICE void run(const Splits& splits) {
+#pragma unroll 1
+    for (int at = 0; at < END; at++) {
+      c.begin();
+      if (at < GATE_UP_AT) {
+        rows = at == QKV_AT ? share(QKV, l) : share(WIDTH, l);
+      } else if (at < DOWN_AT) {
+        rows = share(HIDDEN_CHUNK, l + at - GATE_UP_AT);
+        rows.first += (at - GATE_UP_AT) * HIDDEN_CHUNK;
+      } else {
+        rows = share(WIDTH, l + 1);
+      }
+      if (BITS == 8 && at <= DOWN_AT) read_scales(at);
+      receive(at);
+      multiply(at);
+      flush(at);
+      if (at == QKV_AT) {
+        mark(c, l, S_QKV);
+        for (int u = first_unit(l); u < splits.units; u += GRID) Attention(c, p.layers[l]).run(u, splits, l);
+        mark(c, l, S_ATTENTION);
+        continue;
+      }
+      if (MARKS) mark(c, l, at == OUT_AT ? S_OUT : at < DOWN_AT ? S_GATE_UP : S_DOWN);
+    }
   }
 };
 
-DEVICE int tiles_of(int rows) { return (rows + TILE_ROWS - 1) / TILE_ROWS; }
-DEVICE const float* stream_before(const Consumer& c, int l) { return l ? c.at(l - 1).stream : nullptr; }
-
-DEVICE void qkv_stage(Consumer& c, int l) {
+// Logits. They depend on nothing but the last layer, so their rows stream without a pause.
+DEVICE void head_stage(Consumer& c) {
   const Arguments& p = c.p;
-  const Share rows = share(QKV, l);
-  float* to = c.at(l).qkv;
-  Activations<WIDTH_CHUNK> a[WIDTH / WIDTH_CHUNK];
-  c.load_normed<WIDTH, WIDTH_CHUNK>(a, stream_before(c, l), p.layers[l].norm, S_QKV, l);
-  mark(c, l, S_QKV + RECEIVED);
+  const Share mine = share(VOCAB, LAYERS);
+  Activations a;
+  c.begin();
+  c.load_normed<HEAD_BITS, WIDTH, WIDTH_CHUNK>(a, c.at(LAYERS - 1).stream, p.norm, S_HEAD, LAYERS);
+  mark(c, LAYERS, S_HEAD + RECEIVED);
+  for (int first = 0; first < mine.count; first += PARTS) {
+    const Share rows = part_of(mine, first);
+    const float* scales = (const float*)p.head.scales + rows.first;
+    float scale[HEAD_BITS == 8 ? Products::N : 1];
 #pragma unroll
-  for (int i = 0; i < WIDTH / WIDTH_CHUNK; i++) c.product<WIDTH_CHUNK>(tiles_of(rows.count), a[i], i > 0);
-  barrier(1, CONSUMERS);
-  for (int i = thread(); i < rows.count * p.rows; i += CONSUMERS) {
-    int b = i / rows.count, row = i % rows.count;
-    publish(to + b * QKV + rows.first + row, c.total(row, b) * c.norm_scale(b));
-  }
-  c.half ^= 1;
-}
-
-DEVICE void attention_stage(Consumer& c, const Splits& splits, int l) {
-  for (int u = first_unit(l); u < splits.units; u += GRID) Attention(c, c.p.layers[l]).run(u, splits, l);
-}
-
-DEVICE void out_stage(Consumer& c, int l) {
-  const Arguments& p = c.p;
-  const Exchange e = c.at(l);
-  Sums sums(p, share(WIDTH, l));
-  sums.begin(stream_before(c, l));
-  constexpr int N = MIXED / MIXED_CHUNK;
-  Activations<MIXED_CHUNK> a[N];
-  Words<steps(MIXED_CHUNK) * GROUPS, true> words[N];
-#pragma unroll
-  for (int i = 0; i < N; i++) c.ask<MIXED_CHUNK>(words[i], e.mixed, MIXED, i * MIXED_CHUNK);
-#pragma unroll
-  for (int i = 0; i < N; i++) c.take<MIXED_CHUNK>(a[i], words[i], S_OUT, l);
-  mark(c, l, S_OUT + RECEIVED);
-#pragma unroll
-  for (int i = 0; i < N; i++) c.product<MIXED_CHUNK>(tiles_of(sums.rows.count), a[i], i > 0);
-  sums.flush(c, e.middle);
-}
-
-DEVICE float silu(float x) { return x / (1 + exp2_fast(-1.4426950408889634f * x)); }
-
-DEVICE void gate_up_stage(Consumer& c, int l) {
-  const Arguments& p = c.p;
-  const Exchange e = c.at(l);
-  Activations<WIDTH_CHUNK> a[WIDTH / WIDTH_CHUNK];
-  c.load_normed<WIDTH, WIDTH_CHUNK>(a, e.middle, p.layers[l].mlp_norm, S_GATE_UP, l);
-  mark(c, l, S_GATE_UP + RECEIVED);
-  for (int chunk = 0; chunk < CHUNKS; chunk++) {
-    const Share pairs = share(HIDDEN_CHUNK, l + chunk);
-#pragma unroll
-    for (int i = 0; i < WIDTH / WIDTH_CHUNK; i++) c.product<WIDTH_CHUNK>((pairs.count + 1) / 2, a[i], i > 0);
+    for (int n = 0; n < (HEAD_BITS == 8 ? Products::N : 0); n++) {
+      const int i = thread() + n * CONSUMERS;
+      if (i < rows.count * p.rows) scale[n] = scales[i % rows.count];
+    }
+    c.products<HEAD_BITS, WIDTH_CHUNK, WIDE>(quads_of(rows.count), false, a);
     barrier(1, CONSUMERS);
-    for (int i = thread(); i < pairs.count * p.rows; i += CONSUMERS) {
-      int b = i / pairs.count, pair = i % pairs.count, row = pair / 2 * TILE_ROWS + pair % 2;
-      float scale = c.norm_scale(b);
-      publish(e.hidden + b * HIDDEN + chunk * HIDDEN_CHUNK + pairs.first + pair,
-              silu(c.total(row, b) * scale) * (c.total(row + 2, b) * scale));
+#pragma unroll
+    for (int n = 0; n < Products::N; n++) {
+      const int i = thread() + n * CONSUMERS, b = i / rows.count, row = i % rows.count;
+      if (i >= rows.count * p.rows) continue;
+      const float once = HEAD_BITS == 8 ? scale[n] : 1;
+      p.logits[(u64)b * VOCAB + rows.first + row] = c.total(row, b) * once * c.norm_scale(b);
     }
     c.half ^= 1;
   }
-}
-
-// The next chunk's activations are asked for before a chunk's tiles are used, and again only if they were not there yet.
-DEVICE void down_stage(Consumer& c, int l) {
-  const Arguments& p = c.p;
-  const Exchange e = c.at(l);
-  Sums sums(p, share(WIDTH, l + 1));
-  Activations<HIDDEN_CHUNK> a;
-  Words<steps(HIDDEN_CHUNK) * GROUPS, true> words;
-  c.ask<HIDDEN_CHUNK>(words, e.hidden, HIDDEN, 0);
-  sums.begin(e.middle);
-  for (int chunk = 0; chunk < CHUNKS; chunk++) {
-    c.take<HIDDEN_CHUNK>(a, words, S_DOWN, l);
-    if (chunk + 1 < CHUNKS) c.ask<HIDDEN_CHUNK>(words, e.hidden, HIDDEN, (chunk + 1) * HIDDEN_CHUNK);
-    c.product<HIDDEN_CHUNK>(tiles_of(sums.rows.count), a, chunk > 0);
-  }
-  sums.flush(c, e.stream);
-}
-
-// The last norm of row `block()`. Every block has written to that row, so all have begun: the epoch may move on.
-DEVICE void norm_stage(Consumer& c) {
-  const Arguments& p = c.p;
-  const int row = block();
-  const float* from = c.at(LAYERS - 1).stream + row * WIDTH;
-  constexpr int N = (WIDTH + CONSUMERS - 1) / CONSUMERS;
-  float h[N], squares = 0;
-#pragma unroll
-  for (int n = 0; n < N; n++) {
-    int i = thread() + n * CONSUMERS;
-    h[n] = i < WIDTH ? fetch(p, from + i, S_NORM, LAYERS) : 0;
-    squares += h[n] * h[n];
-  }
-#pragma unroll
-  for (int mask = 1; mask < 32; mask *= 2) squares += shuffle_xor(squares, mask);
-  if (c.lane == 0) c.s.sums[c.warp * 8] = squares;
   barrier(1, CONSUMERS);
-  const float scale = c.norm_scale(0);
-#pragma unroll
-  for (int n = 0; n < N; n++) {
-    int i = thread() + n * CONSUMERS;
-    if (i < WIDTH) p.result[row * WIDTH + i] = (u16)pack(low(pack(h[n] * scale, 0)) * low(p.norm[i]), 0);
-  }
-  if (row == 0 && thread() == 0) *p.epoch = c.epoch + 1;
+  // This block's warps have seen what every block wrote, so all have begun: the epoch may move on.
+  if (block() == 0 && thread() == 0) *p.epoch = c.epoch + 1;
 }
 
 DEVICE void consume(const Arguments& p, const Shared& s, const Splits& splits, u32 epoch) {
   Consumer c(p, s, epoch);
   mark(c, LAYERS, 0);
-  for (int l = 0; l < LAYERS; l++) {
-    c.begin();
-    qkv_stage(c, l);
-    mark(c, l, S_QKV);
-    c.begin();
-    attention_stage(c, splits, l);
-    mark(c, l, S_ATTENTION);
-    c.begin();
-    out_stage(c, l);
-    mark(c, l, S_OUT);
-    c.begin();
-    gate_up_stage(c, l);
-    mark(c, l, S_GATE_UP);
-    c.begin();
-    down_stage(c, l);
-    mark(c, l, S_DOWN);
-  }
-  if (block() < p.rows) norm_stage(c);
-  mark(c, LAYERS, S_NORM);
+  for (int l = 0; l < LAYERS; l++) Products(c, l).run(splits);
+  head_stage(c);
+  mark(c, LAYERS, S_HEAD);
 }
 
 KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {

@@ -5,12 +5,18 @@
 #pragma once
 #include "shape.cuh"
 
-constexpr int steps(int chunk) { return (chunk / 32 + WARPS * SLICES - 1) / (WARPS * SLICES); }
-
-// A lane's activations for one chunk of K: for each step and group eight neighbouring columns, as bf16.
-template <int CHUNK>
+constexpr int WIDE = WIDTH / WIDTH_CHUNK, MIXES = MIXED / MIXED_CHUNK;
+constexpr int larger(int a, int b) { return a > b ? a : b; }
+constexpr int blocks_held(int bits) {
+  return larger(larger(WIDE * steps(bits, WIDTH_CHUNK), MIXES * steps(bits, MIXED_CHUNK)), steps(bits, HIDDEN_CHUNK));
+}
+// A lane's activations for a product: for each chunk of K, step, group and block eight neighbouring columns, as bf16.
+constexpr int HELD = GROUPS * larger(blocks_held(BITS) * eights(BITS), WIDE * steps(HEAD_BITS, WIDTH_CHUNK) * eights(HEAD_BITS));
 struct Activations {
-  uint4 x[steps(CHUNK)][GROUPS];
+  uint4 v[HELD];
+#if BITS == 4
+  float sums[blocks_held(4)][GROUPS][2];  // of a block: what the weights' zeros are to be multiplied by
+#endif
 };
 
 struct Consumer {
@@ -45,82 +51,106 @@ struct Consumer {
   DEVICE int slice(int group) const { return group * (8 / COLUMNS) + g / COLUMNS; }
   DEVICE int block_of(int step, int slice) const { return (step * WARPS + warp) * SLICES + slice; }
 
-  // Ask for activations that are bf16 already: [rows][stride], from `column` on.
-  template <int CHUNK>
-  DEVICE void ask(Words<steps(CHUNK) * GROUPS, true>& a, const u16* from, int stride, int column) {
+  // Where the n-th of a lane's eights begins in a row, or -1.
+  template <int B, int CHUNK>
+  DEVICE int column(int n) const {
+    constexpr int E = eights(B), S = steps(B, CHUNK);
+    const int e = n % E, k = block_of(n / E / GROUPS % S, slice(n / E % GROUPS)) * block_columns(B);
+    const int within = B == 16 ? t * 8 : B == 8 ? t * 16 + e * 8 : t * 8 + e * 32;
+    return k < CHUNK ? n / (E * GROUPS * S) * CHUNK + k + within : -1;
+  }
+  // Ask for activations that are bf16 already: [rows][K], N chunks from `column` on.
+  template <int B, int K, int CHUNK, int N>
+  DEVICE void ask(Words<N * steps(B, CHUNK) * GROUPS * eights(B), true>& a, const u16* from, int column) {
+    a.base = (const u8*)from;
 #pragma unroll
-    for (int i = 0; i < steps(CHUNK); i++)
-#pragma unroll
-      for (int j = 0; j < GROUPS; j++) {
-        int k = block_of(i, slice(j)) * 32;
-        if (k < CHUNK && row_of_column() < p.rows)
-          a.want(i * GROUPS + j, from + row_of_column() * stride + column + k + t * 8);
-        else
-          a.skip(i * GROUPS + j);
-      }
+    for (int n = 0; n < N * steps(B, CHUNK) * GROUPS * eights(B); n++) {
+      const int k = this->column<B, CHUNK>(n);
+      if (k >= 0 && row_of_column() < p.rows)
+        a.want(n, (row_of_column() * K + column + k) * 2);
+      else
+        a.skip(n);
+    }
     a.ask();
   }
-  template <int CHUNK>
-  DEVICE void take(Activations<CHUNK>& to, Words<steps(CHUNK) * GROUPS, true>& a, int stage, int layer) {
+  template <int B, int N>
+  DEVICE void take(Activations& to, Words<N, true>& a, int stage, int layer) {
     a.receive(p, stage, layer);
 #pragma unroll
-    for (int i = 0; i < steps(CHUNK); i++)
+    for (int n = 0; n < N; n++) to.v[n] = arranged<B>(a.v[n]);
+    add_up<B, N>(to);
+  }
+  // Eight columns in the order in which packed weights are unpacked: 0 2, 1 3, 4 6, 5 7.
+  template <int B>
+  DEVICE static uint4 arranged(uint4 v) {
+    if (B == 16) return v;
+    return make_uint4(v.x & 0xffff | v.y << 16, v.x >> 16 | v.y & 0xffff0000u, v.z & 0xffff | v.w << 16,
+                      v.z >> 16 | v.w & 0xffff0000u);
+  }
+  template <int B, int N>
+  DEVICE static void add_up(Activations& a) {
+#if BITS == 4
+    if (B != 4) return;
+    constexpr u32 ONES = 0x3f803f80u;
 #pragma unroll
-      for (int j = 0; j < GROUPS; j++) to.x[i][j] = a.v[i * GROUPS + j];
+    for (int n = 0; n < N; n += 2) {
+      float d[4] = {0, 0, 0, 0};
+#pragma unroll
+      for (int e = 0; e < 2; e++) {
+        mma(d, ONES, ONES, ONES, ONES, a.v[n + e].x, a.v[n + e].y);
+        mma(d, ONES, ONES, ONES, ONES, a.v[n + e].z, a.v[n + e].w);
+      }
+      a.sums[n / 2 / GROUPS][n / 2 % GROUPS][0] = d[0], a.sums[n / 2 / GROUPS][n / 2 % GROUPS][1] = d[1];
+    }
+#endif
   }
 
   // The residual stream's rows times the norm's weight. What the norm divides by is a factor of a whole row: the squares
   // are summed on the way, and `norm_scale` is applied to what comes out of the product.
-  template <int K, int CHUNK>
-  DEVICE void load_normed(Activations<CHUNK> (&a)[K / CHUNK], const float* from, const u16* norm, int stage, int layer) {
-    constexpr int N = K / CHUNK, S = steps(CHUNK), ALL = N * S * GROUPS;
+  template <int B, int K, int CHUNK>
+  DEVICE void load_normed(Activations& a, const float* from, const u16* norm, int stage, int layer) {
+    constexpr int ALL = K / CHUNK * steps(B, CHUNK) * GROUPS * eights(B);
     constexpr bool EARLY = ALL <= 6;  // the weights can wait in registers
     const int row = row_of_column();
-    Words<2 * ALL, false> h;
+    Words<2 * ALL, false> h(from);
     uint4 w[ALL];
-    if (EARLY) load_norm<N, S, CHUNK>(w, norm);
+    if (EARLY) load_norm<B, CHUNK>(w, norm);
 #pragma unroll
     for (int n = 0; n < ALL; n++) {
-      int k = column<S, CHUNK>(n);
+      int k = column<B, CHUNK>(n);
       h.skip(2 * n), h.skip(2 * n + 1);
       if (k < 0 || row >= p.rows) continue;
       if (from) {
-        h.want(2 * n, from + row * K + k);
-        h.want(2 * n + 1, from + row * K + k + 4);
+        h.want(2 * n, (row * K + k) * 4);
+        h.want(2 * n + 1, (row * K + k + 4) * 4);
       } else {  // the first layer's stream is the embedding
-        uint4 e = *(const uint4*)(p.embedding + (u64)p.tokens[row] * K + k);
-        h.v[2 * n] = make_uint4(e.x << 16, e.x & 0xffff0000u, e.y << 16, e.y & 0xffff0000u);
-        h.v[2 * n + 1] = make_uint4(e.z << 16, e.z & 0xffff0000u, e.w << 16, e.w & 0xffff0000u);
+        const float scale = table_scale(p, row);
+#pragma unroll
+        for (int i = 0; i < 2; i++) h.v[2 * n + i] = embedded4(p, row, k + 4 * i, scale);
       }
     }
     h.ask();
     h.receive(p, stage, layer);
-    if (!EARLY) load_norm<N, S, CHUNK>(w, norm);
+    if (!EARLY) load_norm<B, CHUNK>(w, norm);
     float squares = 0;
 #pragma unroll
     for (int n = 0; n < ALL; n++) {
       uint4 x = h.v[2 * n], y = h.v[2 * n + 1];
-      a[n / (S * GROUPS)].x[n / GROUPS % S][n % GROUPS] =
-          make_uint4(weighted(x.x, x.y, w[n].x, squares), weighted(x.z, x.w, w[n].y, squares),
-                     weighted(y.x, y.y, w[n].z, squares), weighted(y.z, y.w, w[n].w, squares));
+      a.v[n] = arranged<B>(make_uint4(weighted(x.x, x.y, w[n].x, squares), weighted(x.z, x.w, w[n].y, squares),
+                                      weighted(y.x, y.y, w[n].z, squares), weighted(y.z, y.w, w[n].w, squares)));
     }
+    add_up<B, ALL>(a);
     squares += shuffle_xor(squares, 1);
     squares += shuffle_xor(squares, 2);
 #pragma unroll
     for (int mask = 4 * COLUMNS; mask < 32; mask *= 2) squares += shuffle_xor(squares, mask);
     if (t == 0 && g < COLUMNS) s.sums[warp * 8 + g] = squares;
   }
-  // Where the n-th of a lane's eights begins in a row, or -1.
-  template <int S, int CHUNK>
-  DEVICE int column(int n) const {
-    int k = block_of(n / GROUPS % S, slice(n % GROUPS)) * 32;
-    return k < CHUNK ? n / (S * GROUPS) * CHUNK + k + t * 8 : -1;
-  }
-  template <int N, int S, int CHUNK>
-  DEVICE void load_norm(uint4 (&w)[N * S * GROUPS], const u16* norm) const {
+  template <int B, int CHUNK, int N>
+  DEVICE void load_norm(uint4 (&w)[N], const u16* norm) const {
 #pragma unroll
-    for (int n = 0; n < N * S * GROUPS; n++) {
-      int k = column<S, CHUNK>(n);
+    for (int n = 0; n < N; n++) {
+      int k = column<B, CHUNK>(n);
       w[n] = make_uint4(0, 0, 0, 0);
       if (k >= 0) w[n] = *(const uint4*)(norm + k);
     }
@@ -138,27 +168,93 @@ struct Consumer {
     return rsqrtf(sum / WIDTH + p.eps);
   }
 
-  // One tile: d[group] = this warp's part of four rows.
-  template <int CHUNK>
-  DEVICE void multiply(float (&d)[GROUPS][4], const u8* tile, const Activations<CHUNK>& a) const {
-    const int k = block_of(0, g % SLICES) * 32;
-    const u8* from = tile + ((g / SLICES) * CHUNK + k + t * 8) * 2;
+  // A quad of a tile: d[group] = this warp's part of four rows. A lane has the rows `row` + g / SLICES and `below` further.
+  // The chunk's activations stand from block AT on.
+  template <int B, int CHUNK, int AT>
+  DEVICE void multiply(float (&d)[GROUPS][4], const u8* tile, int row, int below, const Activations& a) const {
+    constexpr int E = eights(B), STRIDE = WARPS * SLICES * block_columns(B), BYTES = row_bytes(B, CHUNK);
+    const int k = block_of(0, g % SLICES) * block_columns(B);
+    row += g / SLICES;
+    const u8* from = tile + row * BYTES + row_bytes(B, k) + t * (B == 4 ? 8 : 16);
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) d[j][0] = d[j][1] = d[j][2] = d[j][3] = 0;
 #pragma unroll
-    for (int i = 0; i < steps(CHUNK); i++) {
-      constexpr int STRIDE = WARPS * SLICES * 32;
-      uint4 top = make_uint4(0, 0, 0, 0), bottom = top;
-      if (CHUNK % STRIDE == 0 || k + i * STRIDE < CHUNK) {
-        top = *(const uint4*)(from + i * STRIDE * 2);
-        bottom = *(const uint4*)(from + i * STRIDE * 2 + 2 * CHUNK * 2);
+    for (int i = 0; i < steps(B, CHUNK); i++) {
+      const bool valid = CHUNK % STRIDE == 0 || k + i * STRIDE < CHUNK;
+      const u8 *top = from + row_bytes(B, i * STRIDE), *bottom = top + below * BYTES;
+      const uint4* x = a.v + (AT + i) * GROUPS * E;
+      if (B == 16)
+        dense(d, valid, top, bottom, x);
+      else if (B == 8)
+        bytes(d, valid, top, bottom, x);
+#if BITS == 4
+      else {
+        const u8* scales = tile + tile_rows(4) * BYTES + row * group_bytes(4, CHUNK) + (k + i * STRIDE) / GROUPED * 2;
+        nibbles(d, valid, top, bottom, scales, tile_rows(4) * group_bytes(4, CHUNK), below * group_bytes(4, CHUNK), x,
+                a.sums[AT + i]);
       }
+#endif
+    }
+  }
+  DEVICE static void dense(float (&d)[GROUPS][4], bool valid, const u8* from, const u8* below, const uint4* x) {
+    uint4 top = make_uint4(0, 0, 0, 0), bottom = top;
+    if (valid) top = *(const uint4*)from, bottom = *(const uint4*)below;
+#pragma unroll
+    for (int j = 0; j < GROUPS; j++) {
+      mma(d[j], top.x, bottom.x, top.y, bottom.y, x[j].x, x[j].y);
+      mma(d[j], top.z, bottom.z, top.w, bottom.w, x[j].z, x[j].w);
+    }
+  }
+  // Bytes 0 and 2 as bf16, by way of 128 + the low seven bits.
+  DEVICE static u32 whole(u32 v) {
+    return minus(v & 0x007f007fu | 0x43004300u, v & 0x00800080u | 0x43004300u);
+  }
+  DEVICE static void bytes(float (&d)[GROUPS][4], bool valid, const u8* from, const u8* below, const uint4* x) {
+    uint4 top = make_uint4(0, 0, 0, 0), bottom = top;
+    if (valid) top = *(const uint4*)from, bottom = *(const uint4*)below;
+    const u32 u[4] = {top.x, top.y, top.z, top.w}, v[4] = {bottom.x, bottom.y, bottom.z, bottom.w};
+#pragma unroll
+    for (int q = 0; q < 4; q++) {
+      const u32 w[4] = {whole(u[q]), whole(v[q]), whole(u[q] >> 8), whole(v[q] >> 8)};
 #pragma unroll
       for (int j = 0; j < GROUPS; j++) {
-        mma(d[j], top.x, bottom.x, top.y, bottom.y, a.x[i][j].x, a.x[i][j].y);
-        mma(d[j], top.z, bottom.z, top.w, bottom.w, a.x[i][j].z, a.x[i][j].w);
+        const uint4 y = x[2 * j + q / 2];
+        mma(d[j], w[0], w[1], w[2], w[3], q % 2 ? y.z : y.x, q % 2 ? y.w : y.y);
       }
     }
+  }
+  // The lowest four bits of each half as bf16, 128 too large: the zeros make up for it.
+  DEVICE static u32 raised(u32 v) { return v & 0x000f000fu | 0x43004300u; }
+  DEVICE static void nibbles(float (&d)[GROUPS][4], bool valid, const u8* from, const u8* below, const u8* scales, int zeros,
+                             int under, const uint4* x, const float (&sums)[GROUPS][2]) {
+    u32 u[2] = {0, 0}, v[2] = {0, 0};
+    float s[2] = {0, 0}, z[2] = {0, 0};
+    if (valid) {
+      const uint2 top = *(const uint2*)from, bottom = *(const uint2*)below;
+      u[0] = top.x, u[1] = top.y, v[0] = bottom.x, v[1] = bottom.y;
+#pragma unroll
+      for (int i = 0; i < 2; i++) {
+        const u8* at = scales + i * under;
+        s[i] = half_float(*(const u16*)at), z[i] = half_float(*(const u16*)(at + zeros)) - 128 * s[i];
+      }
+    }
+    float e[GROUPS][4];
+#pragma unroll
+    for (int j = 0; j < GROUPS; j++) e[j][0] = e[j][1] = e[j][2] = e[j][3] = 0;
+#pragma unroll
+    for (int q = 0; q < 4; q++) {
+      const u32 a = u[q % 2] >> (q / 2 * 4), b = v[q % 2] >> (q / 2 * 4);
+      const u32 w[4] = {raised(a), raised(b), raised(a >> 8), raised(b >> 8)};
+#pragma unroll
+      for (int j = 0; j < GROUPS; j++) {
+        const uint4 y = x[2 * j + q / 2];
+        mma(e[j], w[0], w[1], w[2], w[3], q % 2 ? y.z : y.x, q % 2 ? y.w : y.y);
+      }
+    }
+#pragma unroll
+    for (int j = 0; j < GROUPS; j++)
+#pragma unroll
+      for (int i = 0; i < 4; i++) d[j][i] += s[i / 2] * e[j][i] + z[i / 2] * sums[j][i % 2];
   }
 
   // Sum the slices, and put the warp's part of a tile's four rows (or add it) into `parts`.
@@ -188,25 +284,40 @@ struct Consumer {
   }
   DEVICE float* part(int row, int b) const { return s.parts + ((half * PARTS + row) * ROWS + b) * WARPS; }
 
-  // All tiles of `rows` rows (pairs count twice) of one chunk.
-  template <int CHUNK>
-  DEVICE void product(int tiles, const Activations<CHUNK>& a, bool add) {
+  // All tiles of so many quads of one chunk. A quad of `pairs` has two rows of gate and two of up, which stand further down.
+  template <int B, int CHUNK, int AT = 0>
+  DEVICE void product(int quads, bool pairs, const Activations& a, bool add) {
+    constexpr int SPAN = span(B);
+    const int each = pairs ? 2 : QUAD, below = pairs ? 2 * SPAN : 2;
     int i = 0;
-    for (; i + 1 < tiles; i += 2) {  // two at a time, so that the latencies of one hide behind the other
-      float d[2][GROUPS][4];
-      multiply<CHUNK>(d[0], next_tile(), a);
-      free_tile();
-      multiply<CHUNK>(d[1], next_tile(), a);
-      free_tile();
-      keep(d[0], i * TILE_ROWS, add);
-      keep(d[1], (i + 1) * TILE_ROWS, add);
+    if (SPAN == 1) {
+      for (; i + 1 < quads; i += 2) {  // two at a time, so that the latencies of one hide behind the other
+        float d[2][GROUPS][4];
+        multiply<B, CHUNK, AT>(d[0], next_tile(), 0, 2, a);
+        free_tile();
+        multiply<B, CHUNK, AT>(d[1], next_tile(), 0, 2, a);
+        free_tile();
+        keep(d[0], i * QUAD, add);
+        keep(d[1], (i + 1) * QUAD, add);
+      }
     }
-    if (i < tiles) {
-      float d[GROUPS][4];
-      multiply<CHUNK>(d, next_tile(), a);
+    for (; i < quads; i += SPAN) {
+      float d[SPAN][GROUPS][4];
+      const u8* tile = next_tile();
+#pragma unroll
+      for (int q = 0; q < SPAN; q++) multiply<B, CHUNK, AT>(d[q], tile, q * each, below, a);
       free_tile();
-      keep(d, i * TILE_ROWS, add);
+#pragma unroll
+      for (int q = 0; q < SPAN; q++)
+        if (i + q < quads) keep(d[q], (i + q) * QUAD, add);
     }
+  }
+
+  // The same for N chunks, of which all activations are held.
+  template <int B, int CHUNK, int N, int FIRST = 0>
+  DEVICE void products(int quads, bool pairs, const Activations& a) {
+    product<B, CHUNK, FIRST * steps(B, CHUNK)>(quads, pairs, a, FIRST > 0);
+    if constexpr (FIRST + 1 < N) products<B, CHUNK, N, FIRST + 1>(quads, pairs, a);
   }
 
   // The sum of all warps' parts of one row.

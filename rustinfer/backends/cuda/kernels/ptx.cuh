@@ -117,6 +117,7 @@ DEVICE uint4 look4(const void* p) {
   return v;
 }
 DEVICE float as_float(u32 v) { return __uint_as_float(v); }
+DEVICE u32 as_bits(float v) { return __float_as_uint(v); }
 // The first error is kept, and told to the host.
 __device__ __noinline__ void report(u64* error, u64* host, u64 code) {
   if (atomicCAS(error, 0ull, code) == 0) {
@@ -141,6 +142,17 @@ DEVICE u32 pack(float low, float high) {
 }
 DEVICE float low(u32 pair) { return __uint_as_float(pair << 16); }
 DEVICE float high(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
+// A half-precision number, and differences of pairs of bf16.
+DEVICE float half_float(u16 bits) {
+  float y;
+  asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(bits));
+  return y;
+}
+DEVICE u32 minus(u32 a, u32 b) {
+  u32 v;
+  asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
+  return v;
+}
 DEVICE float exp2_fast(float x) {
   float y;
   asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));

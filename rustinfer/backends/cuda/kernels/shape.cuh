@@ -1,31 +1,52 @@
 // The shape of the model and of the launch, the kernel's one argument, and who does what share of a product.
-// Set from outside (plan.py): GRID ROWS WIDTH HIDDEN HEADS KV_HEADS DIM LAYERS PAGE, the chunks WIDTH_CHUNK MIXED_CHUNK
-// HIDDEN_CHUNK, the ring's SLOTS SLOT AHEAD, PARTS (rows of the largest share), SPLITS and DIRECT, LIMIT, MARKS.
+// Set from outside (plan.py): GRID ROWS WIDTH HIDDEN HEADS KV_HEADS DIM LAYERS VOCAB PAGE, the BITS of a layer's weights,
+// HEAD_BITS and TABLE_BITS (the embedding), the chunks WIDTH_CHUNK MIXED_CHUNK HIDDEN_CHUNK, the ring's SLOTS SLOT AHEAD
+// PILE CALM, PARTS (rows of the largest share), SPLITS, LIMIT, MARKS.
 #pragma once
 #include "ptx.cuh"
 
 constexpr int WARPS = 8, CONSUMERS = WARPS * 32, PRODUCER = WARPS, THREADS = (WARPS + 4) * 32;
-constexpr int TILE_ROWS = 4, SLICES = 4;  // a tile's rows, and the pieces of K side by side in one matrix instruction
+constexpr int QUAD = 4, SLICES = 4;  // rows, and pieces of K side by side, in one matrix instruction
 constexpr int COLUMNS = ROWS < 2 ? 2 : ROWS, GROUPS = COLUMNS / 2;  // activation columns; instructions for each weight
 constexpr int MIXED = HEADS * DIM, QKV = (HEADS + 2 * KV_HEADS) * DIM, GROUP = HEADS / KV_HEADS;
 constexpr int CHUNKS = HIDDEN / HIDDEN_CHUNK;  // gate/up is flushed, and down begun, by chunks of the hidden units
 constexpr int LANES = DIM / 16, PLACES = 32 / LANES, TILE_PLACES = PLACES * WARPS, TILE_PAGES = TILE_PLACES / PAGE;
 static_assert(TILE_PAGES >= 1 && TILE_PAGES * PAGE == TILE_PLACES, "a tile of keys holds whole pages");
-static_assert(GROUP <= 4, "a warp keeps the queries of four heads");
+// Attention: a warp takes one query head and every PIECES-th run of a tile's places.
+constexpr int PIECES = WARPS / GROUP, RUN = TILE_PLACES / PIECES, PASSES = RUN / PLACES;
+static_assert(GROUP <= WARPS && RUN % PLACES == 0, "a warp for each query head");
 
-enum Stage { S_QKV = 1, S_ATTENTION, S_MERGE, S_OUT, S_GATE_UP, S_DOWN, S_NORM, S_ARRIVAL, S_SLOT };
+enum Stage { S_QKV = 1, S_ATTENTION, S_MERGE, S_OUT, S_GATE_UP, S_DOWN, S_HEAD, S_ARRIVAL, S_SLOT };
 
+// How weights are stored. 16 bits: bf16. 8: signed integers with a scale for each row. 4: unsigned integers, with a scale
+// and a zero for each GROUPED columns of a row; of a group's 32 bytes, byte j has column j below column j + 32.
+constexpr int GROUPED = 64;
+constexpr int row_bytes(int bits, int columns) { return columns * bits / 8; }
+constexpr int group_bytes(int bits, int columns) { return bits == 4 ? columns / GROUPED * 2 : 0; }  // of a row's scales
+constexpr int span(int bits) { return 16 / bits; }                      // quads of rows in a tile of the ring
+constexpr int tile_rows(int bits) { return QUAD * span(bits); }
+constexpr int block_columns(int bits) { return bits == 16 ? 32 : 64; }  // that four lanes take side by side
+constexpr int eights(int bits) { return block_columns(bits) / 32; }     // of a lane's activations for a block
+constexpr int steps(int bits, int chunk) {
+  return (chunk / block_columns(bits) + WARPS * SLICES - 1) / (WARPS * SLICES);
+}
+struct Matrix {
+  const u8* data;
+  const void *scales, *zeros;
+};
 struct Layer {
-  const u16 *norm, *qkv, *out, *mlp_norm, *gate_up, *down;
+  const u16 *norm, *mlp_norm;
   u16 *keys, *values;
+  Matrix qkv, out, gate_up, down;
 };
 
 struct Arguments {
   const i64 *tokens, *positions, *slots;
   const int *lengths, *pages;
-  const u16 *embedding, *norm;
+  const u16* norm;
+  Matrix embedding, head;
   const float *cosines, *sines;
-  u16* result;
+  float* logits;
   float* exchange;  // [2][LAYERS] of what `Exchange` says; this launch uses one half and clears the other
   u32* epoch;
   u64 *error, *host_error;
@@ -61,6 +82,36 @@ struct Share {
 DEVICE Share share(int n, int turn) {
   int i = (block() + turn) % GRID, first = n * i / GRID;
   return {first, n * (i + 1) / GRID - first};
+}
+
+// Of a share that is too large for `parts`, PARTS rows from the i-th on.
+DEVICE Share part_of(Share whole, int i) {
+  return {whole.first + i, whole.count - i < PARTS ? whole.count - i : PARTS};
+}
+
+// The embedding of a row's token as bf16 gives it: one column, and the bits of four from k on. `scale` is `table_scale`.
+DEVICE float table_scale(const Arguments& p, int row) {
+  return TABLE_BITS == 16 ? 1 : ((const float*)p.embedding.scales)[p.tokens[row]];
+}
+DEVICE const u8* table_row(const Arguments& p, int row) {
+  return p.embedding.data + (u64)p.tokens[row] * row_bytes(TABLE_BITS, WIDTH);
+}
+DEVICE float signed_byte(u32 v, int i) { return (int)(v << (24 - 8 * i)) >> 24; }
+DEVICE float embedded(const Arguments& p, int row, int k, float scale) {
+  const u8* from = table_row(p, row) + row_bytes(TABLE_BITS, k);
+  return low(TABLE_BITS == 16 ? *(const u16*)from : pack(signed_byte(*from, 0) * scale, 0));
+}
+DEVICE uint4 embedded4(const Arguments& p, int row, int k, float scale) {
+  const u8* from = table_row(p, row) + row_bytes(TABLE_BITS, k);
+  u32 x, y;
+  if (TABLE_BITS == 16) {
+    x = ((const u32*)from)[0], y = ((const u32*)from)[1];
+  } else {
+    const u32 v = *(const u32*)from;
+    x = pack(signed_byte(v, 0) * scale, signed_byte(v, 1) * scale);
+    y = pack(signed_byte(v, 2) * scale, signed_byte(v, 3) * scale);
+  }
+  return make_uint4(x << 16, x & 0xffff0000u, y << 16, y & 0xffff0000u);
 }
 
 // How attention is split in this launch: alike in every block.
@@ -102,8 +153,8 @@ DEVICE Unit unit(const Arguments& p, const Splits& s, int u) {
 struct Shared {
   u8* ring;
   float* parts;    // [2][PARTS * ROWS][WARPS]
-  float* weights;  // [WARPS][PLACES][4]: attention weights of a warp's places
-  float* merge;    // [WARPS][UNIT]
+  float* weights;  // [WARPS][RUN]: attention weights of a warp's places
+  float* merge;    // [WARPS][DIM + 2]: a warp's sums, peak and weight
   float* sums;     // [WARPS][8]
   u64 *full, *empty;
 };
@@ -112,8 +163,8 @@ DEVICE Shared carve() {
   s.ring = shared_base();
   s.parts = (float*)(s.ring + SLOTS * SLOT);
   s.weights = s.parts + 2 * PARTS * ROWS * WARPS;
-  s.merge = s.weights + WARPS * PLACES * 4;
-  s.sums = s.merge + WARPS * UNIT;
+  s.merge = s.weights + WARPS * RUN;
+  s.sums = s.merge + WARPS * (DIM + 2);
   s.full = (u64*)(s.sums + WARPS * 8);
   s.empty = s.full + SLOTS;
   return s;
@@ -150,15 +201,17 @@ DEVICE bool pairs_there(uint4 v) { return pair_there(v.x) && pair_there(v.y) && 
 template <int N, bool BF16>
 struct Words {
   uint4 v[N];
-  const void* at[N];
+  const u8* base;
+  int at[N];        // bytes from there
   u32 missing = 0;  // a bit for each
 
-  DEVICE void want(int n, const void* from) { at[n] = from, missing |= 1u << n; }
-  DEVICE void skip(int n) { v[n] = make_uint4(0, 0, 0, 0), at[n] = nullptr; }
+  DEVICE Words(const void* base = nullptr) : base((const u8*)base) {}
+  DEVICE void want(int n, int bytes) { at[n] = bytes, missing |= 1u << n; }
+  DEVICE void skip(int n) { v[n] = make_uint4(0, 0, 0, 0), at[n] = 0; }
   DEVICE void ask() {
 #pragma unroll
     for (int n = 0; n < N; n++)
-      if (missing >> n & 1) v[n] = look4(at[n]);
+      if (missing >> n & 1) v[n] = look4(base + at[n]);
   }
   DEVICE void check() {
 #pragma unroll

@@ -30,34 +30,44 @@ struct Producer {
     tile++;
   }
 
-  // Rows of a row-major matrix with K columns, chunk by chunk of its columns.
-  template <int K, int CHUNK>
-  DEVICE void rows(const u16* weight, Share share) {
+  // n neighbouring rows of a chunk of a row-major matrix with K columns, to the tile's row `to` on, by the lanes from
+  // `first` on.
+  template <int B, int K, int CHUNK>
+  DEVICE void copy(const Matrix& m, int chunk, int from, int n, int to, int first) {
+    constexpr int BYTES = row_bytes(B, CHUNK), SCALES = group_bytes(B, CHUNK), MOST = tile_rows(B);
+    int i = lane - first;
+    if (i < 0 || i >= (K == CHUNK ? 1 : n)) return;
+    if (K != CHUNK) n = 1;
+    from += i, to += i;
+    bulk_copy_once(slot + to * BYTES, m.data + (u64)from * row_bytes(B, K) + chunk * BYTES, n * BYTES, full, once);
+    if (B == 4) {
+      const u64 at = (u64)from * group_bytes(B, K) + chunk * SCALES;
+      u8* scales = slot + MOST * BYTES + to * SCALES;
+      bulk_copy_once(scales, (const u8*)m.scales + at, n * SCALES, full, once);
+      bulk_copy_once(scales + MOST * SCALES, (const u8*)m.zeros + at, n * SCALES, full, once);
+    }
+  }
+  // Rows, chunk by chunk of their columns.
+  template <int B, int K, int CHUNK>
+  DEVICE void rows(const Matrix& m, Share share) {
+    constexpr int MOST = tile_rows(B);
     for (int c = 0; c < K / CHUNK; c++)
-      for (int i = 0; i < share.count; i += TILE_ROWS) {
-        int n = share.count - i < TILE_ROWS ? share.count - i : TILE_ROWS;
-        open(n * CHUNK * 2);
-        const u16* from = weight + (u64)(share.first + i) * K + c * CHUNK;
-        if (K == CHUNK) {
-          if (lane == 0) bulk_copy_once(slot, from, n * CHUNK * 2, full, once);
-        } else if (lane < n) {
-          bulk_copy_once(slot + lane * CHUNK * 2, from + (u64)lane * K, CHUNK * 2, full, once);
-        }
+      for (int i = 0; i < share.count; i += MOST) {
+        int n = share.count - i < MOST ? share.count - i : MOST;
+        open(n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)));
+        copy<B, K, CHUNK>(m, c, share.first + i, n, 0, 0);
       }
   }
-
-  // Pairs of gate and up rows, two pairs a tile: gate, gate, up, up.
-  template <int K, int CHUNK>
-  DEVICE void pairs(const u16* weight, Share share) {
+  // Pairs of gate and up rows: a tile's first half is gate, its second up.
+  template <int B, int K, int CHUNK>
+  DEVICE void pairs(const Matrix& m, Share share) {
+    constexpr int MOST = tile_rows(B) / 2;
     for (int c = 0; c < K / CHUNK; c++)
-      for (int i = 0; i < share.count; i += TILE_ROWS / 2) {
-        int n = share.count - i < TILE_ROWS / 2 ? share.count - i : TILE_ROWS / 2;
-        open(2 * n * CHUNK * 2);
-        int half = K == CHUNK ? lane : lane / 2, row = K == CHUNK ? 0 : lane % 2, rows = K == CHUNK ? n : 1;
-        if (half < 2 && row < n) {
-          const u16* from = weight + ((u64)half * HIDDEN + share.first + i + row) * K + c * CHUNK;
-          bulk_copy_once(slot + (half * 2 + row) * CHUNK * 2, from, rows * CHUNK * 2, full, once);
-        }
+      for (int i = 0; i < share.count; i += MOST) {
+        int n = share.count - i < MOST ? share.count - i : MOST;
+        open(2 * n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)));
+        copy<B, K, CHUNK>(m, c, share.first + i, n, 0, 0);
+        copy<B, K, CHUNK>(m, c, HIDDEN + share.first + i, n, MOST, 16);
       }
   }
 
@@ -90,7 +100,7 @@ struct Producer {
         mine = unit(p, splits, u);
         ids = page_ids(mine, 0);  // asked for early: the tiles of qkv go first
       }
-      rows<WIDTH, WIDTH_CHUNK>(layer.qkv, share(QKV, l));
+      rows<BITS, WIDTH, WIDTH_CHUNK>(layer.qkv, share(QKV, l));
       for (; u < splits.units; u += GRID) {
         if (u >= GRID) {
           mine = unit(p, splits, u);
@@ -98,14 +108,16 @@ struct Producer {
         }
         cached(layer, mine, ids);
       }
-      rows<MIXED, MIXED_CHUNK>(layer.out, share(WIDTH, l));
+      rows<BITS, MIXED, MIXED_CHUNK>(layer.out, share(WIDTH, l));
       for (int c = 0; c < CHUNKS; c++) {
         Share pairs_of = share(HIDDEN_CHUNK, l + c);
         pairs_of.first += c * HIDDEN_CHUNK;
-        pairs<WIDTH, WIDTH_CHUNK>(layer.gate_up, pairs_of);
+        pairs<BITS, WIDTH, WIDTH_CHUNK>(layer.gate_up, pairs_of);
       }
-      rows<HIDDEN, HIDDEN_CHUNK>(layer.down, share(WIDTH, l + 1));
+      rows<BITS, HIDDEN, HIDDEN_CHUNK>(layer.down, share(WIDTH, l + 1));
     }
+    const Share mine = share(VOCAB, LAYERS);
+    for (int i = 0; i < mine.count; i += PARTS) rows<HEAD_BITS, WIDTH, WIDTH_CHUNK>(p.head, part_of(mine, i));
   }
 };
 
