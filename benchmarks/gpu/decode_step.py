@@ -1,15 +1,19 @@
 """The persistent decode kernel on the GPU that is here: right, repeatable, and where its time goes.
 
-python -m benchmarks.gpu.decode_step --out DIR [--only right,repeat,time,line] [--seconds 200]
+python -m benchmarks.gpu.decode_step --out DIR [--only right,repeat,whole,line,settings,models,far] [--seconds 200]
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import time
 import traceback
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,24 +21,27 @@ import torch
 from torch import Tensor
 
 from rustinfer import ops
+from rustinfer.backends.cuda import nvrtc
 from rustinfer.backends.cuda.decode import Decoder, shape
 from rustinfer.backends.cuda.plan import Plan
 from rustinfer.models.config import ModelConfig
-from rustinfer.models.llama import layer_weights
+from rustinfer.models.llama import decoder as bound_decoder
 from rustinfer.models.model import Step
 from rustinfer.models.parameters import Parameters
-from rustinfer.models.rotary import rotary_table
+from rustinfer.models.quantise import Quantised
 from rustinfer.models.shapes import SHAPES
-from rustinfer.registry import Policy, Target
+from rustinfer.registry import Binder, PackedWeight, Policy, Target
 
-from .graph import Graph, milliseconds
-from .world import DEVICE, PAGE, caches, configuration, registry, step, weights, wire
+from .graph import Graph
+from .world import DEVICE, PAGE, caches, configuration, registry, step, weights
 
 BF16 = torch.bfloat16
 SMOL = {
     **SHAPES["llama-3.2-1b"], "hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 30,
     "num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 49152,
 }  # fmt: skip
+SCHEMES = ("", "int8", "int4")
+Report = dict[str, Any]
 
 
 def config_of(name: str, layers: int | None = None, context: int = 8192) -> ModelConfig:
@@ -46,194 +53,268 @@ def config_of(name: str, layers: int | None = None, context: int = 8192) -> Mode
 
 
 class World:
-    """A decoder of random weights with its cache, and the kernel bound for it."""
+    """A decoder of random weights, perhaps packed, with its cache; and the kernel and the composition bound for it."""
 
-    def __init__(self, config: ModelConfig, positions: int) -> None:
-        self.config = config
-        held = Parameters(weights(config, BF16))
-        cos, sin = rotary_table(config, config.context, DEVICE)
-        self.bound: dict[str, Any] = {
-            "embedding": held["model.embed_tokens.weight"],
-            "layers": [layer_weights(held, f"model.layers.{i}") for i in range(config.layers)],
-            "norm": held.dense("model.norm.weight"), "eps": config.eps, "cos": cos, "sin": sin,
-            "heads": config.heads, "kv_heads": config.kv_heads, "window": 0,
-        }  # fmt: skip
-        self.held, self.caches = held, caches(config, positions // PAGE + 40, BF16)
+    def __init__(self, config: ModelConfig, positions: int, scheme: str = "") -> None:
+        self.config, self.scheme = config, scheme or "bf16"
+        made: Any = weights(config, BF16)
+        held = Parameters(Quantised(made, scheme) if scheme else made)
+        self.bound: Any = bound_decoder(config, held, DEVICE)
+        self.caches = caches(config, positions // PAGE + 40, BF16)
         self.blocks = torch.cuda.get_device_properties(DEVICE).multi_processor_count
+
+    def plan(self, rows: int, **tuned: int) -> Plan:
+        """How the kernel is cut for up to `rows` rows."""
+        return Plan(**{**vars(shape(self.bound, rows, self.blocks)), "tuned": tuned})
 
     def decoder(self, rows: int, **tuned: int) -> Decoder:
         """The kernel for up to `rows` rows."""
-        plan = shape(self.bound, rows, self.blocks)
-        made = Plan(**{**vars(plan), "tuned": tuned})
-        return Decoder(made, Target.of(DEVICE, BF16), self.bound)
+        return Decoder(self.plan(rows, **tuned), Target.of(DEVICE, BF16), self.bound)
+
+    def step(self, lengths: list[int]) -> Step:
+        """A step after which the sequences have these lengths."""
+        return step(self.config, [1] * len(lengths), lengths)
 
     def run(self, decoder: Decoder, s: Step) -> Tensor:
-        """One step."""
+        """One step's logits."""
         return decoder(s.tokens, s.positions, s.slots, s.lengths, s.pages, self.caches)
+
+    def composed(self, rows: int, **pins: str) -> Callable[[Step], Tensor]:
+        """The same by the best kernels of the parts."""
+        binder = Binder(
+            registry("cuda", "triton", "cublas"), Target.of(DEVICE, BF16).decoding(rows),
+            Policy(pins={"decode_step": "reference", **pins}),
+        )  # fmt: skip
+        call = binder.decode_step(decoder=self.bound)
+        return lambda s: call(s.tokens, s.positions, s.slots, s.query_starts, s.lengths, s.pages, self.caches)
 
     def reference(self, s: Step, dtype: torch.dtype) -> tuple[Tensor, list[Tensor]]:
         """The definition's result, in a dtype, and what it wrote; on copies of the cache."""
-        wide = lambda v: v.to(dtype) if isinstance(v, Tensor) and v.is_floating_point() else v  # noqa: E731
-        layers = [{name: wide(v) for name, v in layer.items()} for layer in self.bound["layers"]]
+        wide = partial(widened, dtype=dtype)
+        bound = {
+            **{name: wide(v) for name, v in self.bound.items()},
+            "cos": self.bound["cos"],
+            "sin": self.bound["sin"],
+        }
+        bound["layers"] = [{name: wide(v) for name, v in layer.items()} for layer in self.bound["layers"]]
         cache = [(k.to(dtype, copy=True), v.to(dtype, copy=True)) for k, v in self.caches]
         flow = (s.tokens, s.positions, s.slots, s.query_starts, s.lengths, s.pages, cache)
-        bound = {
-            **self.bound,
-            "layers": layers,
-            "embedding": wide(self.bound["embedding"]),
-            "norm": wide(self.bound["norm"]),
-        }
-        result = ops.decode_step(*flow, **bound)
+        result = ops.decode_step(*flow, decoder=bound)
         return result, [t[s.slots // PAGE, :, s.slots % PAGE] for pair in cache for t in pair]
 
 
-def right(report: dict[str, Any]) -> None:
-    """Against the definition in fp32, layer by layer where a shape has several."""
+def widened(value: object, dtype: torch.dtype) -> object:
+    """A weight in another dtype."""
+    if isinstance(value, PackedWeight):
+        return value.astype(dtype)
+    return value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+
+
+def compile_all(plans: list[Plan]) -> None:
+    """Compile in threads what will be needed, so that nothing waits for it one by one."""
+    sm = torch.cuda.get_device_capability()
+    with ThreadPoolExecutor(14) as pool:
+        list(pool.map(lambda plan: nvrtc.compiled("decode.cu", plan.defines, sm), plans))
+
+
+def alternated(calls: Mapping[str, Callable[[], object]], rounds: int = 5, inner: int = 40) -> dict[str, list[float]]:
+    """Microseconds of each call, in turns, so that what drifts drifts for all."""
+    took: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            start, end = (torch.cuda.Event(enable_timing=True) for _ in "ab")
+            call()
+            start.record()
+            for _ in range(inner):
+                call()
+            end.record()
+            end.synchronize()
+            took[name].append(start.elapsed_time(end) / inner * 1e3)
+    return took
+
+
+def table(title: str, took: Mapping[str, list[float]], rows: Mapping[str, int] | int = 1) -> dict[str, Any]:
+    """Print medians and spreads, and return them."""
+    out = {}
+    for name, times in took.items():
+        count = rows if isinstance(rows, int) else rows[name]
+        middle = statistics.median(times)
+        out[name] = {"us": middle, "least": min(times), "most": max(times), "tok/s": count / middle * 1e6}
+        print(f"{title} {name}: {middle:.1f} us ({min(times):.1f} to {max(times):.1f}) = "
+              f"{count / middle * 1e6:.0f} tok/s", flush=True)  # fmt: skip
+    return out
+
+
+LENGTHS = ([1], [300], [5000], [300, 40], [5, 700, 33], [9, 300, 5000, 1, 64, 65, 640, 128])
+
+
+def right(report: Report) -> None:
+    """Against the definition in fp32, for each form of weights."""
     torch.backends.cuda.matmul.allow_tf32 = False
-    table = []
-    for name, depths in (("llama-3.2-1b", (2,)), ("smollm2", (2,)), ("llama-3.2-3b", (1,)), ("llama-3.1-8b", (1,))):
-        for layers in depths:
-            w = World(config_of(name, layers), 8 * 5100)
-            for lengths in ([1], [17], [300], [5000], [300, 40], [5, 700, 33], [9, 300, 5000, 1, 64, 65, 640, 128]):
-                if layers != depths[-1] and len(lengths) > 1:
-                    continue
-                s = step(w.config, [1] * len(lengths), lengths)
-                decoder = w.decoder(len(lengths))
-                got = w.run(decoder, s)
-                torch.cuda.synchronize()
-                written = [t[s.slots // PAGE, :, s.slots % PAGE] for pair in w.caches for t in pair]
-                gold, gold_written = w.reference(s, torch.float32)
-                plain, plain_written = w.reference(s, BF16)
-                err, own = ((t.float() - gold).abs().max().item() for t in (got, plain))
-                pairs = list(zip(written, plain_written, gold_written, strict=True))
-                worst, allowed = (max((p[i].float() - p[2]).abs().max().item() for p in pairs) for i in (0, 1))
-                good = err <= 2 * own + 0.008 * gold.abs().max().item() and worst <= 2 * allowed + 0.02
-                table.append((name, layers, lengths, err, own, worst, allowed, good, decoder.fault()))
-                if not good or decoder.fault():
-                    print("WRONG", table[-1], flush=True)
-            del w
-    print(f"right: {sum(row[-2] for row in table)} of {len(table)}; worst error {max(r[3] for r in table):.4f} "
-          f"beside the definition's own {max(r[4] for r in table):.4f}", flush=True)  # fmt: skip
-    report["right"] = table
+    found = []
+    cases = [("llama-3.2-1b", 2, scheme) for scheme in SCHEMES] + [("smollm2", 2, ""), ("smollm2", 2, "int8")]
+    cases += [("llama-3.2-3b", 1, scheme) for scheme in SCHEMES] + [("llama-3.1-8b", 1, scheme) for scheme in SCHEMES]
+    for name, layers, scheme in cases:
+        w = World(config_of(name, layers), 8 * 5100, scheme)
+        compile_all([w.plan(rows) for rows in (1, 2, 4, 8)])
+        for lengths in LENGTHS if name == "llama-3.2-1b" and not scheme else LENGTHS[1::2]:
+            s, decoder = w.step(lengths), w.decoder(len(lengths))
+            got = w.run(decoder, s)
+            torch.cuda.synchronize()
+            written = [t[s.slots // PAGE, :, s.slots % PAGE] for pair in w.caches for t in pair]
+            (gold, gold_written), (plain, plain_written) = w.reference(s, torch.float32), w.reference(s, BF16)
+            err, own = ((t.float() - gold).abs().max().item() for t in (got, plain))
+            pairs = list(zip(written, plain_written, gold_written, strict=True))
+            worst, allowed = (max((p[i].float() - p[2]).abs().max().item() for p in pairs) for i in (0, 1))
+            good = err <= 2 * own + 0.008 * gold.abs().max().item() and worst <= 2 * allowed + 0.02
+            found.append((name, layers, w.scheme, lengths, err, own, worst, allowed, good, decoder.fault()))
+            if not good or decoder.fault():
+                print("WRONG", found[-1], flush=True)
+        del w
+    print(f"right: {sum(row[-2] for row in found)} of {len(found)}; worst error {max(r[4] for r in found):.4f} "
+          f"beside the definition's own {max(r[5] for r in found):.4f}", flush=True)  # fmt: skip
+    report["right"] = found
 
 
-def repeat(report: dict[str, Any]) -> None:
+def repeat(report: Report) -> None:
     """A thousand steps over the same inputs."""
-    w = World(config_of("llama-3.2-1b"), 8 * 700)
-    for lengths in ([640], [640, 33, 128, 250, 1, 64, 65, 100]):
-        s, decoder = step(w.config, [1] * len(lengths), lengths), w.decoder(len(lengths))
-        graph = Graph(lambda: w.run(decoder, s))  # noqa: B023
-        graph.replay()
-        first = graph.result.clone()
-        different = torch.zeros((), dtype=torch.int64, device=DEVICE)
-        for _ in range(1000):
+    for scheme in SCHEMES:
+        w = World(config_of("llama-3.2-1b"), 8 * 700, scheme)
+        for lengths in ([640], [640, 33, 128, 250, 1, 64, 65, 100]):
+            s, decoder = w.step(lengths), w.decoder(len(lengths))
+            graph = Graph(lambda: w.run(decoder, s))  # noqa: B023
             graph.replay()
-            different += (graph.result.view(torch.int16) != first.view(torch.int16)).any()
-        report[f"different of 1000, {len(lengths)} rows"] = int(different)
-        print(
-            f"repeat: {int(different)} of 1000 steps of {len(lengths)} rows differ; fault {decoder.fault()}", flush=True
-        )
+            first = graph.result.clone()
+            different = torch.zeros((), dtype=torch.int64, device=DEVICE)
+            for _ in range(1000):
+                graph.replay()
+                different += (graph.result != first).any()
+            name = f"{w.scheme}, {len(lengths)} rows: different of 1000"
+            report.setdefault("repeat", {})[name] = int(different)
+            print(f"repeat: {name}: {int(different)}; fault {decoder.fault()}", flush=True)
 
 
-VARIANTS: tuple[dict[str, int], ...] = (
-    {}, {"CALM": 1}, {"CALM": 3}, {"PILE": 4, "CALM": 1}, {"PILE": 8, "CALM": 1}, {"AHEAD": 2, "CALM": 2},
-    {"AHEAD": 4, "CALM": 1}, {"AHEAD": 2, "CALM": 1}, {"SPLITS": 4}, {"SPLITS": 8},
+def greedy(w: World, call: Callable[[Step], Tensor], s: Step) -> Graph:
+    """A step and its argmax in one graph."""
+    argmax = Binder(registry("cuda", "triton", "cublas"), Target.of(DEVICE, torch.float32).decoding(8)).argmax()
+    return Graph(lambda: argmax(call(s)))
+
+
+def whole(report: Report, name: str = "llama-3.2-1b", most: int = 8) -> None:
+    """A step with its argmax, by rows, context and form of weights; and what the composition takes."""
+    out: Report = {}
+    for scheme in SCHEMES:
+        w = World(config_of(name), 8 * 2400, scheme)
+        counts = [rows for rows in (1, 2, 4, 8) if rows <= most]
+        compile_all([w.plan(rows) for rows in counts])
+        calls, rows_of = {}, {}
+        for rows in counts:
+            decoder = w.decoder(rows)
+            for length in (384, 2304):
+                title = f"{w.scheme}, {rows} rows at {length}"
+                calls[title], rows_of[title] = greedy(w, partial(w.run, decoder), w.step([length] * rows)).replay, rows
+        if most == 8 and not scheme:
+            calls[f"{w.scheme}, composed"] = greedy(w, w.composed(1), w.step([384])).replay
+            rows_of[f"{w.scheme}, composed"] = 1
+        out |= table(name, alternated(calls, 5, 30), rows_of)
+        del w, calls
+    report.setdefault("whole", {})[name] = out
+
+
+SETTINGS: tuple[dict[str, int], ...] = (
+    {}, {"PILE": 4, "CALM": 1}, {"PILE": 8}, {"PILE": 11}, {"AHEAD": 4}, {"AHEAD": 5}, {"AHEAD": 6, "CALM": 3},
+    {"SPLITS": 8},
 )  # fmt: skip
 
 
-def timed(report: dict[str, Any], until: float) -> None:
-    """The stack alone for variants, then with the head and argmax, by context and batch."""
-    w = World(config_of("llama-3.2-1b"), 8 * 2700)
-    out: dict[str, float] = {}
-    for tuned in VARIANTS:
-        line = []
-        for length in (384, 2304):
-            s, decoder = step(w.config, [1], [length]), w.decoder(1, **tuned)
-            graph = Graph(lambda: w.run(decoder, s))  # noqa: B023
-            line.append(milliseconds(graph.replay, repeat=7, inner=40) * 1e3)
-            out[f"stack {tuned} at {length}"] = line[-1]
-        print(f"stack {tuned}: {line[0]:.1f} us at 384, {line[1]:.1f} at 2304; fault {decoder.fault()}", flush=True)
-        if time.time() > until:
-            break
-    for rows in (2, 4, 8):
-        s, decoder = step(w.config, [1] * rows, [384] * rows), w.decoder(rows)
-        graph = Graph(lambda: w.run(decoder, s))  # noqa: B023
-        out[f"stack of {rows} rows"] = milliseconds(graph.replay, repeat=7, inner=40) * 1e3
-        print(
-            f"stack of {rows} rows at 384: {out[f'stack of {rows} rows']:.1f} us; fault {decoder.fault()}", flush=True
-        )
-    report["us"] = out
+def settings(report: Report) -> None:
+    """Variants of the tile ring's settings, in turns."""
+    for scheme in SCHEMES:
+        w = World(config_of("llama-3.2-1b"), 2400, scheme)
+        compile_all([w.plan(1, **tuned) for tuned in SETTINGS])
+        calls = {
+            str(tuned): greedy(w, partial(w.run, w.decoder(1, **tuned)), w.step([384])).replay for tuned in SETTINGS
+        }
+        report.setdefault("settings", {})[w.scheme] = table(w.scheme, alternated(calls))
+        del w, calls
 
 
-MODELS = (("llama-3.2-1b", (1, 2, 4, 8), (384, 2304)), ("llama-3.2-3b", (1,), (384,)), ("llama-3.1-8b", (1,), (384,)))
-
-
-def whole(report: dict[str, Any]) -> None:
-    """A step of the model as it is wired: the kernel, the head and argmax in one graph; and without the kernel."""
-    found, out = registry("cuda", "triton", "cublas"), {}
-    for name, rows_of, lengths in MODELS:
-        config = config_of(name)
-        held, cache = Parameters(weights(config, BF16)), caches(config, 8 * 2500 // PAGE, BF16)
-        for rows in rows_of:
-            for pins in ({}, {"decode_step": "reference"}):
-                if pins and rows not in (1, 8):
-                    continue
-                target = Target.of(DEVICE, BF16).decoding(rows)
-                model, _ = wire(config, found, target, held, cache, Policy(pins=pins))
-                picks = torch.arange(rows, device=DEVICE)
-                for length in lengths:
-                    s = step(config, [1] * rows, [length] * rows)
-                    graph = Graph(lambda: model.logits(model.forward(s), picks).argmax(-1))  # noqa: B023
-                    ms = milliseconds(graph.replay, repeat=7, inner=40)
-                    title = f"{name}, {rows} rows at {length}, {'composed' if pins else 'kernel'}"
-                    out[title] = ms
-                    print(f"{title}: {ms * 1e3:.0f} us = {rows / ms * 1e3:.0f} tok/s", flush=True)
-        del held, cache
-    report["whole ms"] = out
-
-
-def line(report: dict[str, Any]) -> None:
+def line(report: Report) -> None:
     """The time line of a layer: when the blocks end each stage, in microseconds, from layer 3 on."""
-    w = World(config_of("llama-3.2-1b"), 800)
-    s, decoder = step(w.config, [1], [384]), w.decoder(1, MARKS=1)
-    for _ in range(20):
-        w.run(decoder, s)
-    torch.cuda.synchronize()
-    marks = decoder.scratch["marks"].view(w.blocks, w.config.layers + 1, 16).double() / 1e3
-    ends = marks[:, :-1] - marks[:, -1, :1].min()[..., None]
-    # Stages 1 to 6 and, eight further, when what each waits for had come.
-    names = {1: "qkv", 2: "attention", 4: "out", 5: "gate_up", 6: "down", 9: "qkv in", 12: "out in", 13: "gate_up in"}
-    origin = ends[:, 2:-1, 6].mean(0)
-    made = {name: ends[:, 3:, i] - origin for i, name in names.items()}
-    report["line"] = {
-        name: {"mean": t.mean().item(), "first": t.min(0).values.mean().item(), "last": t.max(0).values.mean().item()}
-        for name, t in made.items()
-    }
-    late = (made["down"] - made["down"].mean(0)).mean(1)
-    report["line"] |= {
-        "late blocks": late.topk(8).values.tolist(), "which": late.topk(8).indices.tolist(),
-        "early blocks": (-(-late).topk(8).values).tolist(),
-        "noise of a block": (made["down"] - made["down"].mean(0)).std(1).mean().item(),
-        "end": (marks[0, -1, 7] - marks[:, -1, 0].min()).item(),
-        "start": (marks[:, -1, 0].max() - marks[:, -1, 0].min()).item(),
-        "first layer": ends[:, 0].mean(0).tolist(),
-    }  # fmt: skip
-    for key, value in report["line"].items():
-        shown = {k: round(v, 2) for k, v in value.items()} if isinstance(value, dict) else value
-        print(f"  {key}: {shown}", flush=True)
-    report["late"] = late.tolist()
+    for scheme in SCHEMES:
+        w = World(config_of("llama-3.2-1b"), 800, scheme)
+        s, decoder = w.step([384]), w.decoder(1, MARKS=1)
+        for _ in range(20):
+            w.run(decoder, s)
+        torch.cuda.synchronize()
+        marks = decoder.scratch["marks"].view(w.blocks, w.config.layers + 1, 16).double() / 1e3
+        ends = marks[:, :-1] - marks[:, -1, :1].min()[..., None]
+        # Stages 1 to 6 and, eight further, when what each waits for had come.
+        names = {
+            1: "qkv",
+            2: "attention",
+            4: "out",
+            5: "gate_up",
+            6: "down",
+            9: "qkv in",
+            12: "out in",
+            13: "gate_up in",
+        }
+        origin = ends[:, 2:-1, 6].mean(0)
+        made = {name: ends[:, 3:, i] - origin for i, name in names.items()}
+        found: Report = {
+            name: {
+                "mean": t.mean().item(),
+                "first": t.min(0).values.mean().item(),
+                "last": t.max(0).values.mean().item(),
+            }
+            for name, t in made.items()
+        }
+        start = marks[:, -1, 0].min()
+        found |= {
+            "last layer": (marks[:, -2, 6].max() - start).item(), "head in": (marks[:, -1, 15].max() - start).item(),
+            "end": (marks[:, -1, 7].max() - start).item(), "head's first end": (marks[:, -1, 7].min() - start).item(),
+            "start": (marks[:, -1, 0].max() - start).item(),
+            "first layer": ends[:, 0].mean(0).tolist(),
+        }  # fmt: skip
+        report.setdefault("line", {})[w.scheme] = found
+        for key, value in found.items():
+            shown = {k: round(v, 2) for k, v in value.items()} if isinstance(value, dict) else value
+            print(f"  {w.scheme} {key}: {shown}", flush=True)
+
+
+def models(report: Report) -> None:
+    """Larger models, one row."""
+    for name in ("llama-3.2-3b", "llama-3.1-8b"):
+        whole(report, name, most=1)
+
+
+def far(report: Report) -> None:
+    """One row with a context of 128k, against the definition in fp32 and in time."""
+    w = World(config_of("llama-3.2-1b", 2, context=131072), 131072)
+    s, decoder = w.step([131000]), w.decoder(1)
+    got, (gold, _), (plain, _) = w.run(decoder, s), w.reference(s, torch.float32), w.reference(s, BF16)
+    err, own = ((t.float() - gold).abs().max().item() for t in (got, plain))
+    took = alternated({"2 layers at 131000": greedy(w, partial(w.run, decoder), s).replay}, 3, 10)
+    report["far"] = {"error": err, "own": own, "fault": decoder.fault(), **table("far", took)}
+    print(f"far: error {err:.4f} beside {own:.4f}; fault {decoder.fault()}", flush=True)
+
+
+PARTS: dict[str, Callable[[Report], None]] = {
+    "right": right, "whole": whole, "line": line, "settings": settings, "repeat": repeat, "models": models, "far": far,
+}  # fmt: skip
 
 
 def main() -> None:
     """Run what is asked for; a failure of one part does not keep the others from running."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--only", default="right,repeat,time,line,whole")
+    parser.add_argument("--only", default=",".join(PARTS))
     parser.add_argument("--seconds", type=float, default=240)
     given = parser.parse_args()
     until = time.time() + given.seconds
-    report: dict[str, Any] = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
-    parts = {"right": right, "repeat": repeat, "time": lambda r: timed(r, until), "whole": whole, "line": line}
+    report: Report = {"gpu": torch.cuda.get_device_name(), "torch": torch.__version__}
+    given.out.mkdir(parents=True, exist_ok=True)
     with torch.inference_mode():
         for name in given.only.split(","):
             begun = time.time()
@@ -241,12 +322,11 @@ def main() -> None:
                 print(f"{name}: no time left", flush=True)
                 continue
             try:
-                parts[name](report)
+                PARTS[name](report)
             except Exception:
                 report[f"{name} failed"] = traceback.format_exc()
                 print(report[f"{name} failed"], flush=True)
             print(f"-- {name}: {time.time() - begun:.0f} s", flush=True)
-            given.out.mkdir(parents=True, exist_ok=True)
             (given.out / "decode_step.json").write_text(json.dumps(report, indent=1, default=str))
 
 

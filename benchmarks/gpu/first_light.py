@@ -28,7 +28,7 @@ from .judged import judge
 from .roof import limits
 from .sites import Bench, Site
 from .sweep import best, prepare, sweep
-from .world import DEVICE, PAGE, caches, configuration, registry, step, weights, wire
+from .world import DEVICE, PAGE, caches, configuration, logits, registry, step, weights, wire
 
 BATCHES = (1, 8, 32, 64, 128, 256)
 LARGE_BATCHES = (1, 64, 256)

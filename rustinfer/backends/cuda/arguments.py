@@ -11,6 +11,7 @@ from ...registry import PackedWeight, Weight
 MATRICES = ("qkv", "out", "gate_up", "down")
 FLOW = ("tokens", "positions", "slots", "lengths", "pages")
 
+
 def parts(name: str) -> tuple[str, str, str]:
     """The pointers of a matrix: its data, and what it has of scales and zeros."""
     return name, f"{name}_scales", f"{name}_zeros"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import log2
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -34,8 +34,9 @@ def shape(bound: Bound, rows: int, blocks: int, page: int = PAGE) -> Plan:
     heads, kv_heads, dim = bound["heads"], bound["kv_heads"], 2 * bound["cos"].shape[1]
     width, hidden = first["down"].shape
     fitting, vocab = next(size for size in (1, 2, 4, 8) if size >= rows), bound["head"].shape[0]
-    stored = [bits(first["down"]) or 16, bits(bound["head"]) or 16, bits(bound["embedding"]) or 16]
-    return Plan(width, hidden, heads, kv_heads, dim, len(bound["layers"]), vocab, page, fitting, blocks, *stored)
+    ends = bits(bound["head"]) or 16, bits(bound["embedding"]) or 16
+    model = (width, hidden, heads, kv_heads, dim, len(bound["layers"]), vocab)
+    return Plan(*model, page, fitting, blocks, bits(first["down"]) or 16, *ends)
 
 
 def bits(weight: Weight) -> int | None:
@@ -48,7 +49,9 @@ def bits(weight: Weight) -> int | None:
     if weight.format == INT8 and weight.group == weight.shape[1] and weight.zeros is None:
         return 8 if weight.scales.dtype == torch.float32 else None
     zeros = weight.zeros is not None and weight.zeros.dtype == torch.float16
-    return 4 if weight.format == INT4 and weight.group == 64 and zeros and weight.scales.dtype == torch.float16 else None
+    return (
+        4 if weight.format == INT4 and weight.group == 64 and zeros and weight.scales.dtype == torch.float16 else None
+    )
 
 
 def refusal(given: Mapping[str, Any]) -> Refusal:
@@ -81,7 +84,7 @@ class Decoder:
         point(self.argument, self.scratch)
         weights = {"embedding": bound["embedding"], "norm": bound["norm"], "head": bound["head"]}
         point(self.argument, weights | {"cosines": bound["cos"], "sines": bound["sin"]})
-        point_layers(self.argument, bound["layers"])
+        point_layers(self.argument, cast("Sequence[Mapping[str, Weight | None]]", bound["layers"]))
         self.argument.eps = bound["eps"]
         self.argument.scale = plan.dim**-0.5 * log2(2.718281828459045)
         self.kept = bound  # the kernel has their addresses

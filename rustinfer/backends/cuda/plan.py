@@ -151,7 +151,8 @@ class Plan:
         return {
             "GRID": self.blocks, "ROWS": self.rows, "WIDTH": self.width, "HIDDEN": self.hidden, "HEADS": self.heads,
             "KV_HEADS": self.kv_heads, "DIM": self.dim, "LAYERS": self.layers, "VOCAB": self.vocab, "PAGE": self.page,
-            "BITS": self.bits, "HEAD_BITS": self.head_bits, "TABLE_BITS": self.table_bits, "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
+            "BITS": self.bits, "HEAD_BITS": self.head_bits, "TABLE_BITS": self.table_bits,
+            "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
             "PARTS": self.parts, "AHEAD": ahead, "PILE": min(PILE, self.slots - 1), "CALM": min(CALM, ahead),
             "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
         } | dict(self.tuned)  # fmt: skip

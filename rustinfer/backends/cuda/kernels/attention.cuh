@@ -81,7 +81,7 @@ struct Attention {
 
   // One tile of cached positions, of which this warp takes RUN; `left` of the tile's are in use.
   DEVICE void tile(int left) {
-    const u8* keys = c.next_tile();
+    const u8* keys = c.wait_for(c.tile);
     const u8* values = keys + TILE_PLACES * DIM * 2;
     const int first = piece * RUN, mine = left - first;
     float* weights = s.weights + c.warp * RUN;
@@ -118,7 +118,7 @@ struct Attention {
       for (; i + 4 <= n; i += 4) add(*(const float4*)(weights + i), row + i * DIM / 2);
       for (; i < n; i++) add(weights[i], row + i * DIM / 2);
     }
-    c.free_tile();
+    c.free_tiles(1);
   }
   DEVICE void add(float weight, const u32* row) {
 #pragma unroll

@@ -35,15 +35,15 @@ struct Consumer {
   }
   DEVICE Exchange at(int layer) const { return exchange(p, epoch, layer); }
 
-  DEVICE const u8* next_tile() {
-    int at = tile % SLOTS;
+  DEVICE const u8* wait_for(int tile) const {
+    const int at = tile % SLOTS;
     await(p, s.full + at, tile / SLOTS & 1, S_ARRIVAL);
     return s.ring + at * SLOT;
   }
-  DEVICE void free_tile() {
+  DEVICE void free_tiles(int count) {
     warp_barrier();
-    if (lane == 0) mbar_arrive(s.empty + tile % SLOTS);
-    tile++;
+    if (lane < count) mbar_arrive(s.empty + (tile + lane) % SLOTS);
+    tile += count;
   }
 
   // Where lane (g, t) finds activations: column g is row `row_of_column` of the batch and slice `slice(group)` of K.
@@ -207,7 +207,7 @@ struct Consumer {
   }
   // Bytes 0 and 2 as bf16, by way of 128 + the low seven bits.
   DEVICE static u32 whole(u32 v) {
-    return minus(v & 0x007f007fu | 0x43004300u, v & 0x00800080u | 0x43004300u);
+    return minus(masked(v, 0x007f007fu, 0x43004300u), masked(v, 0x00800080u, 0x43004300u));
   }
   DEVICE static void bytes(float (&d)[GROUPS][4], bool valid, const u8* from, const u8* below, const uint4* x) {
     uint4 top = make_uint4(0, 0, 0, 0), bottom = top;
@@ -224,7 +224,7 @@ struct Consumer {
     }
   }
   // The lowest four bits of each half as bf16, 128 too large: the zeros make up for it.
-  DEVICE static u32 raised(u32 v) { return v & 0x000f000fu | 0x43004300u; }
+  DEVICE static u32 raised(u32 v) { return masked(v, 0x000f000fu, 0x43004300u); }
   DEVICE static void nibbles(float (&d)[GROUPS][4], bool valid, const u8* from, const u8* below, const u8* scales, int zeros,
                              int under, const uint4* x, const float (&sums)[GROUPS][2]) {
     u32 u[2] = {0, 0}, v[2] = {0, 0};
@@ -257,60 +257,68 @@ struct Consumer {
       for (int i = 0; i < 4; i++) d[j][i] += s[i / 2] * e[j][i] + z[i / 2] * sums[j][i % 2];
   }
 
-  // Sum the slices, and put the warp's part of a tile's four rows (or add it) into `parts`.
-  DEVICE void keep(float (&d)[GROUPS][4], int row, bool add) {
+  // Sum the slices: lanes with g % SLICES == 0 have the warp's part of a quad, in d[0].
+  DEVICE bool valid() const {
+    const int mine = g % SLICES;
+    return COLUMNS == 2 ? t == mine : COLUMNS == 4 ? t / 2 == mine % 2 : true;
+  }
+  DEVICE void reduce(float (&d)[GROUPS][4]) const {
     constexpr int FIRST = COLUMNS == 2 ? 5 : COLUMNS == 4 ? 6 : 4, SECOND = COLUMNS == 2 ? 10 : 8;
-    const int q = g / SLICES, mine = g % SLICES, group = mine * COLUMNS / 8;
-    const bool valid = COLUMNS == 2 ? t == mine : COLUMNS == 4 ? t / 2 == mine % 2 : true;
-    float v[4];
+    const int group = g % SLICES * COLUMNS / 8;
 #pragma unroll
     for (int e = 0; e < 4; e++) {
-      v[e] = d[0][e];
-#pragma unroll
-      for (int j = 1; j < GROUPS; j++) v[e] = group == j ? d[j][e] : v[e];
-      v[e] = valid ? v[e] : 0;
       if (ROWS == 1 && e % 2) continue;
-      v[e] += shuffle_xor(v[e], FIRST);
-      v[e] += shuffle_xor(v[e], SECOND);
+      float v = d[0][e];
+#pragma unroll
+      for (int j = 1; j < GROUPS; j++) v = group == j ? d[j][e] : v;
+      v = valid() ? v : 0;
+      v += shuffle_xor(v, FIRST);
+      d[0][e] = v + shuffle_xor(v, SECOND);
     }
-    if (mine || !valid) return;
+  }
+  // Put it (or add it) into `parts`.
+  DEVICE void keep(const float (&d)[GROUPS][4], int row, bool add) {
+    if (g % SLICES || !valid()) return;
 #pragma unroll
     for (int e = 0; e < 4; e++) {
       const int b = (COLUMNS == 8 ? 2 * t : COLUMNS == 4 ? 2 * (t % 2) : 0) + e % 2;
       if (ROWS == 1 && e % 2) continue;
-      float* to = part(row + q + (e < 2 ? 0 : 2), b) + warp;
-      *to = add ? *to + v[e] : v[e];
+      float* to = part(row + g / SLICES + (e < 2 ? 0 : 2), b) + warp;
+      *to = add ? *to + d[0][e] : d[0][e];
     }
   }
   DEVICE float* part(int row, int b) const { return s.parts + ((half * PARTS + row) * ROWS + b) * WARPS; }
 
-  // All tiles of so many quads of one chunk. A quad of `pairs` has two rows of gate and two of up, which stand further down.
+  // TILES tiles with QUADS quads each, all of which are on their way at once: there are few warps, so what they wait for
+  // (a tile, shared memory, a matrix instruction, a shuffle) must hide behind the other quads.
+  template <int B, int CHUNK, int AT, int TILES, int QUADS>
+  DEVICE void batch(int quad, bool pairs, const Activations& a, bool add) {
+    const int each = pairs ? 2 : QUAD, below = pairs ? 2 * span(B) : 2;
+    const u8* from[TILES];
+#pragma unroll
+    for (int i = 0; i < TILES; i++) from[i] = wait_for(tile + i);
+    float d[TILES * QUADS][GROUPS][4];
+#pragma unroll
+    for (int i = 0; i < TILES * QUADS; i++)
+      multiply<B, CHUNK, AT>(d[i], from[i / QUADS], i % QUADS * each, below, a);
+    free_tiles(TILES);
+#pragma unroll
+    for (int i = 0; i < TILES * QUADS; i++) reduce(d[i]);
+#pragma unroll
+    for (int i = 0; i < TILES * QUADS; i++) keep(d[i], (quad + i) * QUAD, add);
+  }
+
+  // All tiles of so many quads of one chunk. A quad of `pairs` has two rows of gate and two of up, which stand further
+  // down. What is computed beyond the last quad is not looked at: `parts` has room for whole batches.
   template <int B, int CHUNK, int AT = 0>
   DEVICE void product(int quads, bool pairs, const Activations& a, bool add) {
-    constexpr int SPAN = span(B);
-    const int each = pairs ? 2 : QUAD, below = pairs ? 2 * SPAN : 2;
+    constexpr int SPAN = span(B), MOST = GROUPS > 1 ? 2 : 4, TILES = SPAN > MOST ? 1 : MOST / SPAN;
     int i = 0;
-    if (SPAN == 1) {
-      for (; i + 1 < quads; i += 2) {  // two at a time, so that the latencies of one hide behind the other
-        float d[2][GROUPS][4];
-        multiply<B, CHUNK, AT>(d[0], next_tile(), 0, 2, a);
-        free_tile();
-        multiply<B, CHUNK, AT>(d[1], next_tile(), 0, 2, a);
-        free_tile();
-        keep(d[0], i * QUAD, add);
-        keep(d[1], (i + 1) * QUAD, add);
-      }
-    }
-    for (; i < quads; i += SPAN) {
-      float d[SPAN][GROUPS][4];
-      const u8* tile = next_tile();
-#pragma unroll
-      for (int q = 0; q < SPAN; q++) multiply<B, CHUNK, AT>(d[q], tile, q * each, below, a);
-      free_tile();
-#pragma unroll
-      for (int q = 0; q < SPAN; q++)
-        if (i + q < quads) keep(d[q], (i + q) * QUAD, add);
-    }
+#pragma unroll 1
+    for (; i + (TILES - 1) * SPAN < quads && (SPAN < 4 || i + 2 < quads); i += TILES * SPAN)
+      batch<B, CHUNK, AT, TILES, SPAN>(i, pairs, a, add);
+    if (TILES > 2 && i + SPAN < quads) batch<B, CHUNK, AT, 2, SPAN>(i, pairs, a, add), i += 2 * SPAN;
+    if ((TILES > 1 || SPAN == 4) && i < quads) batch<B, CHUNK, AT, 1, SPAN == 4 ? 2 : SPAN>(i, pairs, a, add);
   }
 
   // The same for N chunks, of which all activations are held.

@@ -148,6 +148,12 @@ DEVICE float half_float(u16 bits) {
   asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(bits));
   return y;
 }
+// (v & mask) | bits, in one instruction even where both are constants.
+DEVICE u32 masked(u32 v, u32 mask, u32 bits) {
+  u32 w;
+  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(w) : "r"(v), "r"(mask), "r"(bits));
+  return w;
+}
 DEVICE u32 minus(u32 a, u32 b) {
   u32 v;
   asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
