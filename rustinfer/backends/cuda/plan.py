@@ -122,10 +122,10 @@ class Plan:
 
     @property
     def fixed(self) -> int:
-        """Bytes of shared memory beside the ring, mbarriers of 16 slots included."""
+        """Bytes of shared memory beside the ring: sums, what is known of the rows, mbarriers of 16 slots."""
         run = WARPS * self.places // (WARPS // (self.heads // self.kv_heads))
         floats = 2 * self.parts * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
-        return 4 * floats + 8 * 2 * 16
+        return 4 * floats + 8 * 2 * 16 + 32 * self.rows
 
     @property
     def slots(self) -> int:

@@ -56,17 +56,16 @@ struct Attention {
 
   // The newest position: begin with its score; one warp stores key and value. A row without a slot uses what is cached.
   DEVICE void newest(const Unit& unit, u32 (&k)[8], const float (&value)[E]) {
-    i64 slot = p.slots[unit.row];
-    int last = p.lengths[unit.row] - 1;
-    u64 at = slot >= 0 ? slot : (u64)p.pages[(u64)unit.row * p.pages_stride + last / PAGE] * PAGE + last % PAGE;
-    u64 to = ((at / PAGE * KV_HEADS + unit.head) * PAGE + at % PAGE) * DIM;
+    const bool stored = s.rows[unit.row].slot >= 0;
+    const u64 at = s.rows[unit.row].newest;
+    const u64 to = ((at / PAGE * KV_HEADS + unit.head) * PAGE + at % PAGE) * DIM;
     uint4 *a = (uint4*)(layer.keys + to + 8 * j), *b = (uint4*)(layer.keys + to + DIM / 2 + 8 * j);
     u32* cached = (u32*)(layer.values + to + c.lane * E);
     uint4 x = make_uint4(k[0], k[1], k[2], k[3]), y = make_uint4(k[4], k[5], k[6], k[7]);
     u32 v[E / 2];
 #pragma unroll
-    for (int i = 0; i < E / 2; i++) v[i] = slot >= 0 ? pack(value[2 * i], value[2 * i + 1]) : cached[i];
-    if (slot < 0) {
+    for (int i = 0; i < E / 2; i++) v[i] = stored ? pack(value[2 * i], value[2 * i + 1]) : cached[i];
+    if (!stored) {
       x = *a, y = *b;
     } else if (head == 0) {
       if (place == 0) *a = x, *b = y;
@@ -133,12 +132,11 @@ struct Attention {
 
   // All of unit number u.
   DEVICE void run(int u, const Splits& splits, int l) {
-    const Unit unit = ::unit(p, splits, u);
+    const Unit unit = ::unit(s.rows, splits, u);
     const Exchange e = c.at(l);
-    const int length = p.lengths[unit.row];
+    const int length = s.rows[unit.row].length;
     if (head < GROUP) {
-      const i64 position = p.positions[unit.row];  // of padding it may be anything
-      const u64 turn = (u64)(position < 0 ? 0 : position) * (DIM / 2) + 8 * j;
+      const u64 turn = (u64)s.rows[unit.row].position * (DIM / 2) + 8 * j;
       const float4* cosines = (const float4*)(p.cosines + turn);
       const float4* sines = (const float4*)(p.sines + turn);
       const float4 cosine[2] = {cosines[0], cosines[1]}, sine[2] = {sines[0], sines[1]};

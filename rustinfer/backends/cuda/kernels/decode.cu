@@ -199,6 +199,7 @@ KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
     }
     mbars_visible();
   }
+  if (thread() < p.rows) s.rows[thread()] = read_row(p, thread());
   const Splits splits = choose_splits(p);
   const u32 epoch = *p.epoch;
   block_barrier();

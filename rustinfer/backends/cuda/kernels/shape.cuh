@@ -132,26 +132,16 @@ DEVICE Splits choose_splits(const Arguments& p) {
   return {count, p.rows * KV_HEADS * count};
 }
 
-// One piece of attention: split `split` of key head `head` of row `row`.
-struct Unit {
-  int row, head, split, first_page, pages;
-};
-// The first unit of this block in a layer; further ones follow in steps of GRID.
-DEVICE int first_unit(int layer) { return (block() + GRID - layer * 37 % GRID) % GRID; }
-DEVICE Unit unit(const Arguments& p, const Splits& s, int u) {
-  Unit made;
-  made.head = u % KV_HEADS;
-  made.split = u / KV_HEADS % s.count;
-  made.row = u / KV_HEADS / s.count;
-  int pages = pages_before(p.lengths[made.row]), each = (pages + s.count - 1) / s.count;
-  made.first_page = made.split * each < pages ? made.split * each : pages;
-  made.pages = pages - made.first_page < each ? pages - made.first_page : each;
-  return made;
-}
-
 // Shared memory, carved once.
+// What a launch asks of a row, read once: a layer that had to read it would wait for memory that streams weights.
+struct Row {
+  i64 slot;
+  u64 newest;  // where the newest position's key and value are, or are to be put: page * PAGE + place
+  int position, pages, length, unused;
+};
 struct Shared {
   u8* ring;
+  Row* rows;
   float* parts;    // [2][PARTS * ROWS][WARPS]
   float* weights;  // [WARPS][RUN]: attention weights of a warp's places
   float* merge;    // [WARPS][DIM + 2]: a warp's sums, peak and weight
@@ -161,13 +151,42 @@ struct Shared {
 DEVICE Shared carve() {
   Shared s;
   s.ring = shared_base();
-  s.parts = (float*)(s.ring + SLOTS * SLOT);
+  s.rows = (Row*)(s.ring + SLOTS * SLOT);
+  s.parts = (float*)(s.rows + ROWS);
   s.weights = s.parts + 2 * PARTS * ROWS * WARPS;
   s.merge = s.weights + WARPS * RUN;
   s.sums = s.merge + WARPS * (DIM + 2);
   s.full = (u64*)(s.sums + WARPS * 8);
   s.empty = s.full + SLOTS;
   return s;
+}
+
+DEVICE Row read_row(const Arguments& p, int b) {
+  Row row;
+  const int last = p.lengths[b] - 1;
+  const i64 position = p.positions[b];
+  row.slot = p.slots[b], row.length = last + 1, row.pages = pages_before(last + 1);
+  row.position = position < 0 ? 0 : position;  // of padding it may be anything
+  row.newest = row.slot;
+  if (row.slot < 0) row.newest = last < 0 ? 0 : (u64)p.pages[(u64)b * p.pages_stride + last / PAGE] * PAGE + last % PAGE;
+  return row;
+}
+
+// One piece of attention: split `split` of key head `head` of row `row`.
+struct Unit {
+  int row, head, split, first_page, pages;
+};
+// The first unit of this block in a layer; further ones follow in steps of GRID.
+DEVICE int first_unit(int layer) { return (block() + GRID - layer * 37 % GRID) % GRID; }
+DEVICE Unit unit(const Row* rows, const Splits& s, int u) {
+  Unit made;
+  made.head = u % KV_HEADS;
+  made.split = u / KV_HEADS % s.count;
+  made.row = u / KV_HEADS / s.count;
+  int pages = rows[made.row].pages, each = (pages + s.count - 1) / s.count;
+  made.first_page = made.split * each < pages ? made.split * each : pages;
+  made.pages = pages - made.first_page < each ? pages - made.first_page : each;
+  return made;
 }
 
 // A wait of at most LIMIT cycles. Then, or when another wait anywhere has failed, all waits are over: the launch runs to

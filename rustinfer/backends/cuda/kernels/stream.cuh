@@ -97,13 +97,13 @@ struct Producer {
       int u = first_unit(l), ids = 0;
       Unit mine;
       if (u < splits.units) {
-        mine = unit(p, splits, u);
+        mine = unit(s.rows, splits, u);
         ids = page_ids(mine, 0);  // asked for early: the tiles of qkv go first
       }
       rows<BITS, WIDTH, WIDTH_CHUNK>(layer.qkv, share(QKV, l));
       for (; u < splits.units; u += GRID) {
         if (u >= GRID) {
-          mine = unit(p, splits, u);
+          mine = unit(s.rows, splits, u);
           ids = page_ids(mine, 0);
         }
         cached(layer, mine, ids);
