@@ -14,8 +14,8 @@ class Graph:
     """A call recorded once and replayed; `result` is what the call returned, rewritten by each replay.
 
     The call runs `warm` times on a side stream before it is recorded, so that kernels are loaded and scratch exists.
-    Whatever it reads must keep its address; what the call itself refers to is kept. Graphs that share a `pool` reuse each
-    other's intermediate memory.
+    Whatever it reads must keep its address; what the call itself refers to is kept. Graphs that share a `pool` reuse
+    each other's intermediate memory.
     """
 
     def __init__(self, call: Call, *, warm: int = 2, pool: tuple[int, int] | None = None) -> None:

@@ -38,7 +38,7 @@ class Plan:
     """A decoder's shape, the most rows of a step, and the blocks (one on each multiprocessor) that share the work.
 
     `bits`, `head_bits` and `table_bits` are those of a layer's weights, the head's and the embedding's: 16, 8 or 4.
-    `tuned` overrides what is chosen here: AHEAD, PILE, CALM, SPLITS, SLOTS, MARKS, LIMIT.
+    `tuned` overrides what is chosen here: AHEAD, PILE, CALM, AT_ONCE, SPLITS, SLOTS, MARKS, LIMIT.
     """
 
     width: int
@@ -154,5 +154,5 @@ class Plan:
             "BITS": self.bits, "HEAD_BITS": self.head_bits, "TABLE_BITS": self.table_bits,
             "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
             "PARTS": self.parts, "AHEAD": ahead, "PILE": min(PILE, self.slots - 1), "CALM": min(CALM, ahead),
-            "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
+            "AT_ONCE": 4 if self.rows <= 2 else 2, "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
         } | dict(self.tuned)  # fmt: skip

@@ -312,7 +312,8 @@ struct Consumer {
   // down. What is computed beyond the last quad is not looked at: `parts` has room for whole batches.
   template <int B, int CHUNK, int AT = 0>
   DEVICE void product(int quads, bool pairs, const Activations& a, bool add) {
-    constexpr int SPAN = span(B), MOST = GROUPS > 1 ? 2 : 4, TILES = SPAN > MOST ? 1 : MOST / SPAN;
+    constexpr int SPAN = span(B), TILES = SPAN > AT_ONCE ? 1 : AT_ONCE / SPAN;
+    static_assert(AT_ONCE == 2 || AT_ONCE == 4, "what is left over is two quads and one");
     int i = 0;
 #pragma unroll 1
     for (; i + (TILES - 1) * SPAN < quads && (SPAN < 4 || i + 2 < quads); i += TILES * SPAN)

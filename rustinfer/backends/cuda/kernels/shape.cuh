@@ -1,7 +1,7 @@
 // The shape of the model and of the launch, the kernel's one argument, and who does what share of a product.
 // Set from outside (plan.py): GRID ROWS WIDTH HIDDEN HEADS KV_HEADS DIM LAYERS VOCAB PAGE, the BITS of a layer's weights,
 // HEAD_BITS and TABLE_BITS (the embedding), the chunks WIDTH_CHUNK MIXED_CHUNK HIDDEN_CHUNK, the ring's SLOTS SLOT AHEAD
-// PILE CALM, PARTS (rows of the largest share), SPLITS, LIMIT, MARKS.
+// PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), SPLITS, LIMIT, MARKS.
 #pragma once
 #include "ptx.cuh"
 
