@@ -86,8 +86,8 @@ class Engine:
     @property
     def waiting(self) -> dict[str, int]:
         """Sequences that wait, by what for: room, the first of their siblings to compute the prompt, a grammar."""
-        held = len(self.scheduler) - len(self.scheduler.running) - len(self.scheduler.waiting)
-        return {"capacity": len(self.scheduler.waiting), "siblings": held, "grammar": len(self._compiling)}
+        waiting = self.scheduler.waiting
+        return {"capacity": len(waiting), "siblings": waiting.held, "grammar": len(self._compiling)}
 
     @property
     def capacity(self) -> int:

@@ -6,13 +6,13 @@ import logging
 import signal
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from types import FrameType
 from typing import Protocol
 
 from ..protocol.codec import ProtocolError
-from ..protocol.messages import Abort, Aborted, Delta, Drain, Failed, Generate, Message, Output, Stats
+from ..protocol.messages import Abort, Aborted, Delta, Drain, Failed, Generate, Message, Output
 from ..protocol.router import Gone, Peer, Received
+from .bulletin import Bulletin, State, stats
 from .engine import Engine
 from .errors import RequestRefused
 from .memory import Memory, measure
@@ -20,7 +20,6 @@ from .report import Report
 from .sequence import Request
 
 log = logging.getLogger("rustinfer.engine")
-STATS_SECONDS = 1.0
 DRAIN_SECONDS = 30.0
 
 
@@ -57,10 +56,9 @@ class EngineLoop:
         clock: Callable[[], float] = time.monotonic,
         memory: Callable[[], Memory] = measure,
     ) -> None:
-        self.engine, self.channel, self._clock, self._memory = engine, channel, clock, memory
+        self.engine, self.channel, self._clock = engine, channel, clock
         self.report = Report(clock)
-        self._told: tuple[Stats, frozenset[Peer]] | None = None
-        self._next_stats = 0.0
+        self._bulletin = Bulletin(self._state, clock, memory)
         self._signals = self._turns = 0
         self._waiting = False
 
@@ -87,7 +85,8 @@ class EngineLoop:
             self._handle(received)
         if self.engine.has_work:
             self._deliver(self.engine.step())
-        self._tell()
+        if news := self._bulletin.news():
+            self.channel.broadcast(news)
         self.report.maybe(self.engine)
 
     def _poll(self, wait: bool) -> list[Received]:
@@ -96,15 +95,11 @@ class EngineLoop:
         try:
             self._waiting = True
             # A signal from here on raises; one from before has set the count.
-            return [] if self._signals else self.channel.poll(self._patience())
+            return [] if self._signals else self.channel.poll(self._bulletin.patience())
         except _Wake:
             return []
         finally:
             self._waiting = False
-
-    def _patience(self) -> float | None:
-        """How long to wait when idle: for ever, unless servers are still to be told how things stand."""
-        return None if self._up_to_date() else max(self._next_stats - self._clock(), 0.0)
 
     def _handle(self, received: Received) -> None:
         peer, message = received.peer, received.message
@@ -148,56 +143,8 @@ class EngineLoop:
         except ProtocolError:
             log.exception("a message could not be written")
 
-    def _tell(self) -> None:
-        now = self._clock()
-        if now >= self._next_stats and not self._up_to_date():
-            self._told = self._state()
-            self._next_stats = now + STATS_SECONDS
-            self.channel.broadcast(self._with_memory(self._told[0]))
-
-    def _with_memory(self, stats: Stats) -> Stats:
-        """Memory goes with the rest, and never alone because it changed: an engine that does nothing says nothing."""
-        held = self._memory()
-        return replace(
-            stats,
-            memory_bytes=held.resident,
-            device_memory_bytes=held.device,
-            device_memory_used_bytes=held.device_used,
-        )
-
-    def _up_to_date(self) -> bool:
-        state = self._state()
-        return self._told == state or not state[1]
-
-    def _state(self) -> tuple[Stats, frozenset[Peer]]:
-        e, totals = self.engine, self.engine.totals
-        waiting, measures = e.waiting, e.measures
-        stats = Stats(
-            epoch=self.channel.epoch,
-            running=len(e.scheduler.running),
-            waiting=sum(waiting.values()),
-            pages_total=e.cache.pool.total,
-            pages_used=e.cache.pool.total - e.cache.available,
-            prompt_tokens=totals.prompt_tokens,
-            cached_tokens=totals.cached_tokens,
-            generated_tokens=totals.generated_tokens,
-            preemptions=e.scheduler.preemptions,
-            protocol_errors=self.channel.errors,
-            waiting_reasons=waiting,
-            computed_tokens=totals.computed_tokens,
-            steps=totals.steps,
-            refused=measures.refused,
-            finished={str(reason): number for reason, number in measures.finished.items()},
-            drafts=totals.drafts,
-            draft_tokens=totals.draft_tokens,
-            accepted_tokens=totals.accepted_tokens,
-            step_seconds=measures.step.histogram(),
-            step_tokens=measures.step_tokens.histogram(),
-            queue_seconds=measures.queue.histogram(),
-            prefill_seconds=measures.prefill.histogram(),
-            decode_seconds=measures.decode.histogram(),
-        )
-        return stats, frozenset(self.channel.peers)
+    def _state(self) -> State:
+        return stats(self.engine, self.channel.epoch, self.channel.errors), frozenset(self.channel.peers)
 
     def _drain(self) -> None:
         """Finish what there is; take nothing new."""

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from .kvcache import KVCache
+from .leaving import Leaving
 from .plan import Chunk, Plan
-from .sequence import Key, Sequence, State
+from .rows import Rows
+from .sequence import Sequence, State
+from .waiting import Waiting, rank
 
 
 @dataclass(frozen=True)
@@ -24,10 +27,6 @@ Guess = Callable[[Sequence, int], list[int]]
 """The tokens that may come next in a sequence, at most so many."""
 
 
-def _rank(sequence: Sequence) -> tuple[float, int, int]:
-    return sequence.rank
-
-
 class Scheduler:
     """First come, first served, by priority; decoding goes before prompts; prompts go in chunks.
 
@@ -40,37 +39,26 @@ class Scheduler:
     def __init__(self, cache: KVCache, limits: Limits) -> None:
         self.cache, self.limits = cache, limits
         self.running: list[Sequence] = []
-        self.waiting: list[Sequence] = []
+        self.waiting = Waiting()
         self.preemptions = 0
-        self._priorities: set[int] = set()
-        self._held: dict[Key, list[Sequence]] = {}
-        self._leaving: dict[Sequence, bool] = {}
+        self._leaving = Leaving(cache)
         self._decoding: list[Sequence] = []
-        self._rows = list(range(limits.sequences - 1, -1, -1))
-        self._gaps = False
+        self._rows = Rows(limits.sequences)
         self.guess: Guess = lambda sequence, most: []
 
     def __len__(self) -> int:
         """Sequences that are not done."""
-        return len(self.running) + len(self.waiting) + sum(map(len, self._held.values()))
+        return len(self.running) + len(self.waiting) + self.waiting.held
 
     def sequences(self) -> Iterator[Sequence]:
         """Every sequence that is not done, and those that are but still hold pages."""
         yield from self.running
         yield from self.waiting
-        for held in self._held.values():
-            yield from held
         yield from (sequence for sequence in self._leaving if sequence.state is State.DONE)
 
     def add(self, sequences: list[Sequence]) -> None:
         """Queue the sequences of one request; all but the first are held until it has computed their prompt."""
-        first, *others = sequences
-        self._priorities.add(first.request.priority)
-        insort(self.waiting, first, key=_rank)
-        for sequence in others:
-            sequence.state = State.HELD
-        if others:
-            self._held[first.request.key] = others
+        self.waiting.add(sequences)
 
     def plan(self, now: float = 0.0) -> Plan:
         """The next step's work, to be launched or cancelled. Empty where there is none before a flight has landed."""
@@ -78,7 +66,7 @@ class Scheduler:
         prompts: list[Sequence] = []
         budget = self._decodes(plan, prompts, self.limits.tokens)
         budget = self._prompts(plan.chunks, prompts, budget)
-        self._promote(now)
+        self.waiting.promote(now, self.limits.age)
         self._admit(plan.chunks, budget)
         if plan.decodes == self._decoding:
             plan.decodes = self._decoding
@@ -89,18 +77,10 @@ class Scheduler:
         return plan
 
     def _close_ranks(self, plan: Plan) -> None:
-        """Let the running sequences have the first rows: a step's cost goes by its last row."""
-        count = len(self.running)
-        if not self._gaps:
-            return
-        self._gaps = False
-        strays = [sequence for sequence in self.running if sequence.row >= count]
-        holes = [row for row in self._rows if row < count]
-        for sequence, row in zip(strays, holes, strict=True):
-            plan.moves.append((sequence.row, row))
-            sequence.row, sequence.tabled = row, 0
+        for sequence, source in self._rows.close(self.running):
+            plan.moves.append((source, sequence.row))
+            sequence.tabled = 0
             self.cache.touched.append(sequence)
-        self._rows = list(range(self.limits.sequences - 1, count - 1, -1))
 
     def landed(self, sequence: Sequence, settled: int, sound: bool = True) -> list[int]:
         """A step has come back: so many tokens are in the cache for sure, or not sound.
@@ -108,21 +88,14 @@ class Scheduler:
         Returns the pages of a sequence that left in between and that may hold numbers that are not finite.
         """
         sequence.settled = settled
-        if sequence not in self._leaving:
-            return []
-        self._leaving[sequence] &= sound
-        if sequence.flying:
-            return []
-        keep = self._leaving.pop(sequence)
-        own = self.cache.release(sequence, keep)
-        return [] if keep else own
+        return self._leaving.landed(sequence, sound)
 
     def settle(self, sequence: Sequence) -> None:
         """The prompt is computed, and found sound, for the first time: share it, and let the siblings come in."""
         sequence.published = True
-        if self.cache.sharing or sequence.request.key in self._held:
+        if self.cache.sharing or self.waiting.holds(sequence.request.key):
             self.cache.publish(sequence)
-        self._release_siblings(sequence.request.key)
+        self.waiting.release(sequence.request.key)
 
     def finish(self, sequence: Sequence, keep: bool = True) -> list[int]:
         """Take a sequence out, wherever it stands; False for `keep` lets nobody share what it computed.
@@ -134,34 +107,16 @@ class Scheduler:
             return []
         self._leave(sequence)
         sequence.state = State.DONE
-        self._release_siblings(sequence.request.key)
-        return self._give_back(sequence, keep)
-
-    def _give_back(self, sequence: Sequence, keep: bool) -> list[int]:
-        if sequence.flying:
-            self._leaving[sequence] = keep and self._leaving.get(sequence, True)
-            return []
-        own = self.cache.release(sequence, keep)
-        return [] if keep else own
+        self.waiting.release(sequence.request.key)
+        return self._leaving.give_back(sequence, keep)
 
     def _leave(self, sequence: Sequence) -> None:
-        if sequence.state is State.RUNNING:
-            self.running.remove(sequence)
-            self._rows.append(sequence.row)
-            self._gaps = True
-            sequence.row = -1
-        elif sequence.state is State.WAITING:
+        if sequence.state is not State.RUNNING:
             self.waiting.remove(sequence)
-        else:
-            held = self._held[sequence.request.key]
-            held.remove(sequence)
-            if not held:
-                del self._held[sequence.request.key]
-
-    def _release_siblings(self, request: Key) -> None:
-        for sequence in self._held.pop(request, ()):
-            sequence.state = State.WAITING
-            insort(self.waiting, sequence, key=_rank)
+            return
+        self.running.remove(sequence)
+        self._rows.give(sequence.row)
+        sequence.row = -1
 
     def _decodes(self, plan: Plan, prompts: list[Sequence], budget: int) -> int:
         """One more token of every sequence that decodes; those that do not are left in `prompts`."""
@@ -232,21 +187,12 @@ class Scheduler:
     def _preempt(self, sequence: Sequence) -> None:
         self.preemptions += 1
         self._leave(sequence)
-        self._give_back(sequence, keep=True)
-        sequence.state = State.WAITING
-        insort(self.waiting, sequence, key=_rank)
-
-    def _promote(self, now: float) -> None:
-        """Age bound: whoever has waited too long goes before every priority."""
-        if len(self._priorities) > 1:
-            for sequence in self.waiting:
-                if now - sequence.arrived > self.limits.age:
-                    sequence.rank = (float("-inf"), *sequence.rank[1:])
-            self.waiting.sort(key=_rank)
+        self._leaving.give_back(sequence, keep=True)
+        self.waiting.insert(sequence)
 
     def _admit(self, chunks: list[Chunk], budget: int) -> None:
         while budget and self.waiting and self._rows:
-            sequence = self.waiting[0]
+            sequence = self.waiting.first
             if sequence in self._leaving or not self._enter(sequence):
                 break
             budget -= self._chunk(chunks, sequence, budget)
@@ -259,7 +205,7 @@ class Scheduler:
         if missing + reserve > cache.available or not cache.grow(sequence, len(sequence.tokens)):
             cache.release(sequence, keep=False)
             return False
-        del self.waiting[0]
-        sequence.state, sequence.row = State.RUNNING, self._rows.pop()
-        insort(self.running, sequence, key=_rank)
+        self.waiting.remove(sequence)
+        sequence.state, sequence.row = State.RUNNING, self._rows.take()
+        insort(self.running, sequence, key=rank)
         return True

@@ -85,7 +85,7 @@ def test_running_sequences_have_the_first_lanes(loaded: Loaded) -> None:
     while engine.has_work:
         log.read(engine)
         running = engine.scheduler.running
-        if engine.scheduler.plan.__self__._gaps is False:  # type: ignore[attr-defined]
+        if engine.scheduler._rows._gaps is False:  # type: ignore[attr-defined]
             assert {q.row for q in running} == set(range(len(running)))
     alone = load().engine
     for i in range(8):
