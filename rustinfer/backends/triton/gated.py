@@ -10,8 +10,10 @@ from torch import Tensor
 
 from ...registry import PackedWeight, Refusal, Target
 from ...registry.op import Function
+from .activation import gate
 from .backend import INTERPRETED
 from .launch import pdl
+from .linear import library_product
 
 ALIGNED = 8  # numbers of 16 bits in what TMA calls a unit
 
@@ -28,29 +30,32 @@ def gateable(bound: Mapping[str, Any]) -> Refusal:
     return None
 
 
-def blocks(rows: int, hidden: int) -> dict[str, int]:
-    """Rows, outputs and columns of a tile, warps and stages: smaller tiles where few would leave the chip idle."""
+def blocks(rows: int) -> dict[str, int] | None:
+    """Rows, outputs and columns of a tile, warps and stages. None: a library's product is faster."""
     if rows <= 128:
         return {"BM": 128, "BN": 64, "BK": 64, "num_warps": 4, "num_stages": 4}
     return {"BM": 128, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 3}
 
 
 def gated(target: Target, weight: Tensor) -> Function:
-    """[T, width] -> [T, hidden], for any T."""
+    """[T, width] -> [T, hidden], for any T; tiles are chosen by T as a library chooses its own."""
     from triton.tools.tensor_descriptor import TensorDescriptor
 
     from .kernels.gated import gated_kernel
 
     weight = weight.contiguous()
+    product, activate = library_product(target, weight, None), gate(target, gelu=False)
     hidden, columns = weight.shape[0] // 2, weight.shape[1]
     config = {"HIDDEN": hidden, "K": columns, "TOGETHER": 8, "FLATTEN": False, **pdl(target)}
 
     def call(x: Tensor) -> Tensor:
         rows = len(x)
+        block = blocks(rows)
+        if block is None:
+            return activate(product(x))  # type: ignore[no-any-return]
         out = torch.empty((rows, hidden), dtype=x.dtype, device=x.device)
         if not out.numel():
             return out
-        block = blocks(rows, hidden)
         x = x if x.stride(1) == 1 and x.stride(0) % ALIGNED == 0 and x.data_ptr() % 16 == 0 else x.contiguous()
         tiles = -(-rows // block["BM"]) * -(-hidden // block["BN"])
         gated_kernel[(tiles,)](

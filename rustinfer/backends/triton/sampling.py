@@ -15,6 +15,7 @@ from .launch import pdl, power
 
 BLOCK = 16384 if INTERPRETED else 4096
 DRAW_WARPS = 8
+PROGRAMS = 1024  # of the search for cut-offs: enough to fill the chip, few enough to cost little where nobody asks
 BANDS = 32  # of half a unit of logit each: further down than 16, a token has less than 1e-7 of the peak's mass
 
 
@@ -88,13 +89,14 @@ def cutoffs(
 
     rows, vocab = logits.shape
     blocks = rows, shape["BLOCKS"]
+    grid = rows, min(shape["BLOCKS"], max(PROGRAMS // rows, 1))
     maxima, cutoff, listed = (logits.new_empty(*size) for size in (blocks, (rows,), (rows, vocab)))
     counts, masses = (logits.new_empty(*blocks, BANDS) for _ in "ab")
-    maxima_kernel[blocks](logits, *wanted, min_p, maxima, vocab, logits.stride(0), num_warps=4, **shape, **config)
+    maxima_kernel[grid](logits, *wanted, min_p, maxima, vocab, logits.stride(0), num_warps=4, **shape, **config)
     bands = (*wanted, maxima, counts, masses)
     sub = min(shape["BLOCK"], 4096 if INTERPRETED else 128)
-    bands_kernel[blocks](logits, *bands, vocab, logits.stride(0), WAYS=BANDS, SUB=sub, num_warps=4, **shape, **config)
-    gather_kernel[blocks](logits, *bands, listed, vocab, logits.stride(0), WAYS=BANDS, num_warps=4, **shape, **config)
+    bands_kernel[grid](logits, *bands, vocab, logits.stride(0), WAYS=BANDS, SUB=sub, num_warps=4, **shape, **config)
+    gather_kernel[grid](logits, *bands, listed, vocab, logits.stride(0), WAYS=BANDS, num_warps=4, **shape, **config)
     cutoff_kernel[(rows,)](
         *wanted, min_p, *bands[3:], listed, cutoff, vocab, BLOCKS=shape["BLOCKS"], BP=shape["BP"], WAYS=BANDS,
         LIST=1024, num_warps=8, **config,
