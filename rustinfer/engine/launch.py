@@ -94,7 +94,11 @@ def check_alive(error: Exception, plan: Plan) -> None:
 
 
 def blame(trace: TracebackType | None) -> str:
-    """The function that was running when it was noticed: a kernel's, or the wait for what was launched earlier."""
+    """The kernel that was running when it was noticed, by all that is known of it; or that it was noticed later."""
+    from ..registry.owners import told_by  # not above: that imports torch
+
+    if found := [told for frame, _ in traceback.walk_tb(trace) if (told := told_by(frame))]:
+        return found[-1]
     names = [(frame.f_globals.get("__name__", ""), frame.f_code.co_name) for frame, _ in traceback.walk_tb(trace)]
     kernels = [(module, name) for module, name in names if not f"{module}.".startswith(tuple(f"{o}." for o in OURS))]
     if not kernels:

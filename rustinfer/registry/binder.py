@@ -11,6 +11,7 @@ from typing import Any
 from .backend import VARIES, freeze
 from .errors import NoKernelError, UnknownBackendError, UnknownOpError
 from .op import Function, Op
+from .owners import Owner, own
 from .parts import part_of, pinned_part
 from .policy import REFERENCE, Policy
 from .registry import Registry
@@ -74,7 +75,9 @@ class Binder:
         # A composition is no fallback: its parts were bound, and warned of, one by one.
         if binding.backend == REFERENCE and binding.rejected and not op.composition and self._slow:
             log.warning("%s runs its reference: slow on a GPU", binding.why())
-        return self.wrap(binding) or binding.call
+        call = self.wrap(binding) or binding.call
+        own(call, Owner(op.name, binding.backend, self._plugin(op, binding.backend)))
+        return call
 
     def resolve(self, op: Op, /, **bound: Any) -> Binding:
         """Choose a kernel and build it. Raises NoKernelError when every candidate refuses."""
@@ -99,6 +102,11 @@ class Binder:
             return missing
         kernel = self.registry.backends[name].kernels.get(op.name)
         return kernel.refusal(self.target, bound) if kernel else "has no kernel for this op"
+
+    def _plugin(self, op: Op, backend: str) -> str:
+        if backend != REFERENCE:
+            return self.registry.owner("back end", backend)
+        return self.registry.owner("op", op.name) if op.name in self.registry.ops else ""
 
     def _decided_by_parts(self, op: Op, name: str, bound: dict[str, Any], reason: str | None) -> str | None:
         """Why a fused op is composed when it is the turn of this back end, or None."""

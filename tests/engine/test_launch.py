@@ -156,3 +156,28 @@ def test_the_words_of_a_sticky_error_count_whatever_its_type() -> None:
 
     with pytest.raises(EngineDead, match="Triton Error"):
         Launcher(Runner(check), lambda plan, error: None)(plan(1))
+
+
+def test_a_bound_kernel_is_told_of_by_op_back_end_plugin_and_shapes() -> None:
+    from rustinfer import ops
+    from rustinfer.registry import Backend, Binder, Policy, Registry, Requires, Target
+
+    acme, registry = Backend("acme", requires=Requires("cpu")), Registry()
+
+    @acme.kernel(ops.silu_mul)
+    def silu_mul(x: torch.Tensor) -> torch.Tensor:
+        raise AcceleratorError("CUDA error: an illegal memory access")
+
+    registry.add_op(ops.silu_mul, "ops")
+    registry.add_backend(acme, "acme-kernels")
+    call = Binder(registry, Target.of("cpu", torch.float32), Policy(prefer=("acme",))).silu_mul()
+
+    def check(plan: Plan) -> None:
+        call(torch.zeros(2, 8))
+
+    with pytest.raises(EngineDead) as caught:
+        Launcher(Runner(check), lambda plan, error: None)(plan(2))
+    assert "(in silu_mul by the back end acme (acme-kernels) with x [2, 8] float32; a step of 2 tokens" in str(
+        caught.value
+    )
+    assert "requests d0, d1" in str(caught.value)
