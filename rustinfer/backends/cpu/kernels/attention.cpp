@@ -4,9 +4,11 @@
 #include <vector>
 
 struct Task {
-    long s, g, row, tokens, at;  // tokens > 0: a block of rows, the first at position `at`
-    long first, last;            // tokens == 0: one row over these positions
-    long part;                   // which partial result; the parts of a row and group are consecutive
+    Span span;         // positions of single rows
+    long row, tokens;  // tokens > 0: a block of rows
+    long at;           // the position of the (first) row
+    long part;         // which partial result; the parts of a row and group are consecutive
+    bool single() const { return tokens == 0; }
 };
 
 constexpr long BLOCK_ROWS = 96;  // query heads times tokens in a block
@@ -26,7 +28,7 @@ template <class T> struct Cutter {
         long length = b.alone ? ALONE : (count + cuts - 1) / cuts;
         for (long g = 0; g < b.kv_heads; g++)
             for (long from = first; from <= at; from += length)
-                tasks.push_back({s, g, row, 0, at, from, from + length < at + 1 ? from + length : at + 1, parts++});
+                tasks.push_back({{s, g, from, from + length < at + 1 ? from + length : at + 1}, row, 0, at, parts++});
     }
     void sequence(long s) {
         long row = b.starts[s], rows = b.starts[s + 1] - row, at = b.lengths[s] - rows;
@@ -38,7 +40,7 @@ template <class T> struct Cutter {
         long tokens = BLOCK_ROWS / b.group() > 1 ? BLOCK_ROWS / b.group() : 1;
         for (long r = (rows - 1) / tokens * tokens; r >= 0; r -= tokens)  // the longest first
             for (long g = 0; g < b.kv_heads; g++)
-                tasks.push_back({s, g, row + r, rows - r < tokens ? rows - r : tokens, at + r, 0, 0, -1});
+                tasks.push_back({{s, g, 0, 0}, row + r, rows - r < tokens ? rows - r : tokens, at + r, -1});
     }
 };
 
@@ -49,7 +51,7 @@ template <class T> static void merge(const Batch<T>& b, const Task& t, long part
         float top = -INFINITY, weight = 0;
         for (long p = 0; p < parts; p++) top = std::fmax(top, stats[(p * group + h) * 2]);
         for (long p = 0; p < parts; p++) weight += std::exp(stats[(p * group + h) * 2] - top) * stats[(p * group + h) * 2 + 1];
-        T* out = b.result(t.row, t.g * group + h);
+        T* out = b.result(t.row, t.span.g * group + h);
         for (long d = 0; d < b.dim; d += LANES) {
             vf total{};
             for (long p = 0; p < parts; p++)
@@ -68,16 +70,24 @@ template <class T> static void attention(const Batch<T>& b, long rows, long sequ
     if (done < rows) memset(b.out + done * each, 0, size_t((rows - done) * each) * sizeof(T));
     long padded = b.padded(), group = b.group(), work = 0;
     float *sums = scratch<float>(PROJECTED, cut.parts * group * padded), *stats = scratch<float>(ROW_SCALES, cut.parts * group * 2);
-    for (const Task& t : tasks) work += (t.tokens ? t.tokens * (t.at + t.tokens) : t.last - t.first) * group * padded;
+    for (const Task& t : tasks) work += (t.single() ? t.span.last - t.span.first : t.tokens * (t.at + t.tokens)) * group * padded;
     const std::vector<Task>& all = tasks;
-    parallel(long(all.size()), work < 32768 ? long(all.size()) : 1, [&](long i) {
+    long count = long(all.size()), some = cut.parts / (8 * pool_threads()) + 1;
+    auto one = [&](long i, const Span& next) {
         const Task& t = all[size_t(i)];
-        if (t.tokens) attend_block(b, t.s, t.g, t.row, t.tokens, t.at);
-        else attend_row(b, t.s, t.g, t.row, t.first, t.last, sums + t.part * group * padded, stats + t.part * group * 2);
+        if (t.single()) attend_row(b, t.span, next, t.row, sums + t.part * group * padded, stats + t.part * group * 2);
+        else attend_block(b, t.span.s, t.span.g, t.row, t.tokens, t.at);
+    };
+    // Neighbours in one hand: while one is read, memory is asked for the next.
+    parallel((count + some - 1) / some, work < 32768 ? count : 1, [&](long hand) {
+        long from = hand * some, to = from + some < count ? from + some : count;
+        const Span& start = all[size_t(from)].span;
+        for (const T* cache : {b.k, b.v}) ask(b, cache, start, start.first, start.first + RUN);
+        for (long i = from; i < to; i++) one(i, i + 1 < to ? all[size_t(i + 1)].span : Span{});
     });
     for (size_t i = 0, next; i < all.size(); i = next) {
-        for (next = i + 1; next < all.size() && !all[i].tokens && !all[next].tokens && all[next].row == all[i].row && all[next].g == all[i].g;) next++;
-        if (!all[i].tokens) merge(b, all[i], long(next - i), sums + all[i].part * group * padded, stats + all[i].part * group * 2);
+        for (next = i + 1; next < all.size() && all[i].single() && all[next].single() && all[next].row == all[i].row && all[next].span.g == all[i].span.g;) next++;
+        if (all[i].single()) merge(b, all[i], long(next - i), sums + all[i].part * group * padded, stats + all[i].part * group * 2);
     }
 }
 

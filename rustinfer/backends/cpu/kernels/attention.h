@@ -33,19 +33,33 @@ template <class T> INLINE void gather(const Batch<T>& b, const T* cache, long s,
     }
 }
 
-// Asks memory for `count` positions that are wanted soon: pages lie apart, which no prefetching by hardware follows.
-template <class T> INLINE void ask_ahead(const Batch<T>& b, long s, long g, long first, long count) {
-    for (long page = first / b.size; count > 0 && page * b.size < first + count; page++) {
-        long at = (b.pages[s * b.ldp + page] * b.kv_heads + g) * b.size * b.dim;
-        for (long i = 0; i < b.size * b.dim; i += 64 / long(sizeof(T))) {
-            __builtin_prefetch(b.k + at + i, 0, 2);
-            __builtin_prefetch(b.v + at + i, 0, 2);
-        }
+// Positions of one sequence and group of heads.
+struct Span {
+    long s, g, first, last;
+};
+
+// Asks memory for positions that are wanted soon, of keys or values: pages lie apart, which hardware does not foresee.
+template <class T> INLINE void ask(const Batch<T>& b, const T* cache, const Span& of, long first, long last) {
+    for (long at = first, end = last < of.last ? last : of.last; at < end;) {
+        long page = at / b.size, offset = at % b.size, count = b.size - offset < end - at ? b.size - offset : end - at;
+        const T* from = cache + ((b.pages[of.s * b.ldp + page] * b.kv_heads + of.g) * b.size + offset) * b.dim;
+        for (long i = 0; i < count * b.dim; i += 64 / long(sizeof(T))) __builtin_prefetch(from + i);
+        at += count;
     }
 }
 
-// One row's query heads of one group over positions first .. last - 1: unnormalised sums [group][padded], and for each
-// head the greatest score and the sum of the weights.
-template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, long first, long last, float* sums, float* stats);
+constexpr long RUN = 64;  // positions whose scores exist at a time; memory is asked so far ahead
+
+// While positions first .. last - 1 of a span are read: those a run later, or the first ones of the span that is next.
+template <class T> INLINE void ask_ahead(const Batch<T>& b, const T* cache, const Span& now, const Span& next, long first, long last) {
+    ask(b, cache, now, first + RUN, last + RUN);
+    if (last + RUN <= now.last) return;
+    long past = first + RUN > now.last ? first + RUN - now.last : 0;
+    ask(b, cache, next, next.first + past, next.first + last + RUN - now.last);
+}
+
+// One row's query heads of one group over a span's positions: unnormalised sums [group][padded], and for each head the
+// greatest score and the sum of the weights. Its first run has been asked for; `next` is what follows it (may be empty).
+template <class T> void attend_row(const Batch<T>& b, const Span& at, const Span& next, long row, float* sums, float* stats);
 // `tokens` consecutive rows of one sequence, the first at position `at`.
 template <class T> void attend_block(const Batch<T>& b, long s, long g, long row, long tokens, long at);

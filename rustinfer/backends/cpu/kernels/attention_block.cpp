@@ -3,8 +3,6 @@
 #include "strips.h"
 #include "tiles.h"
 
-constexpr long RUN = 64;
-
 struct Work {
     float *q, *out, *scores, *gathered, *keys, *values, *stats;
     Work(long rows, long padded) {

@@ -30,8 +30,6 @@ static INLINE vf dots(const float* q, const float* keys, long padded) {
     return sums_of(v);
 }
 
-constexpr long RUN = 64;
-
 // The scores of one head in a run of n positions become weights; the head's sums so far are scaled to the new maximum.
 static INLINE void soften(float* scores, long n, float* sums, float* stats, long padded) {
     const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
@@ -56,28 +54,36 @@ static INLINE void soften(float* scores, long n, float* sums, float* stats, long
     stats[1] += sum(total);
 }
 
-// sums[heads H][padded] += weights[H][RUN] times values[n][padded]: each value is read once for all H heads.
-template <long H, class T> static void mix(const float* weights, const T* values, long n, long padded, float* sums) {
-    for (long d = 0; d < padded; d += 2 * LANES) {
-        vf acc[H][2];
-        UNROLL for (long h = 0; h < H; h++) acc[h][0] = load(sums + h * padded + d), acc[h][1] = load(sums + h * padded + d + LANES);
+// sums[heads H][padded] += weights[H][RUN] times values[n][padded]: each value is read once for all H heads, V vectors of
+// them at a time.
+template <long H, long V, class T> static void mix(const float* weights, const T* values, long n, long padded, float* sums) {
+    for (long d = 0; d < padded; d += V * LANES) {
+        vf acc[H][V];
+        UNROLL for (long h = 0; h < H; h++)
+            UNROLL for (long v = 0; v < V; v++) acc[h][v] = load(sums + h * padded + d + v * LANES);
         for (long i = 0; i < n; i++) {
-            vf a = load(values + i * padded + d), b = load(values + i * padded + d + LANES);
+            vf x[V];
+            UNROLL for (long v = 0; v < V; v++) x[v] = load(values + i * padded + d + v * LANES);
             UNROLL for (long h = 0; h < H; h++) {
                 vf w = splat(weights[h * RUN + i]);
-                acc[h][0] += w * a, acc[h][1] += w * b;
+                UNROLL for (long v = 0; v < V; v++) acc[h][v] += w * x[v];
             }
         }
-        UNROLL for (long h = 0; h < H; h++) store(sums + h * padded + d, acc[h][0]), store(sums + h * padded + d + LANES, acc[h][1]);
+        UNROLL for (long h = 0; h < H; h++)
+            UNROLL for (long v = 0; v < V; v++) store(sums + h * padded + d + v * LANES, acc[h][v]);
     }
 }
 
-template <class T> static void mix_all(long group, const float* weights, const T* values, long n, long padded, float* sums) {
+template <long V, class T> static void mix_heads(long group, const float* weights, const T* values, long n, long padded, float* sums) {
     long h = 0;
-    for (; h + 4 <= group; h += 4) mix<4>(weights + h * RUN, values, n, padded, sums + h * padded);
-    if (group - h == 3) mix<3>(weights + h * RUN, values, n, padded, sums + h * padded);
-    else if (group - h == 2) mix<2>(weights + h * RUN, values, n, padded, sums + h * padded);
-    else if (group - h == 1) mix<1>(weights + h * RUN, values, n, padded, sums + h * padded);
+    for (; h + 4 <= group; h += 4) mix<4, V>(weights + h * RUN, values, n, padded, sums + h * padded);
+    if (group - h == 3) mix<3, V>(weights + h * RUN, values, n, padded, sums + h * padded);
+    else if (group - h == 2) mix<2, V>(weights + h * RUN, values, n, padded, sums + h * padded);
+    else if (group - h == 1) mix<1, V>(weights + h * RUN, values, n, padded, sums + h * padded);
+}
+
+template <class T> static void mix_all(long group, const float* weights, const T* values, long n, long padded, float* sums) {
+    (padded % (4 * LANES) ? mix_heads<2, T> : mix_heads<4, T>)(group, weights, values, n, padded, sums);
 }
 
 // Keys and values are read where they lie if sixteen positions always lie together and a head's numbers fill registers.
@@ -95,42 +101,43 @@ static INLINE vf dots(const bf16* q, const bf16* keys, long dim) {
     return sums_of(v);
 }
 
-static void attend_in_place(const Batch<bf16>& b, long s, long g, long row, long first, long last, float* sums, float* stats) {
-    long dim = b.dim, group = b.group();
+static void attend_in_place(const Batch<bf16>& b, const Span& span, const Span& next, long row, float* sums, float* stats) {
+    long dim = b.dim, group = b.group(), first = span.first, last = span.last;
     float* scores = scratch<float>(ATTEND, group * RUN);
     for (long h = 0; h < group; h++) {
         for (long d = 0; d < dim; d += LANES) store(sums + h * dim + d, vf{});
         stats[2 * h] = -INFINITY, stats[2 * h + 1] = 0;
     }
-    ask_ahead(b, s, g, first, last - first < RUN ? last - first : RUN);
     for (long at = first / LANES * LANES; at < last; at += RUN) {
         long n = last - at < RUN ? last - at : RUN;
-        ask_ahead(b, s, g, at + n, last - at - n < RUN ? last - at - n : RUN);
         long place[RUN / LANES];
         for (long i = 0; i < n; i += LANES) {
-            long page = b.pages[s * b.ldp + (at + i) / b.size];
-            place[i / LANES] = ((page * b.kv_heads + g) * b.size + (at + i) % b.size) * dim;
-            for (long h = 0; h < group; h++) store(scores + h * RUN + i, dots(b.query(row, g * group + h), b.k + place[i / LANES], dim) * b.scale);
+            ask_ahead(b, b.k, span, next, at + i, at + i + LANES);
+            long page = b.pages[span.s * b.ldp + (at + i) / b.size];
+            place[i / LANES] = ((page * b.kv_heads + span.g) * b.size + (at + i) % b.size) * dim;
+            for (long h = 0; h < group; h++) store(scores + h * RUN + i, dots(b.query(row, span.g * group + h), b.k + place[i / LANES], dim) * b.scale);
         }
         for (long h = 0; h < group; h++) {
             for (long i = 0; i < first - at; i++) scores[h * RUN + i] = -INFINITY;
             soften(scores + h * RUN, n, sums + h * dim, stats + 2 * h, dim);
         }
-        for (long i = 0; i < n; i += LANES)  // what lies past the end need not be a number
+        for (long i = 0; i < n; i += LANES) {
+            ask_ahead(b, b.v, span, next, at + i, at + i + LANES);
+            // What lies past the end need not be a number.
             mix_all(group, scores + i, b.v + place[i / LANES], n - i < LANES ? n - i : LANES, dim, sums);
+        }
     }
 }
 #else
 template <class T> static bool in_place(const Batch<T>&) { return false; }
 #endif
-template <class T> static void attend_in_place(const Batch<T>&, long, long, long, long, long, float*, float*) {}
+template <class T> static void attend_in_place(const Batch<T>&, const Span&, const Span&, long, float*, float*) {}
 
-template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, long first, long last, float* sums, float* stats) {
-    if (in_place(b)) return attend_in_place(b, s, g, row, first, last, sums, stats);
-    long padded = b.padded(), group = b.group();
+template <class T> void attend_row(const Batch<T>& b, const Span& span, const Span& next, long row, float* sums, float* stats) {
+    if (in_place(b)) return attend_in_place(b, span, next, row, sums, stats);
+    long padded = b.padded(), group = b.group(), s = span.s, g = span.g;
     float *keys = scratch<float>(ATTEND, 2 * RUN * padded + group * (padded + RUN)), *values = keys + RUN * padded;
     float *q = values + RUN * padded, *scores = q + group * padded;
-    ask_ahead(b, s, g, first, last - first < RUN ? last - first : RUN);
     for (long h = 0; h < group; h++) {
         const T* from = b.query(row, g * group + h);
         for (long d = 0; d < padded; d += LANES) {
@@ -139,9 +146,10 @@ template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, 
         }
         stats[2 * h] = -INFINITY, stats[2 * h + 1] = 0;
     }
-    for (long at = first; at < last; at += RUN) {
-        long n = last - at < RUN ? last - at : RUN;
-        ask_ahead(b, s, g, at + n, last - at - n < RUN ? last - at - n : RUN);
+    for (long at = span.first; at < span.last; at += RUN) {
+        long n = span.last - at < RUN ? span.last - at : RUN;
+        ask_ahead(b, b.k, span, next, at, at + RUN);
+        ask_ahead(b, b.v, span, next, at, at + RUN);
         gather(b, b.k, s, g, at, n, keys, padded);
         gather(b, b.v, s, g, at, n, values, padded);
         for (long i = 0; i < n; i += LANES)
@@ -150,5 +158,5 @@ template <class T> void attend_row(const Batch<T>& b, long s, long g, long row, 
         mix_all(group, scores, values, n, padded, sums);
     }
 }
-template void attend_row(const Batch<f32>&, long, long, long, long, long, float*, float*);
-template void attend_row(const Batch<bf16>&, long, long, long, long, long, float*, float*);
+template void attend_row(const Batch<f32>&, const Span&, const Span&, long, float*, float*);
+template void attend_row(const Batch<bf16>&, const Span&, const Span&, long, float*, float*);
