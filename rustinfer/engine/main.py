@@ -21,6 +21,7 @@ from ..protocol.address import check, private_address, socket_path
 from ..protocol.curve import WireKey, make_key
 from ..settings import settle
 from ..version import __version__
+from .machine import give_way
 from .options import Options, add_arguments
 
 log = logging.getLogger("rustinfer.engine")
@@ -79,6 +80,7 @@ def _own_address(stack: ExitStack) -> str:
 def run(model: str, options: Options, address: str, key: WireKey | None = None) -> int:
     """Load the model, listen, and serve until told to stop."""
     started = time.perf_counter()
+    give_way()
     from ..protocol.router import EngineChannel
     from .build import load, on_device
     from .loop import EngineLoop

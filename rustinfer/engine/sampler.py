@@ -80,7 +80,7 @@ class Sampler:
         if sequences != self._batch:
             self._batch, self._settings = sequences, Settings(sequences, self.adjust, self.vocab)
         s = self._settings
-        sound = logits.amax(-1).isfinite()
+        sound = logits.amax(-1).abs() < torch.inf
         raw = logits[s.scored_rows] if s.scored else None
         if s.penalized:
             self.adjust.counts.follow([sequences[i] for i in s.penalized], s.penalized, newest)

@@ -6,7 +6,20 @@ from collections.abc import Iterable
 
 from rustinfer.registry import Backend, hookimpl
 
-from . import activation, attention, cache, decode, embedding, fused, linear, mask, norm, rotary, sampling  # noqa: F401
+from . import (  # noqa: F401
+    activation,
+    attention,
+    cache,
+    decode,
+    embedding,
+    fused,
+    linear,
+    mask,
+    norm,
+    place,
+    rotary,
+    sampling,
+)
 from .backend import cpu
 from .library import set_threads
 from .plain import plain

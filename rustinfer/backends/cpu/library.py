@@ -28,6 +28,7 @@ SIGNATURES = {
     "ri_embedding": "pipip",
     "ri_attention": "ppiipppppiiiiiiip",
     "ri_layers": "ppppppppipii",
+    "ri_advance": "pipipiiiipppp",
     "ri_argmax": "piiip",
     "ri_mask": "pipiipi",
     "ri_sample": "piiippppppp",

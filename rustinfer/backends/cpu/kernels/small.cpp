@@ -1,4 +1,4 @@
-// Ops that move as much as they compute: activations, rotation, cache writes, embeddings.
+// Ops that move as much as they compute: activations, rotation, cache writes, embeddings, the places of next tokens.
 #include "half.h"
 #include "plan.h"
 #include "rotary.h"
@@ -78,4 +78,17 @@ extern "C" void ri_embedding(const Table* t, long dtype, const int64_t* tokens, 
         if (dtype == FLOAT32) look_up(*t, tokens[r], (f32*)out + r * t->columns);
         else look_up(*t, tokens[r], (bf16*)out + r * t->columns);
     });
+}
+
+// Strides are in elements. A row whose newest token is at a negative position takes no part.
+extern "C" void ri_advance(int64_t* newest, long ldn, const int64_t* begin, long ldb, const int32_t* pages, long ldp, long step, long rows, long size, int64_t* positions, int64_t* slots, int32_t* lengths, int64_t* drawing) {
+    for (long r = 0; r < rows; r++) {
+        int64_t& at = newest[r * ldn];
+        bool used = at >= 0;
+        at += used;
+        positions[r] = used ? at : 0;
+        slots[r] = used ? int64_t(pages[r * ldp + at / size * step]) * size + at % size : -1;
+        lengths[r] = used ? int32_t(at + 1) : 0;
+        drawing[r] = used ? at + 1 - begin[r * ldb] : 0;
+    }
 }

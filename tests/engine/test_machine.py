@@ -1,0 +1,47 @@
+"""That torch's threads leave the cores to those who have work."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from rustinfer.engine.machine import give_way
+
+WAITS = """
+import sys, time
+if sys.argv[1:]:
+    from rustinfer.engine.machine import give_way
+    give_way()
+import torch
+torch.set_num_threads(2)
+x = torch.ones(1 << 20)
+x.add_(1)
+start = time.process_time()
+for _ in range(20):
+    x.add_(1)
+    time.sleep(0.02)
+print(time.process_time() - start)
+"""
+
+
+def seconds(*argv: str) -> float:
+    """Processor time of twenty short operators with pauses between them."""
+    said = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"}
+    environment = {name: value for name, value in os.environ.items() if name not in said}
+    done = subprocess.run([sys.executable, "-c", WAITS, *argv], env=environment, capture_output=True, check=True)
+    return float(done.stdout)
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: nobody to wait for")
+def test_torch_s_threads_do_not_wait_on_a_core() -> None:
+    assert seconds("give way") < seconds() / 4
+
+
+def test_who_has_said_how_threads_wait_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+    give_way()
+    assert "GOMP_SPINCOUNT" not in os.environ
