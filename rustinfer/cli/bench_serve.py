@@ -18,12 +18,14 @@ from .client import Client
 from .facts import save
 from .load import Load, Send, in_turn, on_time, sender
 from .output import as_json, table
+from .ratios import compared, names
 from .spawned import Spawned
 from .speaker import DEFAULT_MODEL
 from .workload import arrivals, asks
 
 OURS = "rustinfer"
-COLUMNS = ("server", "load", "failed", "requests/s", "output tokens/s", "first token, ms", "between tokens, ms")
+RATES = ("requests/s", "output tokens/s", "first token, ms", "between tokens, ms")
+COLUMNS = ("server", "load", "cached", "failed", *RATES)
 
 
 def serve(args: Namespace) -> int:
@@ -81,6 +83,7 @@ def median(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 def report(args: Namespace, rows: list[dict[str, Any]]) -> None:
     """Show the rows, and write the files."""
     kind = "clients" if args.clients else "request_rate"
+    rows = compared(rows, kind)
     shape = {"workload": args.workload, "input_len": args.input_len, "output_len": args.output_len}
     result = {**shape, "num_prompts": args.num_prompts, "rounds": args.num_iters, "levels": rows}
     save(args.output, result)
@@ -95,15 +98,23 @@ def report(args: Namespace, rows: list[dict[str, Any]]) -> None:
         as_json(result)
         return
     title = f"{args.num_prompts} x ({args.input_len} tokens in, {args.output_len} out), {args.workload}; p50 / p99"
-    table(COLUMNS, [cells(row, kind) for row in rows], title=title)
+    others = names(rows)
+    columns = (*COLUMNS, *(f"x {name}" for name in others))
+    table(columns, [cells(row, kind, others) for row in rows], title=title)
 
 
-def cells(row: dict[str, Any], kind: str) -> tuple[str, ...]:
+def cells(row: dict[str, Any], kind: str, others: Sequence[str] = ()) -> tuple[str, ...]:
     """A row of the table."""
     unit = "clients" if kind == "clients" else "requests/s"
     rates = (f"{row['requests_per_second']:.2f}", f"{row['output_tokens_per_second']:.1f}")
     times = (pair(row[name]) for name in ("first_token_ms", "between_tokens_ms"))
-    return (row["server"], f"{row[kind]:g} {unit}", str(row["failed"]), *rates, *times)
+    ratios = (f"{row['times'][name]:.2f}" if name in row["times"] else "-" for name in others)
+    return (row["server"], f"{row[kind]:g} {unit}", cached(row), str(row["failed"]), *rates, *times, *ratios)
+
+
+def cached(row: dict[str, Any]) -> str:
+    """The share of the prompts' tokens that the server says it had in its cache."""
+    return f"{row['cached_tokens'] / max(row['prompt_tokens'], 1):.0%}"
 
 
 def pair(times: dict[str, float | None]) -> str:

@@ -55,6 +55,13 @@ def test_poisson_arrivals_are_the_default(url: str, capsys: pytest.CaptureFixtur
     assert "50 requests/s" in capsys.readouterr().out
 
 
+def test_the_table_has_the_ratios_and_the_share_that_was_cached(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["bench", "serve", "--url", f"a={url}", "--url", f"b={url}", "--clients", "1,2", "--num-prompts", "2"]
+    assert cli.main(argv) == 0
+    head = capsys.readouterr().out
+    assert all(column in head for column in ("x first level", "x a", "x b", "cached", "0%"))
+
+
 def cli_args(*argv: str) -> Any:
     from rustinfer.cli.bench import configure
     from rustinfer.cli.parser import Parser
