@@ -23,8 +23,8 @@ def physical_cores(cpu: Path = CPU, cgroup: Path = CGROUP) -> int:
 def give_way() -> None:
     """Have torch's threads sleep soon after an operator, where nobody has said otherwise. Before torch is imported.
 
-    They would look out for the next one for some 6 ms, all the while on a core that the kernels' own threads, the server
-    or its clients are waiting for.
+    They would look out for the next one for some 6 ms, all the while on a core that the kernels' own threads, the
+    server or its clients are waiting for.
     """
     if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "2000"  # about 50 us: operators that follow each other still find them awake
