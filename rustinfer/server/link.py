@@ -52,6 +52,11 @@ class EngineLink:
         return self.ready.is_set() and self._channel.connected
 
     @property
+    def busy(self) -> bool:
+        """Whether any request runs."""
+        return bool(self._jobs)
+
+    @property
     def heartbeat_age(self) -> float:
         """Seconds since the last word of the engine's loop."""
         return time.monotonic() - self._channel.heard

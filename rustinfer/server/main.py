@@ -23,6 +23,7 @@ from rustinfer.protocol.curve import read_key
 from rustinfer.settings import settle
 from rustinfer.version import __version__
 
+from . import garbage
 from .app import create
 from .connection import Connection
 from .errors import shutting_down
@@ -58,16 +59,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def serve(options: Options, listener: socket.socket, turn: Path | None = None) -> int:
     """Until a signal. Where there is a `turn`, everything is made ready, but nobody answered before it comes."""
     app = create(options)
+    garbage.settle()
     server = _Server(configuration(app, options), Turn(turn))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, server, app, options.shutdown_timeout)
     loop.add_signal_handler(signal.SIGHUP, app.state.keys.reload)
     announcing = asyncio.create_task(_announce(server, app, options, listener.getsockname()[1]))
+    tidying = asyncio.create_task(garbage.tidy(lambda: app.state.link.busy))
     try:
         await server.serve(sockets=[listener])
     finally:
         announcing.cancel()
+        tidying.cancel()
     return 0 if server.stopped else 1
 
 
