@@ -63,7 +63,7 @@ def install(client: Client) -> list[str]:
         client.home.mkdir(parents=True, exist_ok=True)
         if not (client.home / "node_modules").exists():
             shutil.copytree(lock(client.home.name), client.home, dirs_exist_ok=True)
-            command = ["npm", "ci", "--silent", "--no-audit", "--no-fund"]
+            command = ["npm", "ci", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]
             subprocess.run(command, cwd=client.home, check=True)
         return ["node"]
     python = client.home / "bin" / "python"
@@ -112,8 +112,9 @@ def table(results: dict[Client, list[dict[str, Any]]]) -> str:
 
 PAGE = """# Clients
 
-Other people's clients against `rustinfer serve smollm2`, each in an environment of its own. Where a cell is empty, its
-script in [tests/clients](../tests/clients) does not ask for that. Written by `make test-clients`.
+Other people's clients against `rustinfer serve smollm2`, each in an environment of its own, which holds what its lock in
+[tests/clients/locks](../tests/clients/locks) says, by hash (`python -m tests.clients.locks` takes newer ones). Where a cell
+is empty, its script in [tests/clients](../tests/clients) does not ask for that. Written by `make test-clients`.
 
 {summary}
 
