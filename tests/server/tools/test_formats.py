@@ -22,6 +22,8 @@ from rustinfer.server.tools.events import merged
 from rustinfer.server.tools.forced import ArgumentsParser, any_of
 from rustinfer.server.tools.format import formats, suited
 
+from ...conftest import ROOT
+
 NAMES = frozenset({"f", "get_weather"})
 CALL = [Begin("f"), Arguments('{"a": 1}')]
 WEATHER = [Begin("get_weather"), Arguments('{"city": "Oslo \\"x\\" }{", "n": [1, {}]}')]
@@ -232,3 +234,19 @@ def test_a_format_that_fails_to_load_harms_nobody(
         module.formats.__wrapped__()
     monkeypatch.setenv("RUSTINFER_DISABLE_PLUGINS", "acme,wrong,again")
     assert isinstance(module.formats.__wrapped__()["hermes"], ToolFormat)
+
+
+def documented(heading: str) -> Any:
+    """The value of the example below a heading of docs/plugins.md."""
+    section = (ROOT / "docs" / "plugins.md").read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    names: dict[str, Any] = {}
+    exec(section.split("```python\n")[1].split("```")[0], names)
+    return names["ACME"]
+
+
+def test_the_documented_formats_read() -> None:
+    tools, reasoning = documented("Tool formats"), documented("Reasoning formats")
+    for parts in cuts(f"<call>{F}</call>"):
+        assert read(tools.parser(NAMES), parts) == CALL
+    for parts in cuts("<scratch>hm</scratch>Yes"):
+        assert read(ReasoningParser(reasoning), parts) == [Reasoning("hm"), Text("Yes")]
