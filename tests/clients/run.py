@@ -112,9 +112,9 @@ def table(results: dict[Client, list[dict[str, Any]]]) -> str:
 
 PAGE = """# Clients
 
-Other people's clients against `rustinfer serve smollm2`, each in an environment of its own, which holds what its lock in
-[tests/clients/locks](../tests/clients/locks) says, by hash (`python -m tests.clients.locks` takes newer ones). Where a cell
-is empty, its script in [tests/clients](../tests/clients) does not ask for that. Written by `make test-clients`.
+Other people's clients against `rustinfer serve smollm2`, each in an environment of its own, which holds what its lock
+in [tests/clients/locks](../tests/clients/locks) says, by hash; `python -m tests.clients.locks` takes newer ones. Where
+a cell is empty, its script in [tests/clients](../tests/clients) does not ask for that. Written by `make test-clients`.
 
 {summary}
 
