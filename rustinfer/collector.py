@@ -48,7 +48,13 @@ class Collector:
             self.result.prompt_logprobs = [None]
         self.deltas: deque[CompletionDelta] = deque()
         self._streams = [
-            TextStream(tokenizer, params.stop, params.skip_special_tokens, params.include_stop_str_in_output)
+            TextStream(
+                tokenizer,
+                params.stop,
+                params.skip_special_tokens,
+                params.include_stop_str_in_output,
+                params.min_tokens,
+            )
             if tokenizer and params.detokenize
             else Mute()
             for _ in outputs

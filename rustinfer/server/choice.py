@@ -49,7 +49,7 @@ class Choice:
         self._tokenizer, self._keep_ending = tokenizer, keep
         self._wants_logprobs = params.logprobs is not None
         self._skipped = tokenizer.special_ids if params.skip_special_tokens else frozenset()
-        self._stream = TextStream(tokenizer, params.stop, params.skip_special_tokens, keep)
+        self._stream = TextStream(tokenizer, params.stop, params.skip_special_tokens, keep, params.min_tokens)
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self.completion_tokens = 0
         self.finished = False

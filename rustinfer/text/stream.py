@@ -25,7 +25,7 @@ class TextStream:
     The text continues a prompt: a leading space that `Tokenizer.decode` drops in SentencePiece vocabularies is kept.
     Bytes of an unfinished code point are held back, and so is text that may become a stop string. However the tokens
     are cut into pushes, the text is the same. Where several stop strings are complete at once, the one that begins
-    first wins, and of those the longest.
+    first wins, and of those the longest. One that is complete within the first `min_tokens` tokens is text like any.
     """
 
     def __init__(
@@ -34,15 +34,17 @@ class TextStream:
         stop: Sequence[str] = (),
         skip_special_tokens: bool = True,
         include_stop: bool = False,
+        min_tokens: int = 0,
     ) -> None:
         self._piece = tokenizer.token_bytes
         self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset()
         self._stop = tuple(stop)
         if not all(self._stop):
             raise TextError("a stop string must not be empty")
-        self._include_stop = include_stop
+        self._include_stop, self._early = include_stop, min_tokens
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
+        self._before = 0  # characters of what is held that came while no stop string counted
         self._ready = ""
         self.stopped: str | None = None
 
@@ -53,6 +55,7 @@ class TextStream:
         used = 0
         for token_id in token_ids:
             used += 1
+            self._early -= 1
             if token_id not in self._skipped and self._take(self._decoder.decode(self._piece(token_id))):
                 break
         text, self._ready = self._ready, ""
@@ -72,8 +75,7 @@ class TextStream:
             self._ready += text
             return False
         text = self._held + text
-        found = [(at, -len(stop), stop) for stop in self._stop if (at := text.find(stop)) >= 0]
-        if found:
+        if found := self._found(text):
             at, _, self.stopped = min(found)
             self._ready += text[: at + len(self.stopped) if self._include_stop else at]
             self._held = ""
@@ -81,7 +83,15 @@ class TextStream:
         cut = len(text) - self._unsure(text)
         self._ready += text[:cut]
         self._held = text[cut:]
+        self._before = len(self._held) if self._early >= 0 else max(self._before - cut, 0)
         return False
+
+    def _found(self, text: str) -> list[tuple[int, int, str]]:
+        """Complete stop strings that count: where they begin, their negative lengths, and they themselves."""
+        if self._early >= 0:
+            return []
+        places = [(text.find(stop, max(self._before + 1 - len(stop), 0)), stop) for stop in self._stop]
+        return [(at, -len(stop), stop) for at, stop in places if at >= 0]
 
     def _unsure(self, text: str) -> int:
         """How many characters at the end of `text` may be the beginning of a stop string."""

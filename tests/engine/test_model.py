@@ -6,11 +6,20 @@ owner and the counts agree; a sequence ends within a number of steps that follow
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
 
 from rustinfer.engine.admission import Admission
 from rustinfer.engine.engine import Engine
@@ -24,6 +33,8 @@ from rustinfer.protocol.sampling import SamplingParams
 from .fakes import EOS, PAGE, VOCAB, FakeRunner, alone
 
 CONTEXT, AGE = 60, 40
+SEEN: Counter[str] = Counter()
+"""What happened in all runs of the machine together."""
 STEMS = [[1 + (7 * s + i) % (VOCAB - 1) for i in range(40)] for s in range(4)]
 
 
@@ -60,6 +71,15 @@ class Machine(RuleBasedStateMachine):
             Admission(VOCAB, CONTEXT, pages * PAGE, (EOS,)),
             clock=lambda: self.now,
         )
+        self.forked = self.evicted = 0
+        evict = self.engine.cache.tree.evict
+
+        def counted(count: int) -> list[int]:
+            pages = evict(count)
+            self.evicted += len(pages)
+            return pages
+
+        self.engine.cache.tree.evict = counted  # type: ignore[method-assign]
 
     @rule(
         target=requests,
@@ -96,6 +116,7 @@ class Machine(RuleBasedStateMachine):
         except RequestRefused:
             assert len(prompt) + tokens - 1 > self.engine.capacity
             return multiple()
+        self.forked += n - 1
         said = {i: alone(prompt, tokens, 0 if seed is None else seed + i) for i in range(n)}
         new = Expected(self.now, n * (len(prompt) + tokens), said, {i: s[-1] == EOS for i, s in said.items()})
         new.ahead = new.work + sum(other.work for other in self.expected.values())
@@ -189,6 +210,18 @@ class Machine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "engine"):
             return
+        self._finish()
+        engine, ends = self.engine, self.engine.measures.finished
+        SEEN["steps"] += engine.totals.steps
+        SEEN["shared"] += engine.totals.cached_tokens
+        SEEN["preempted"] += engine.scheduler.preemptions
+        SEEN["evicted"] += self.evicted
+        SEEN["forked"] += self.forked
+        SEEN["aborted"] += ends["abort"]
+        SEEN["finished"] += ends["stop"] + ends["length"]
+        SEEN["failed"] += ends["error"]
+
+    def _finish(self) -> None:
         for _ in range(5000):
             if not self.engine.has_work:
                 break
@@ -197,7 +230,16 @@ class Machine(RuleBasedStateMachine):
         self.conserved()
 
 
-Machine.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-)
-TestModel = Machine.TestCase
+HARD = settings(max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def test_the_engine_does_what_the_oracle_says() -> None:
+    SEEN.clear()
+    run_state_machine_as_test(Machine, settings=HARD)
+    assert SEEN["steps"] > 3000
+    rare = [
+        name
+        for name in ("shared", "forked", "preempted", "evicted", "aborted", "finished", "failed")
+        if SEEN[name] < 20
+    ]
+    assert not rare, f"too seldom: {rare} of {SEEN}"

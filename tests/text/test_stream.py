@@ -98,3 +98,21 @@ def test_the_cut_into_pushes_does_not_matter(stop: list[str]) -> None:
 def test_an_empty_stop_string_is_refused() -> None:
     with pytest.raises(TextError, match="must not be empty"):
         TextStream(LEVEL, stop=["a", ""])
+
+
+@pytest.mark.parametrize("step", [1, 3, 100])
+@pytest.mark.parametrize(
+    ("least", "text"),
+    [(0, "a"), (2, "a"), (3, "ab.c"), (4, "ab.c"), (5, "ab.c.d"), (6, "ab.c.d"), (7, "ab.c.d"), (8, "ab.c.d..")],
+)
+def test_stop_strings_do_not_count_within_the_tokens_that_there_must_be(least: int, text: str, step: int) -> None:
+    ids = [LEVEL.find(c) or 0 for c in "ab.c.d.."]
+    stop = ["b.", ".."] if least < 3 else ["b.", ".", ".."]
+    assert streamed(TextStream(LEVEL, stop=stop, min_tokens=least), ids, step) == text
+
+
+def test_a_stop_string_may_begin_within_them() -> None:
+    ids = [LEVEL.find(c) or 0 for c in "abST"] + [LEVEL.find(c) or 0 for c in "OP and on"]
+    stream = TextStream(LEVEL, stop=["STOP"], min_tokens=4)
+    assert [stream.push([i]).text for i in ids[:5]] == ["a", "b", "", "", ""]
+    assert stream.push(ids[5:6]).stopped == "STOP"
