@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -214,6 +215,13 @@ def test_a_pin_changes_what_runs_in_every_step_and_not_what_is_said(tmp_path: Pa
     for tokens, score in said[1:]:
         assert tokens == said[0][0]
         assert score == pytest.approx(said[0][1], abs=1e-3)
+
+
+def test_orders_that_nothing_comes_of_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        load(made=talking(), pins={"gelu_mul": "reference", "linear": "reference"}, prefer=("triton", "cpu"))
+    told = [record.getMessage().partition(":")[0] for record in caplog.records if "comes of it" in record.getMessage()]
+    assert told == ["--pin gelu_mul=reference", "--prefer triton"]
 
 
 def test_a_closed_llm_says_so() -> None:

@@ -24,7 +24,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.epilog = examples(
         "rustinfer ops list",
         "rustinfer ops why smollm2 --op attention",
-        "rustinfer ops why smollm2 --pin rms_norm=reference",
+        "rustinfer ops why smollm2 --pin attention=reference",
         "rustinfer ops check cpu",
         "rustinfer ops bench linear --shape rows=8,columns=2048,outputs=8192",
     )

@@ -25,7 +25,7 @@ def configure(parser: ArgumentParser) -> None:
         "rustinfer serve smollm2",
         "rustinfer serve model.gguf --port 9000 --api-key secret",
         "rustinfer serve --config serve.toml",
-        "rustinfer serve org/name --max-model-len 4096 --dtype float32 --pin rms_norm=reference",
+        "rustinfer serve org/name --max-model-len 4096 --dtype float32 --pin attention=reference",
     )
 
 

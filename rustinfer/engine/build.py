@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -38,6 +39,8 @@ from .scheduler import Limits
 from .sizing import Size, choose_size
 from .speculation import Speculation
 from .storage import WARM_TOKENS, allocate, bytes_per_token, warm_up
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,8 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         grain = 1 if target.device.type == "cpu" else GRAIN
         mixed = Mixed(model, Batcher(options.tokens, options.sequences, lanes), draw, grain)
         steps = decodes(builder, config, parameters, cache, target, options, bind, lanes, draw)
+    for order in bind.idle_orders():
+        log.warning("%s: nothing in this model comes of it; `rustinfer ops why` says what runs where, and why", order)
     with phases.phase("warm-up"):
         warm_up(model, target.device, min(options.tokens, WARM_TOKENS))
         sampler.warm_up()
@@ -151,6 +156,12 @@ class Binders:
     def bindings(self) -> tuple[Binding, ...]:
         """Every binding so far."""
         return tuple(binding for binder in self.made for binding in binder.bindings)
+
+    def idle_orders(self) -> list[str]:
+        """Pins of ops that were bound nowhere, and preferred back ends that run nothing."""
+        ops, running = {b.op.name for b in self.bindings}, {b.backend for b in self.bindings}
+        pins = [f"--pin {op}={name}" for op, name in self.policy.pins.items() if op not in ops]
+        return pins + [f"--prefer {name}" for name in self.policy.prefer if name not in running]
 
 
 def assemble(runner: Runner, checkpoint: Checkpoint, options: Options, size: Size) -> Engine:

@@ -18,7 +18,7 @@ MOST = {
     "max_num_seqs": 1 << 16,
     "max_num_batched_tokens": 1 << 20,
     "max_num_queued_reqs": 1 << 31,
-    "kv_cache_tokens": 1 << 40,
+    "kv_cache_tokens": 1 << 62,
     "block_size": 1 << 12,
     "threads": 1 << 12,
 }
@@ -110,7 +110,7 @@ def pins(texts: Sequence[str]) -> dict[str, str]:
     for text in texts:
         op, equals, backend = text.partition("=")
         if not (op and equals and backend):
-            raise UserError(f"--pin {text}: write OP=BACKEND, for example --pin rms_norm=reference")
+            raise UserError(f"--pin {text}: write OP=BACKEND, for example --pin attention=reference")
         if found.setdefault(op, backend) != backend:
             raise UserError(f"--pin {op}: pinned both to {found[op]} and to {backend}")
     return found
