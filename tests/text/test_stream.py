@@ -64,6 +64,14 @@ def test_what_only_may_be_a_stop_string_is_held_and_then_given() -> None:
     assert tail.finish() == "ab"
 
 
+@pytest.mark.parametrize("length", range(1, 9))
+def test_a_beginning_of_any_length_is_held(length: int) -> None:
+    word = "two words"
+    stream = TextStream(LEVEL, stop=[word[-length:] + "!" * (9 - length)])
+    assert stream.push([LEVEL.find(word) or 0]).text == word[:-length]
+    assert stream.finish() == word[-length:]
+
+
 def test_the_stop_string_can_be_included() -> None:
     stream = TextStream(LEVEL, stop=["STOP"], include_stop=True)
     assert streamed(stream, LEVEL.encode("one STOP two", False)) == "one STOP"
