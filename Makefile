@@ -31,6 +31,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --upgrade pip 2>/dev/null \
 	  || $(BIN)/python -m pip install --disable-pip-version-check --upgrade pip
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@echo "Compiling the CPU kernels"
 	@$(BIN)/python -m rustinfer.backends.cpu
 	@touch $@
 
