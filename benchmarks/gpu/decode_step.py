@@ -221,21 +221,25 @@ def whole(report: Report, name: str = "llama-3.2-1b", most: int = 8) -> None:
     report.setdefault("whole", {})[name] = out
 
 
-SETTINGS: tuple[dict[str, int], ...] = (
-    {}, {"PILE": 4, "CALM": 1}, {"PILE": 8}, {"PILE": 11}, {"AHEAD": 4}, {"AHEAD": 5}, {"AHEAD": 6, "CALM": 3},
-    {"SPLITS": 8},
-)  # fmt: skip
+SETTINGS: dict[int, tuple[dict[str, int], ...]] = {
+    1: ({}, {"AT_ONCE": 2}, {"AHEAD": 4}, {"AHEAD": 6, "CALM": 3}, {"PILE": 9}, {"SPLITS": 8}),
+    4: ({}, {"AT_ONCE": 4}),
+    8: ({}, {"AT_ONCE": 4}),
+}
 
 
 def settings(report: Report) -> None:
-    """Variants of the tile ring's settings, in turns."""
+    """Variants of the kernel's settings, in turns, by rows and form of weights."""
     for scheme in SCHEMES:
-        w = World(config_of("llama-3.2-1b"), 2400, scheme)
-        compile_all([w.plan(1, **tuned) for tuned in SETTINGS])
-        calls = {
-            str(tuned): greedy(w, partial(w.run, w.decoder(1, **tuned)), w.step([384])).replay for tuned in SETTINGS
-        }
-        report.setdefault("settings", {})[w.scheme] = table(w.scheme, alternated(calls))
+        w = World(config_of("llama-3.2-1b"), 8 * 450, scheme)
+        compile_all([w.plan(rows, **tuned) for rows, every in SETTINGS.items() for tuned in every])
+        calls, rows_of = {}, {}
+        for rows, every in SETTINGS.items():
+            for tuned in every:
+                title = f"{w.scheme}, {rows} rows {tuned}"
+                call = partial(w.run, w.decoder(rows, **tuned))
+                calls[title], rows_of[title] = greedy(w, call, w.step([384] * rows)).replay, rows
+        report.setdefault("settings", {})[w.scheme] = table("settings:", alternated(calls), rows_of)
         del w, calls
 
 

@@ -30,7 +30,8 @@ RUNS = 3
 
 def library(model: str, scheme: str) -> dict[str, Any]:
     """Tokens per second of one stream at two contexts, and of 2, 4 and 8 sequences."""
-    with LLM(model, quantization=scheme or None, enable_prefix_caching=False, kv_cache_tokens=32768, **SIZES) as llm:
+    asked = {"load_format": "dummy", "quantization": scheme or None, "enable_prefix_caching": False, **SIZES}
+    with LLM(model, kv_cache_tokens=32768, **asked) as llm:
         used = {f"{b.op.name} for {b.target}" for b in llm.bindings if b.backend == "cuda"}
         work = Workloads(llm, RUNS)
         found: dict[str, Any] = {name: value for name, value, _ in work.stream()}
@@ -46,7 +47,8 @@ def served(model: str) -> dict[str, Any]:
     """The same stream as an `openai` client sees it, token by token."""
     import openai
 
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in {**SIZES, "kv_cache_tokens": 32768}.items()]
+    flags = ["--load-format=dummy"]
+    flags += [f"--{name.replace('_', '-')}={value}" for name, value in {**SIZES, "kv_cache_tokens": 32768}.items()]
     found: dict[str, Any] = {}
     with Spawned(model, flags) as child, openai.OpenAI(base_url=f"{child.url}/v1", api_key="none") as client:
         name = client.models.list().data[0].id

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from math import log2
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
@@ -24,6 +24,8 @@ from .plan import Plan
 
 BF16 = torch.bfloat16
 MOST_ROWS = 8
+NORMS: tuple[Literal["norm", "mlp_norm"], ...] = ("norm", "mlp_norm")
+BIASES: tuple[Literal["qkv_bias", "out_bias"], ...] = ("qkv_bias", "out_bias")
 PAGE = 16
 MULTIPROCESSORS = 132  # to judge a shape by, before it is known which GPU it is for
 
@@ -61,6 +63,11 @@ def refusal(given: Mapping[str, Any]) -> Refusal:
         return "attends to everything, not to a sliding window"
     if not bound["layers"]:
         return "needs at least one layer"
+    if any(layer[bias] is not None for layer in bound["layers"] for bias in BIASES):
+        return "has no biases"
+    norms = [bound["norm"], *(layer[norm] for layer in bound["layers"] for norm in NORMS)]
+    if any(bits(norm) != 16 for norm in norms):
+        return "reads contiguous bfloat16 norms"
     stored = {bits(layer[name]) for layer in bound["layers"] for name in MATRICES}  # type: ignore[literal-required]
     ends = {bits(bound["head"]), bits(bound["embedding"])}
     if None in stored | ends:

@@ -154,5 +154,5 @@ class Plan:
             "BITS": self.bits, "HEAD_BITS": self.head_bits, "TABLE_BITS": self.table_bits,
             "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
             "PARTS": self.parts, "AHEAD": ahead, "PILE": min(PILE, self.slots - 1), "CALM": min(CALM, ahead),
-            "AT_ONCE": 4 if self.rows <= 2 else 2, "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
+            "AT_ONCE": 4 if self.bits < 16 and self.rows <= 2 else 2, "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
         } | dict(self.tuned)  # fmt: skip
