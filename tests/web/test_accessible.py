@@ -9,10 +9,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from .conftest import Site, Visit
-from .talking import last, say
+from .talking import answered, last, say
 
 AXE = (files("axe_playwright_python") / "axe.min.js").read_text("utf-8")
-ANSWER = "# Title\n\n1. **one** `two`\n\n> three\n\n```python\nx = 1  # note\n```\n\n[link](https://e.example)\n"
+ANSWER = "# Title\n\n1. **one** `two`\n\n> three\n\n```python\nx = 1  # note\n```\n\n[link](https://e.example)\n\n\\(x^2\\)\n\n\\[\\frac{1}{2}\\]\n"
 VIEWS = ("chat", "dashboard", "ops")
 PHONE = {"width": 360, "height": 740}
 FURTHEST = "Math.max(...[...document.querySelectorAll('header *')].map((node) => node.getBoundingClientRect().right))"
@@ -35,7 +35,19 @@ def test_axe_finds_nothing(browser: Browser, site: Site, scheme: str, size: dict
     visit = Visit(browser, site.url, color_scheme=scheme, viewport=size, reduced_motion="reduce", bypass_csp=True)
     page = visit.open()
     assert violations(page) == []
-    say(page, "hello")
+    say(page, "hello\n" * 60)
+    last(page).get_by_role("button", name="Regenerate").click()
+    expect(answered(page).locator(".versions")).to_be_visible()
+    assert violations(page) == []
+    for name in ("history", "settings") if size == PHONE else ():
+        page.click(f"#toggle-{name}")
+        assert violations(page) == [], name
+        page.keyboard.press("Escape")
+    if size != PHONE:
+        page.locator("#conversations li").hover()
+        page.get_by_role("button", name="Rename").click()
+        assert violations(page) == []
+        page.keyboard.press("Escape")
     for view in VIEWS:
         page.click(f"#tab-{view}")
         assert violations(page) == [], view
