@@ -8,6 +8,7 @@ struct Task {
     long row, tokens;  // tokens > 0: a block of rows
     long at;           // the position of the (first) row
     long part;         // which partial result; the parts of a row and group are consecutive
+    bool whole;        // there is no other part
     bool single() const { return tokens == 0; }
 };
 
@@ -28,7 +29,7 @@ template <class T> struct Cutter {
         long length = b.alone ? ALONE : (count + cuts - 1) / cuts;
         for (long g = 0; g < b.kv_heads; g++)
             for (long from = first; from <= at; from += length)
-                tasks.push_back({{s, g, from, from + length < at + 1 ? from + length : at + 1}, row, 0, at, parts++});
+                tasks.push_back({{s, g, from, from + length < at + 1 ? from + length : at + 1}, row, 0, at, parts++, length > at - first});
     }
     void sequence(long s) {
         long row = b.starts[s], rows = b.starts[s + 1] - row, at = b.lengths[s] - rows;
@@ -40,7 +41,7 @@ template <class T> struct Cutter {
         long tokens = BLOCK_ROWS / b.group() > 1 ? BLOCK_ROWS / b.group() : 1;
         for (long r = (rows - 1) / tokens * tokens; r >= 0; r -= tokens)  // the longest first
             for (long g = 0; g < b.kv_heads; g++)
-                tasks.push_back({{s, g, 0, 0}, row + r, rows - r < tokens ? rows - r : tokens, at + r, -1});
+                tasks.push_back({{s, g, 0, 0}, row + r, rows - r < tokens ? rows - r : tokens, at + r, -1, true});
     }
 };
 
@@ -75,8 +76,10 @@ template <class T> static void attention(const Batch<T>& b, long rows, long sequ
     long count = long(all.size()), some = cut.parts / (8 * pool_threads()) + 1;
     auto one = [&](long i, const Span& next) {
         const Task& t = all[size_t(i)];
-        if (t.single()) attend_row(b, t.span, next, t.row, sums + t.part * group * padded, stats + t.part * group * 2);
-        else attend_block(b, t.span.s, t.span.g, t.row, t.tokens, t.at);
+        if (!t.single()) return attend_block(b, t.span.s, t.span.g, t.row, t.tokens, t.at);
+        float *own = sums + t.part * group * padded, *told = stats + t.part * group * 2;
+        attend_row(b, t.span, next, t.row, own, told);
+        if (t.whole) merge(b, t, 1, own, told);
     };
     // Neighbours in one hand: while one is read, memory is asked for the next.
     parallel((count + some - 1) / some, work < 32768 ? count : 1, [&](long hand) {
@@ -86,8 +89,8 @@ template <class T> static void attention(const Batch<T>& b, long rows, long sequ
         for (long i = from; i < to; i++) one(i, i + 1 < to ? all[size_t(i + 1)].span : Span{});
     });
     for (size_t i = 0, next; i < all.size(); i = next) {
-        for (next = i + 1; next < all.size() && all[i].single() && all[next].single() && all[next].row == all[i].row && all[next].span.g == all[i].span.g;) next++;
-        if (all[i].single()) merge(b, all[i], long(next - i), sums + all[i].part * group * padded, stats + all[i].part * group * 2);
+        for (next = i + 1; next < all.size() && !all[i].whole && all[next].row == all[i].row && all[next].span.g == all[i].span.g;) next++;
+        if (!all[i].whole) merge(b, all[i], long(next - i), sums + all[i].part * group * padded, stats + all[i].part * group * 2);
     }
 }
 
