@@ -7,7 +7,6 @@ import os
 import sys
 from collections.abc import Sequence
 
-from ..engine.machine import give_way
 from ..errors import UserError
 from ..version import __version__
 from .commands import VERBS, Verb, built_in
@@ -58,7 +57,6 @@ def _dispatch(argv: list[str]) -> int:
         return 0
     if first.startswith("-"):
         raise Usage(f"unknown flag {first} before a verb (try: rustinfer --help)")
-    give_way()
     verb = built_in(first) if first in VERBS else _from_plugins(first)
     parser = Parser(prog=f"rustinfer {first}", description=verb.summary[0].upper() + verb.summary[1:] + ".")
     verb.configure(parser)
