@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
-from ..models import Parameters
+from ..models import Model, Parameters, Step
 from ..models.config import ModelConfig
 from ..models.model import Cache, ModelBuilder
 from ..registry import Binder, Binding, Target
@@ -40,9 +41,21 @@ def decodes(
         binder.site = "place"
         advance = binder.advance(page_size=lanes.page_size)
         model = builder(config, binder, parameters, cache)
+        decoder = model if binder.target.decode else Composed(model, rows, target.device)
         graphs = pool if pool and can_capture(binder.bindings) else None
-        made.append(Decode(model, rows, lanes, advance, draw, graphs))
+        made.append(Decode(decoder, rows, lanes, advance, draw, graphs))
     return made
+
+
+class Composed:
+    """Decodes with a model that is bound for any step: by the kernels that prompts take."""
+
+    def __init__(self, model: Model, rows: int, device: torch.device) -> None:
+        self._model, self._all = model, torch.arange(rows, device=device)
+
+    def decode(self, step: Step) -> Tensor:
+        """As `Model.decode`."""
+        return self._model.logits(self._model.forward(step), self._all[: len(step.tokens)])
 
 
 def can_capture(bindings: Sequence[Binding]) -> bool:

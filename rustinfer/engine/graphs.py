@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-from ..models import Model, Step
+from ..models import Step
 from .draw import Draw
 from .lanes import Lanes
 
@@ -59,6 +59,14 @@ class Graphs(NamedTuple):
     random: Graph[Tensor]
 
 
+class Decodes(Protocol):
+    """A model, of which a decode step needs no more than this."""
+
+    def decode(self, step: Step) -> Tensor:
+        """Float32 logits [S, vocab] of a step with one row a sequence."""
+        ...
+
+
 class Decode:
     """One more token of every sequence in the first `rows` lanes: the model bound for that many, and the plain draw.
 
@@ -67,7 +75,7 @@ class Decode:
     """
 
     def __init__(
-        self, model: Model, rows: int, lanes: Lanes, advance: Advance, draw: Draw, pool: Pool | None = None
+        self, model: Decodes, rows: int, lanes: Lanes, advance: Advance, draw: Draw, pool: Pool | None = None
     ) -> None:
         self.model, self.rows, self.pool = model, rows, pool
         self._lanes, self._advance, self._draw = lanes, advance, draw
