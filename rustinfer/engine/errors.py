@@ -24,6 +24,6 @@ class UnknownArchitecture(Refused):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         super().__init__(
-            f"no installed plugin knows the architecture {name}; known: {', '.join(sorted(known))} "
+            f"no installed plugin knows the architecture {name}; known: {', '.join(sorted(known)) or 'none'} "
             "(`rustinfer plugins` lists what is installed)"
         )

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from .backend import VARIES, freeze
-from .errors import NoKernelError, UnknownBackendError, UnknownOpError
+from .errors import MissingOpError, NoKernelError, UnknownBackendError, UnknownOpError
 from .op import Function, Op
 from .owners import Owner, own
 from .parts import part_of, pinned_part
@@ -65,7 +65,10 @@ class Binder:
         if name.startswith("_"):  # asked of a copy before it has a registry
             raise AttributeError(name)
         if name not in self.registry.ops:
-            raise AttributeError(f"no op named {name!r}; registered: {', '.join(sorted(self.registry.ops))}")
+            known = ", ".join(sorted(self.registry.ops)) or "none"
+            raise MissingOpError(
+                f"no op named {name!r}; registered: {known} (`rustinfer plugins` says who brings what)"
+            )
         return partial(self.bind, self.registry.ops[name])
 
     def bind(self, op: Op, /, **bound: Any) -> Callable[..., Any]:

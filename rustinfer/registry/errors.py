@@ -25,5 +25,9 @@ class UnknownOpError(UserError):
     """`--pin` names an op that does not exist."""
 
 
+class MissingOpError(Refused, AttributeError):
+    """A model asks a binder for an op that nobody has defined here."""
+
+
 class DefinitionError(TypeError):
     """An op, a kernel or a plugin is declared wrongly: its author must mend it."""

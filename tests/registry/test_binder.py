@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from rustinfer.errors import Refused
 from rustinfer.registry import (
     Backend,
     Binder,
@@ -104,8 +105,10 @@ def test_policies_that_name_nothing_are_refused_at_once() -> None:
 
 
 def test_unknown_ops_and_wrong_arguments_are_named() -> None:
-    with pytest.raises(AttributeError, match="no op named 'scald'; registered: clear, scale, twice"):
+    with pytest.raises(Refused, match="no op named 'scald'; registered: clear, scale, twice") as caught:
         binder().scald(weight=1)
+    assert caught.value.exit_code == 3
+    assert not hasattr(binder(), "scald")
     with pytest.raises(TypeError, match="needs"):
         binder().scale()
 
