@@ -10,6 +10,7 @@ from starlette.types import Scope
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from .errors import ApiError
+from .patient import PatientTransport
 
 HEADER_BYTES = 32 << 10
 """Of the request line and all headers together."""
@@ -35,7 +36,8 @@ class Connection(HttpToolsProtocol):
         self._excess = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        self._patient = PatientTransport(transport, lambda: self._in_message)
+        super().connection_made(self._patient)  # type: ignore[arg-type]
         self._expect(self.header_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -43,6 +45,8 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._patient.lingering:
+            return
         if self._in_headers:
             self._header_bytes += len(data)
         super().data_received(data)

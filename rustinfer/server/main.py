@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import math
 import signal
 import socket
 import sys
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
 import uvloop
 from starlette.applications import Starlette
 
@@ -25,16 +22,12 @@ from rustinfer.version import __version__
 
 from . import garbage
 from .app import create
-from .connection import Connection
 from .errors import shutting_down
-from .listener import BACKLOG, inherited, listen, make_room
+from .http import HttpServer, configuration
+from .listener import inherited, listen, make_room
 from .options import Options, add_arguments
 from .turn import Turn
 
-KEEP_ALIVE_SECONDS = 75
-"""How long a connection may stay open between requests: longer than clients keep theirs, so that they close first."""
-HAND_OVER_SECONDS = 0.1
-"""How long a server that was told to stop keeps its turn: the next one may have been told the same in this moment."""
 SWITCH_SECONDS = 0.001
 """How long a thread that understands a request may keep the interpreter from the event loop."""
 
@@ -60,7 +53,7 @@ async def serve(options: Options, listener: socket.socket, turn: Path | None = N
     """Until a signal. Where there is a `turn`, everything is made ready, but nobody answered before it comes."""
     app = create(options)
     garbage.settle()
-    server = _Server(configuration(app, options), Turn(turn))
+    server = HttpServer(configuration(app, options), Turn(turn))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, server, app, options.shutdown_timeout)
@@ -75,74 +68,7 @@ async def serve(options: Options, listener: socket.socket, turn: Path | None = N
     return 0 if server.stopped else 1
 
 
-def configuration(app: Starlette, options: Options) -> uvicorn.Config:
-    """How uvicorn is to serve: our connections, our log, and nothing that a client's headers could change.
-
-    Raises UserError for a certificate that cannot be used.
-    """
-    config = uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        log_level="warning",  # its start and its end are told by our own lines
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=math.ceil(options.shutdown_timeout) + 2,
-        ssl_certfile=options.certificate,
-        ssl_keyfile=options.private_key,
-    )
-    try:
-        config.load()
-    except OSError as e:  # ssl.SSLError is one
-        raise UserError(f"the certificate {options.certificate} cannot be used: {e.strerror or e}") from None
-    return config
-
-
-class _Server(uvicorn.Server):
-    """uvicorn that takes connections when its turn comes.
-
-    Without its own signal handling, which ends the process by the signal instead of with an exit code.
-    """
-
-    def __init__(self, config: uvicorn.Config, turn: Turn) -> None:
-        super().__init__(config)
-        self.turn = turn
-        self.stopped = False
-        self.listening = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup([])
-        await self.turn.wait()
-        if self.should_exit:
-            return
-        loop, config = asyncio.get_running_loop(), self.config
-        for each in sockets or ():
-            server = await loop.create_server(self._connection, sock=each, ssl=config.ssl, backlog=BACKLOG)
-            self.servers.append(server)
-        self.listening.set()
-
-    def stop(self) -> None:
-        """Take no more connections: the next in turn does."""
-        self.stopped = self.should_exit = True
-        for each in self.servers:
-            each.close()
-        self.turn.stop_waiting()
-        asyncio.get_running_loop().call_later(HAND_OVER_SECONDS, self.turn.give_up)
-
-    def _connection(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = Connection(self.config, self.server_state, self.lifespan.state)
-        return made
-
-    @contextmanager
-    def capture_signals(self) -> Generator[None, None, None]:
-        yield
-
-
-def _stop(server: _Server, app: Starlette, drain_seconds: float) -> None:
+def _stop(server: HttpServer, app: Starlette, drain_seconds: float) -> None:
     """The first signal lets running requests finish within the drain time, the second ends them."""
     link = app.state.link
     if server.stopped:
@@ -154,7 +80,7 @@ def _stop(server: _Server, app: Starlette, drain_seconds: float) -> None:
     asyncio.get_running_loop().call_later(drain_seconds, link.fail_all, shutting_down())
 
 
-async def _announce(server: _Server, app: Starlette, options: Options, port: int) -> None:
+async def _announce(server: HttpServer, app: Starlette, options: Options, port: int) -> None:
     await app.state.link.ready.wait()
     await server.listening.wait()
     shown = f"[{options.host}]" if ":" in options.host else options.host

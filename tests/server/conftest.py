@@ -18,8 +18,8 @@ import uvloop
 
 from rustinfer.protocol.channel import private_address
 from rustinfer.server.app import create
+from rustinfer.server.http import configuration
 from rustinfer.server.listener import listen
-from rustinfer.server.main import configuration
 from rustinfer.server.options import Options
 
 from .fake_engine import FakeEngine

@@ -150,6 +150,21 @@ def raw(server: LiveServer, *parts: bytes) -> tuple[bytes, int]:
         return answer, sent
 
 
+def test_m11_who_goes_on_sending_still_gets_the_answer(locked: LiveServer) -> None:
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: other\r\nContent-Length: 1000000000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(locked.url.rpartition(":")[2]))) as link:
+        link.settimeout(10)
+        link.sendall(head)
+        for _ in range(20):  # long after the server has answered
+            time.sleep(0.02)
+            link.sendall(b" " * 10_000)
+        answer = b""
+        while got := link.recv(65536):
+            answer += got
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b'"code":"request_too_large"' in answer
+
+
 @pytest.mark.parametrize("chunked", [False, True])
 def test_m11_the_rest_of_a_large_body_is_not_waited_for(locked: LiveServer, chunked: bool) -> None:
     head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nX-Api-Key: other\r\nContent-Type: application/json\r\n"
