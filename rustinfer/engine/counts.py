@@ -83,5 +83,5 @@ class Counts:
 
     def _grow(self, lanes: int) -> None:
         if lanes > len(self.table):
-            more = torch.zeros(max(lanes, 2 * len(self.table)), *self.table.shape[1:], dtype=torch.int32)
-            self.table = torch.cat([self.table, more[len(self.table) :].to(self.table.device)])
+            size = max(lanes, 2 * len(self.table)) - len(self.table)
+            self.table = torch.cat([self.table, self.table.new_zeros(size, self.table.shape[1])])
