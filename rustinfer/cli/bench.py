@@ -24,6 +24,18 @@ ACTIONS = {
     "gpu": "streams, prompts, batches and 256 requests at once, as other engines were measured",
     "cpu": "decode and prefill speed, beside llama-cpp-python where it is installed",
 }
+EXAMPLES = {
+    "latency": ("smollm2", "smollm2 --input-len 1024 --output-len 32 --json"),
+    "throughput": ("smollm2 --num-prompts 32 --input-len 256 --output-len 64",),
+    "serve": (
+        "smollm2 --clients 1,8,16 --plot load.svg",
+        "--url http://127.0.0.1:8000 --request-rate 2,4,8 --workload mixed",
+        "smollm2 --url other=http://127.0.0.1:9000 --clients 8 --num-iters 3",
+    ),
+    "startup": ("smollm2", "smollm2 --num-iters 5 --output startup.json"),
+    "gpu": ("", "llama-3.1-8b --only batch,offline --output 8b.json"),
+    "cpu": ("smollm2", "model.gguf --threads 4 --json"),
+}
 
 
 def configure(parser: ArgumentParser) -> None:
@@ -47,18 +59,11 @@ def configure(parser: ArgumentParser) -> None:
     _runs(made["gpu"], 3)
     made["gpu"].add_argument("--only", type=parts, default=list(PARTS), metavar="PART,...", help=", ".join(PARTS))
     made["gpu"].set_defaults(load_format="dummy")
-    made["gpu"].epilog = examples(
-        "rustinfer bench gpu", "rustinfer bench gpu llama-3.1-8b --only batch,offline --output 8b.json"
-    )
     _many(made["throughput"])
     _many(made["serve"])
     _load(made["serve"])
-    made["cpu"].epilog = examples("rustinfer bench cpu smollm2", "rustinfer bench cpu model.gguf --threads 4 --json")
-    made["serve"].epilog = examples(
-        "rustinfer bench serve smollm2 --clients 1,8,16 --plot load.svg",
-        "rustinfer bench serve --url http://127.0.0.1:8000 --request-rate 2,4,8 --workload mixed",
-        "rustinfer bench serve smollm2 --url other=http://127.0.0.1:9000 --clients 8 --num-iters 3",
-    )
+    for name, lines in EXAMPLES.items():
+        made[name].epilog = examples(*(f"rustinfer bench {name} {line}".rstrip() for line in lines))
     parser.epilog = examples(
         "rustinfer bench latency smollm2",
         "rustinfer bench throughput smollm2 --num-prompts 32 --input-len 256 --output-len 64",

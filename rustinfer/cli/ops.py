@@ -13,6 +13,7 @@ def configure(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="list|why|check|bench", required=True)
     listing = actions.add_parser("list", help="every op, its signature, and the back ends that have a kernel for it")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    listing.epilog = examples("rustinfer ops list", "rustinfer ops list --json")
     _configure_why(actions.add_parser("why", aliases=["explain"], help="which kernel runs at each site of a model"))
     check = actions.add_parser("check", help="run the conformance suite on a back end")
     check.add_argument("backend", metavar="BACKEND", help="the name of a back end")

@@ -22,7 +22,9 @@ def check(backend: str, ops: Sequence[str]) -> int:
         raise Refused("the conformance suite runs in pytest, which is not installed: pip install pytest")
     import pytest
 
-    arguments = ["--pyargs", "rustinfer.testing.suite", "--backend", backend, "-q", "--rootdir", "."]
+    # This process has imported what pytest would have rewritten: that is no news to who checks a back end.
+    silent = ["-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    arguments = ["--pyargs", "rustinfer.testing.suite", "--backend", backend, "-q", "--rootdir", ".", *silent]
     # The name of a test is "BACKEND-OP-CASE-DTYPE".
     chosen = ["-k", " or ".join(f"{backend}-{op}-" for op in ops)] if ops else []
     return int(pytest.main([*arguments, *chosen]))

@@ -11,6 +11,7 @@ from argparse import ArgumentParser, Namespace
 import pytest
 
 from rustinfer import __version__
+from rustinfer.cli import bench
 from rustinfer.cli import main as cli
 from rustinfer.cli.commands import VERBS, Verb, built_in
 from rustinfer.errors import Refused, UserError
@@ -66,9 +67,12 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == shown
 
 
-@pytest.mark.parametrize("name", VERBS)
+PARTS = ["ops list", "ops why", "ops check", "ops bench", *(f"bench {name}" for name in bench.ACTIONS)]
+
+
+@pytest.mark.parametrize("name", [*VERBS, *PARTS])
 def test_every_verb_has_help_with_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([name, "--help"]) == 0
+    assert cli.main([*name.split(), "--help"]) == 0
     shown = capsys.readouterr().out
     assert f"usage: rustinfer {name}" in shown
     assert "examples:" in shown
