@@ -79,3 +79,12 @@ def test_what_wraps_a_kernel_speaks_for_it_and_a_reference_for_itself() -> None:
 
 def test_other_code_is_nobodys() -> None:
     assert told_by(sys._getframe()) is None
+
+
+def test_a_kernel_that_is_no_python_has_no_frame_to_be_known_by() -> None:
+    acme = Backend("acme", requires=Requires("cpu"))
+    acme.kernel(doubled, build=True)(lambda target, *, by: torch.neg)
+    registry = Registry()
+    registry.add([doubled], [acme], {}, "acme-kernels")
+    binder = Binder(registry, Target.of("cpu", torch.float32), Policy(prefer=("acme",)))
+    assert binder.bind(doubled, by=1.0)(torch.ones(1)) == -1
