@@ -84,6 +84,8 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     for rows in VARIANTS:
         d = rows.draw(dtype, device)
         yield Case(d.name, (rows.x(d),), {"weight": rows.weight(d, 2 * 48)}, rows.decode)
+    long = Rows(1030, 64)  # many rows have kernels of their own
+    yield Case((d := long.draw(dtype, device)).name, (long.x(d),), {"weight": long.weight(d, 2 * 40)})
     d = Draw("3x64 to an odd width", dtype, device)
     yield Case(d.name, (d.normal(3, 64),), {"weight": d.weight(2 * 17, 64)})
 

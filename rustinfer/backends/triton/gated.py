@@ -16,6 +16,10 @@ from .launch import pdl
 from .linear import library_product
 
 ALIGNED = 8  # numbers of 16 bits in what TMA calls a unit
+MANY = 1024
+"""Rows from which on this product beats a library's with the activation behind it."""
+TILE = {"BM": 128, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 4}
+"""Rows, outputs and columns of a tile, warps and stages."""
 
 
 def gateable(bound: Mapping[str, Any]) -> Refusal:
@@ -23,6 +27,8 @@ def gateable(bound: Mapping[str, Any]) -> Refusal:
     weight, target = bound["weight"], bound["target"]
     if isinstance(weight, PackedWeight):
         return "with many rows reads dense weights only"
+    if target.rows is not None and target.rows < MANY:
+        return f"with more than a few rows pays from {MANY} on"
     if not INTERPRETED and (target.sm or (0, 0)) < (9, 0):
         return "with many rows needs compute capability 9.0 or newer"
     if weight.dtype.itemsize != 2 or weight.shape[1] % ALIGNED or weight.shape[0] % (2 * ALIGNED):
@@ -30,15 +36,8 @@ def gateable(bound: Mapping[str, Any]) -> Refusal:
     return None
 
 
-def blocks(rows: int) -> dict[str, int] | None:
-    """Rows, outputs and columns of a tile, warps and stages. None: a library's product is faster."""
-    if rows <= 128:
-        return {"BM": 128, "BN": 64, "BK": 64, "num_warps": 4, "num_stages": 4}
-    return {"BM": 128, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 3}
-
-
 def gated(target: Target, weight: Tensor) -> Function:
-    """[T, width] -> [T, hidden], for any T; tiles are chosen by T as a library chooses its own."""
+    """[T, width] -> [T, hidden]. Steps of any size share the binding, so that short prompts go to the library here."""
     from triton.tools.tensor_descriptor import TensorDescriptor
 
     from .kernels.gated import gated_kernel
@@ -46,23 +45,19 @@ def gated(target: Target, weight: Tensor) -> Function:
     weight = weight.contiguous()
     product, activate = library_product(target, weight, None), gate(target, gelu=False)
     hidden, columns = weight.shape[0] // 2, weight.shape[1]
-    config = {"HIDDEN": hidden, "K": columns, "TOGETHER": 8, "FLATTEN": False, **pdl(target)}
+    config = {"HIDDEN": hidden, "K": columns, "TOGETHER": 8, "FLATTEN": False, **TILE, **pdl(target)}
+    described = TensorDescriptor.from_tensor(weight, [TILE["BN"], TILE["BK"]])
 
     def call(x: Tensor) -> Tensor:
         rows = len(x)
-        block = blocks(rows)
-        if block is None:
+        if rows < MANY:
             return activate(product(x))  # type: ignore[no-any-return]
         out = torch.empty((rows, hidden), dtype=x.dtype, device=x.device)
-        if not out.numel():
-            return out
         x = x if x.stride(1) == 1 and x.stride(0) % ALIGNED == 0 and x.data_ptr() % 16 == 0 else x.contiguous()
-        tiles = -(-rows // block["BM"]) * -(-hidden // block["BN"])
+        tiles = -(-rows // TILE["BM"]) * -(-hidden // TILE["BN"])
         gated_kernel[(tiles,)](
-            TensorDescriptor.from_tensor(x, [block["BM"], block["BK"]]),
-            TensorDescriptor.from_tensor(weight, [block["BN"], block["BK"]]),
-            TensorDescriptor.from_tensor(out, [block["BM"], block["BN"]]),
-            rows, tiles, **block, **config,
+            TensorDescriptor.from_tensor(x, [TILE["BM"], TILE["BK"]]), described,
+            TensorDescriptor.from_tensor(out, [TILE["BM"], TILE["BN"]]), rows, tiles, **config,
         )  # fmt: skip
         return out
 
