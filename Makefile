@@ -98,5 +98,6 @@ bench-gpu: setup ## Measure kernels, steps and the engine's workloads on the GPU
 	@$(BIN)/rustinfer bench gpu llama-3.2-1b --output $(OUT)/engine-1b.json
 	@$(BIN)/rustinfer bench gpu llama-3.1-8b --output $(OUT)/engine-8b.json
 	@$(BIN)/python -m benchmarks.gpu.engine_profile --out $(OUT)/engine-profile.json
+	@$(BIN)/python -m benchmarks.gpu.products --out $(OUT)/products.json
 	@$(BIN)/python -m benchmarks.gpu.loading --out $(OUT)/loading.json
 	@$(BIN)/python -m benchmarks.gpu.first_light --out $(OUT) $(ARGS)

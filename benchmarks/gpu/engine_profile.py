@@ -109,6 +109,39 @@ def offline(engine: Any, temperature: float) -> dict[str, float]:
     return {"seconds": time.perf_counter() - begin, **spent, **{f"steps {k}": v for k, v in count.items()}}
 
 
+def prompt(engine: Any, tokens: int, runs: int = 14) -> dict[str, float]:
+    """One prompt of so many tokens, one token of answer: microseconds of the whole, and of the parts of its launch."""
+    runner, spent = engine.runner, dict[str, float]()
+    owners = {"launch": runner, "follow": runner.lanes, "fill": runner.mixed.batcher, "forward": runner.mixed,
+              "tell": runner.mixed, "fetch": runner._arrivals}  # fmt: skip
+    for name, owner in owners.items():
+        setattr(owner, name, noting(getattr(owner, name), name, spent))
+    source, params, rows = random.Random(0), SamplingParams(temperature=0.0, max_tokens=1, ignore_eos=True), []
+    for run in range(runs):
+        spent.clear()
+        ids = [source.randrange(10, 120000) for _ in range(tokens)]
+        start = time.perf_counter()
+        engine.add(Request(f"p{tokens} {run}", ids, params))
+        while engine.has_work:
+            engine.step()
+        rows.append({"whole": (time.perf_counter() - start) * 1e6, **spent})
+    for name, owner in owners.items():
+        delattr(owner, name)
+    return {name: statistics.median(row[name] for row in rows) for name in rows[0]}
+
+
+def noting(call: Any, name: str, spent: dict[str, float]) -> Any:
+    """The call, with the time that it took last."""
+
+    def noted(*args: Any, **named: Any) -> Any:
+        start = time.perf_counter()
+        result = call(*args, **named)
+        spent[name] = (time.perf_counter() - start) * 1e6
+        return result
+
+    return noted
+
+
 def functions(engine: Any, count: int) -> None:
     """Print where the host's time goes in decode steps of `count` sequences."""
     params = SamplingParams(temperature=0.0, max_tokens=300, ignore_eos=True)
@@ -151,6 +184,9 @@ def main() -> None:
             row = measure(loaded.engine, count, temperature)
             report[f"{count} sequences, temperature {temperature}"] = row
             print(f"{count:4} at {temperature}:", {k: round(v, 1) for k, v in row.items()}, flush=True)
+    for tokens in (128, 512, 2048):
+        report[f"prompt of {tokens}"] = row = prompt(loaded.engine, tokens)
+        print(f"prompt of {tokens}:", {k: round(v) for k, v in row.items()}, flush=True)
     watch(loaded.engine.runner)
     for temperature in (0.0, 0.6):
         report[f"offline, temperature {temperature}"] = row = offline(loaded.engine, temperature)
