@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import LLM, SamplingParams
 from ..engine.options import Options
+from .output import loading
 from .speaker import Message, Pieces
 
 
@@ -23,7 +24,8 @@ class Local:
     def __init__(self, model: str, options: Options, sampling: dict[str, Any]) -> None:
         self.name = model
         self.params = SamplingParams(**sampling)  # before the model is loaded: a wrong value is told at once
-        self.llm = open_llm(model, options)
+        with loading(model):
+            self.llm = open_llm(model, options)
 
     def chat(self, messages: list[Message]) -> Pieces:
         """The answer to a conversation."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 WIDE = 200  # columns of a table that goes to a file or a pipe
@@ -15,6 +16,19 @@ def console() -> Any:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else WIDE, highlight=False)
+
+
+@contextmanager
+def loading(model: str) -> Iterator[None]:
+    """Tells whoever waits at a terminal why, in a line that is gone afterwards. Says nothing to a file or a pipe."""
+    shown = sys.stderr.isatty()
+    if shown:
+        print(f"Loading {model}", end="\r", file=sys.stderr, flush=True)  # a bar, if one comes, is drawn over it
+    try:
+        yield
+    finally:
+        if shown:
+            print("\x1b[2K", end="\r", file=sys.stderr, flush=True)
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
