@@ -75,6 +75,13 @@ def test_a_stop_string_ends_the_text_before_it_and_frees_the_sequence(llm: LLM) 
     assert kept[0].outputs[0].text.endswith(stop)
 
 
+def test_stop_strings_wait_for_min_tokens(llm: LLM) -> None:
+    only = {"allowed_token_ids": [ord("a") + 1], "max_tokens": 20}
+    for least in (0, 5):
+        said = llm.generate("abc", SamplingParams(stop=["a"], min_tokens=least, **only))[0].outputs[0]
+        assert (said.text, len(said.token_ids), said.stop_reason) == ("a" * least, least + 1, "a")
+
+
 def test_a_stop_token_is_among_the_tokens_and_not_in_the_text(llm: LLM) -> None:
     whole = llm.generate("abc", GREEDY)[0].outputs[0]
     token = whole.token_ids[3]

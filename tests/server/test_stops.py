@@ -35,6 +35,15 @@ def test_stop_never_leaks_and_is_counted(client: openai.OpenAI) -> None:
     assert kept.choices[0].text == "Paris is the capital"
 
 
+def test_stop_waits_for_min_tokens(client: openai.OpenAI) -> None:
+    stop = next(c for c in TEXT if TEXT.count(c) > 1)
+    first = TEXT.index(stop)
+    second = TEXT.index(stop, first + 1)
+    for stream in (False, True):
+        answer = ask(client, max_tokens=200, stop=stop, extra_body={"min_tokens": first + 1}, stream=stream)
+        assert (texts(list(answer)) if stream else [answer.choices[0].text]) == [TEXT[:second]]
+
+
 def test_stop_ends_one_choice_and_not_the_other(client: openai.OpenAI, engine: FakeEngine) -> None:
     def length(seed: int, index: int) -> int:
         return len(str(random.Random(f"{seed}/{index}").randrange(1, 10**6)))
