@@ -19,15 +19,17 @@ WHEN = {2: MemoryError, 3: ZeroDivisionError, 4: SystemExit}
 
 @hookimpl
 def rustinfer_wrap(binding):
-    if binding.op.name != "embedding":
+    if binding.op.name not in ("embedding", "decode_step"):
         return None
     inner = binding.call
 
     def call(tokens, *rest):
+        # Rows that take no part in a step of decoding have no length.
+        said = tokens[rest[3] > 0] if rest[3:] else tokens
         for token, error in WHEN.items():
-            if (tokens == token + 1).any():
+            if (said == token + 1).any():
                 raise error("as told")
-        if (tokens == 6).any():
+        if (said == 6).any():
             time.sleep(1000)
         return inner(tokens, *rest)
 
