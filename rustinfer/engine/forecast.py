@@ -17,7 +17,7 @@ from .headroom import GRAPHS, require_room, stored_bytes
 from .machine import free_memory
 from .options import Options
 from .sizing import Size, choose_size
-from .storage import WARM_TOKENS, allocate, bytes_per_token, warm_up
+from .storage import WARM_TOKENS, allocate, bytes_per_token, idle, warm_up
 
 PROBE_BYTES = 256 << 20
 ROUNDS = 5
@@ -70,11 +70,11 @@ def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Fore
     cache = allocate(builder.cache_spec(config), 1, options.block_size, target)
     bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))
     parameters = Parameters(checkpoint.weights)
-    for each, tokens, sequences in (
-        (target, WARM_TOKENS, 1),
-        (target.decoding(options.sequences), 1, options.sequences),
-    ):
-        warm_up(builder(config, bind(each), parameters, cache), target.device, min(tokens, config.context), sequences)
+    prompts = builder(config, bind(target), parameters, cache)
+    decoding = builder(config, bind(target.decoding(options.sequences)), parameters, cache)
+    warm_up(prompts, target.device, min(WARM_TOKENS, config.context))
+    with torch.inference_mode():
+        decoding.decode(idle(target.device, 1, options.sequences))
     return Forecast(
         weights=stored - unread_bytes(checkpoint, stored),
         stored=stored,

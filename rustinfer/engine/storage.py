@@ -39,15 +39,19 @@ def zeros(shape: tuple[int, ...], target: Target) -> torch.Tensor:
 @torch.inference_mode()
 def warm_up(model: Model, device: torch.device, tokens: int = 1, sequences: int = 1) -> torch.Tensor:
     """Run a model once on rows that are not written to the cache: `tokens` each. Returns the last rows' logits."""
+    step = idle(device, tokens, sequences)
+    return model.logits(model.forward(step), step.query_starts[1:].long() - 1)
+
+
+def idle(device: torch.device, tokens: int, sequences: int) -> Step:
+    """A step of `tokens` rows of each sequence that leaves nothing behind."""
     rows = tokens * sequences
-    ends = torch.arange(sequences + 1, dtype=torch.int32, device=device) * tokens
-    step = Step(
+    return Step(
         tokens=torch.zeros(rows, dtype=torch.int64, device=device),
         positions=torch.arange(tokens, device=device).repeat(sequences),
         slots=torch.full((rows,), -1, dtype=torch.int64, device=device),
-        query_starts=ends,
+        query_starts=torch.arange(sequences + 1, dtype=torch.int32, device=device) * tokens,
         lengths=torch.full((sequences,), tokens, dtype=torch.int32, device=device),
         # One page stands for all that the positions need: what is read is thrown away.
         pages=torch.zeros(sequences, tokens, dtype=torch.int32, device=device),
     )
-    return model.logits(model.forward(step), ends[1:].long() - 1)

@@ -18,6 +18,7 @@ class Workspace:
 
     def __init__(self) -> None:
         self._regions: dict[Key, Tensor] = {}
+        self._views: dict[Key, dict[int, Tensor]] = {}  # a launch without a graph asks several times, in each layer
         self._outgrown: list[Tensor] = []
 
     def scratch(self, device: torch.device, name: str, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -34,11 +35,20 @@ class Workspace:
         return sum(tensor.nbytes for tensor in (*self._regions.values(), *self._outgrown))
 
     def _region(self, key: Key, count: int, *, zero: bool) -> Tensor:
+        views = self._views.setdefault(key, {})
+        if count not in views:
+            views[count] = self._grown(key, count, zero=zero)[:count]
+        return views[count]
+
+    def _grown(self, key: Key, count: int, *, zero: bool) -> Tensor:
+        """The region, which has room for so many from now on."""
         region = self._regions.get(key)
-        if region is None or len(region) < count:
-            if region is not None:
-                self._outgrown.append(region)
-            device, _, dtype = key
-            region = torch.empty(count, dtype=dtype, device=device)
-            self._regions[key] = region.zero_() if zero else region
-        return region[:count]
+        if region is not None and len(region) >= count:
+            return region
+        if region is not None:
+            self._outgrown.append(region)
+            self._views[key].clear()
+        device, _, dtype = key
+        made = torch.empty(count, dtype=dtype, device=device)
+        self._regions[key] = made.zero_() if zero else made
+        return made

@@ -19,6 +19,12 @@ def test_a_region_is_shared_by_name_and_stays_where_it_is() -> None:
     assert space.nbytes == 400 + 160 + 80
 
 
+def test_whoever_asks_again_gets_the_very_same() -> None:
+    space = Workspace()
+    assert space.scratch(CPU, "sums", 10) is space.scratch(CPU, "sums", 10)
+    assert space.counters(CPU, 10) is space.counters(CPU, 10)
+
+
 def test_an_outgrown_region_is_kept_for_graphs_that_know_it() -> None:
     space = Workspace()
     small = space.scratch(CPU, "sums", 10)
