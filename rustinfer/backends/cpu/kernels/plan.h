@@ -30,15 +30,13 @@ template <class T> void normalise(const T* x, const T* residual, T* total, const
 // Rows ready for the plan's matrix, normalised first if the plan says so. pick (may be null) selects rows of x.
 template <class T> Rows prepare(const Plan& p, View<T> x, View<T> residual, T* total, const int64_t* pick, long count);
 
-constexpr long WORTH = 1 << 18;  // products that take a microsecond, some times what it costs to hand out a task
-
 // Every strip of the product: done(strip, first row, rows, C[rows][32]). In parallel.
 template <class F> void product(const Matrix& w, const Rows& x, const F& done) {
     if (x.count == 0) return;
     long strips = w.strips(), blocks = (x.count + ROW_BLOCK - 1) / ROW_BLOCK, tasks = strips * blocks;
-    long each = x.count * w.columns * STRIP, grain = tasks / (pool_threads() * 8), enough = WORTH / each;
-    if (grain > enough) grain = enough;  // threads end together
-    if (each * tasks < 65536) grain = tasks;  // sooner done than handed out
+    // With more rows a task takes longer, and handing it out costs the same: in smaller shares the threads end together.
+    long grain = tasks / (pool_threads() * (x.count > 3 ? 24 : 8));
+    if (x.count * w.columns * STRIP * tasks < 65536) grain = tasks;  // sooner done than handed out
     parallel(tasks, grain < 1 ? 1 : grain, [&](long task) {
         long strip = task % strips, r0 = task / strips * ROW_BLOCK;
         long rows = x.count - r0 < ROW_BLOCK ? x.count - r0 : ROW_BLOCK;
