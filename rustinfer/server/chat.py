@@ -35,7 +35,7 @@ def prepare(body: dict[str, Any], served: Served) -> Prepared:
     request = validated(ChatRequest, body, REFUSED)
     found = understand(request, served)
     answer = ChatAnswer(served, request, found.prompt, found.reading, found.top_logprobs)
-    return Prepared([found.prompt], found.sampling, answer, ignored(request, REFUSED), **found.way)
+    return Prepared([found.prompt], found.sampling, answer, ignored(request, REFUSED), **found.way, field="messages")
 
 
 def understand(request: ChatRequest, served: Served) -> Chat:
@@ -63,7 +63,7 @@ def _room(request: ChatRequest, prompt: list[int], served: Served) -> int:
         param, asked = "max_completion_tokens", request.max_completion_tokens
     if asked is not None and asked < 1:
         raise bad_request(f"{param} must be at least 1.", param)
-    return served.room(prompt, asked, None, param)
+    return served.room(prompt, asked, None, param, "messages")
 
 
 def _top_logprobs(request: ChatRequest) -> int | None:

@@ -54,10 +54,10 @@ def prepare(body: dict[str, Any], served: Served) -> Prepared:
         raise bad_request(f"dimensions must be {width}: this model's vectors cannot be cut.", "dimensions")
     ids = [served.prompt_ids(p, "input", add_special_tokens=asked.add_special_tokens is not False) for p in asked.input]
     for prompt in ids:
-        served.room(prompt, 0, None, "input")
+        served.room(prompt, 0, None, "input", "input")
     params = SamplingParams(max_tokens=0, temperature=0.0)
     answer = EmbeddingAnswer(served, asked)
-    return Prepared(ids, params, answer, ignored(asked, {}), pool=asked.pooling or "mean")
+    return Prepared(ids, params, answer, ignored(asked, {}), pool=asked.pooling or "mean", field="input")
 
 
 class EmbeddingAnswer(Answer):

@@ -18,7 +18,7 @@ MAX_CHOICES = 512
 class Prepared:
     """`sampling`, `priority`, `salt` and `pool` go to the engine with each of `prompts`.
 
-    `form` is the field that demands a form of the answer.
+    `field` is the one with the prompts, `form` the one that demands a form of the answer.
     """
 
     prompts: list[list[int]]
@@ -30,9 +30,12 @@ class Prepared:
     salt: str = ""
     pool: Pool = ""
     form: str | None = None
+    field: str = "prompt"
 
     def named(self, error: ApiError) -> ApiError:
-        """The engine does not know which field asked for the form that it refuses."""
+        """The engine does not know which field had the prompt, or asked for the form, that it refuses."""
+        if error.param == "prompt":
+            error.param = self.field
         if error.param == "structured_outputs" and self.form is not None:
             error.param = self.form
         return error

@@ -61,7 +61,7 @@ class Served:
         """Refuse what cannot fit without counting its tokens: that takes a second for each megabyte."""
         longest = self.tokenizer.longest
         if longest is not None and (size := len(text.encode())) > (most := longest * self.card.context):
-            raise self._overflow(f"{param} has {size} bytes, and {most} is the most that could fit")
+            raise self._overflow(param, f"{param} has {size} bytes, and {most} is the most that could fit")
 
     def prompt_ids(self, prompt: str | list[int], param: str, *, add_special_tokens: bool) -> list[int]:
         """A prompt that is text or ids already, as ids. Raises ApiError 400."""
@@ -74,16 +74,19 @@ class Served:
         """The ids of a piece of text, with nothing added."""
         return self.tokenizer.encode(text, add_special_tokens=False)
 
-    def room(self, prompt: list[int], asked: int | None, default: int | None, param: str) -> int:
-        """The most tokens to generate after `prompt`. What was asked for outright must fit; a default is cut to fit."""
+    def room(self, prompt: list[int], asked: int | None, default: int | None, param: str, field: str = "prompt") -> int:
+        """The most tokens to generate after `prompt`. What was asked for outright must fit; a default is cut to fit.
+
+        `param` is the name of what was asked for, `field` that of the prompt. Raises ApiError 400.
+        """
         room = self.card.context - len(prompt)
         if asked is None:
             if room < 1:
-                raise self._overflow(f"your prompt has {len(prompt)} tokens")
+                raise self._overflow(field, f"your prompt has {len(prompt)} tokens")
             return room if default is None else min(default, room)
         if asked > room:
             raise self._overflow(
-                f"your prompt has {len(prompt)} and {param} asks for {asked} more", " or ask for fewer"
+                field, f"your prompt has {len(prompt)} and {param} asks for {asked} more", " or ask for fewer"
             )
         return asked
 
@@ -94,7 +97,7 @@ class Served:
             message = f"Token id {bad} is out of vocabulary (0 to {self.card.vocab_size - 1})."
             raise bad_request(message, param, "out_of_vocabulary")
 
-    def _overflow(self, why: str, otherwise: str = "") -> ApiError:
+    def _overflow(self, param: str, why: str, otherwise: str = "") -> ApiError:
         limit = f"This model's maximum context length is {self.card.context} tokens"
         message = f"{limit}; {why}. Shorten the prompt{otherwise}."
-        return bad_request(message, "prompt", "context_length_exceeded")
+        return bad_request(message, param, "context_length_exceeded")

@@ -119,4 +119,4 @@ def test_long_bodies_are_understood_too(client: openai.OpenAI, http: httpx.Clien
     with pytest.raises(openai.BadRequestError) as caught:
         ask(client, long)
     assert caught.value.code == "context_length_exceeded"
-    refused(post(http, messages=long, zebra="y" * 10_000, n=0), "prompt")
+    refused(post(http, messages=long, zebra="y" * 10_000, n=0), "messages")

@@ -55,7 +55,7 @@ def test_pooling_and_dimensions(http: httpx.Client, engine: FakeEngine) -> None:
         ({"input": 5}, "input"),
         ({"input": [VOCAB]}, "input"),
         ({"input": ["a"] * 2049}, "input"),
-        ({"input": "x" * (CONTEXT + 1)}, "prompt"),
+        ({"input": "x" * (CONTEXT + 1)}, "input"),
         ({"dimensions": 3}, "dimensions"),
         ({"dimensions": 0}, "dimensions"),
         ({"encoding_format": "hex"}, "encoding_format"),

@@ -18,6 +18,13 @@ def test_engine_refusal_has_one_status(
     http: httpx.Client, engine: FakeEngine, stream: bool, code: str, status: int
 ) -> None:
     engine.refuse = (code, "not today")
+    for path, field, text in (
+        ("chat/completions", "messages", [{"role": "user", "content": "a"}]),
+        ("responses", "input", "a"),
+    ):
+        answer = http.post(f"/v1/{path}", json={"model": MODEL, field: text, "stream": stream})
+        assert answer.status_code == status
+        assert answer.json()["error"]["param"] == (field if status == 400 else None)
     response = http.post("/v1/completions", json={**LONG, "stream": stream})
     assert response.status_code == status
     error = response.json()["error"]

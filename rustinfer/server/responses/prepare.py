@@ -52,7 +52,7 @@ def prepare(request: ResponseRequest, before: Messages, served: Served, keep: Ke
     unused = [name for name in ignored(request, {**CHAT_REFUSED, **REFUSED}) if name not in HONOURED]
     response = _response(request, asked, found, served)
     answer = ResponseAnswer(served, response, found.reading, found.top_logprobs, lambda whole: keep(whole, sent))
-    return Prepared([found.prompt], found.sampling, answer, unused, **found.way)
+    return Prepared([found.prompt], found.sampling, answer, unused, **found.way, field="input")
 
 
 def _chat(request: ResponseRequest, turns: Messages) -> dict[str, Any]:

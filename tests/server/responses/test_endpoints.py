@@ -202,7 +202,7 @@ def test_sampling_reaches_the_engine(http: httpx.Client, engine: FakeEngine) -> 
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
         ({"instructions": 5}, "instructions"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
-        ({"max_output_tokens": 10**6}, "prompt"),
+        ({"max_output_tokens": 10**6}, "input"),
         ({"temperature": 3}, "temperature"),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tool_choice": "required"}, "tool_choice"),
