@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 Peer = bytes
 """A connected server: made up by the socket at each connection, so it can be neither guessed nor taken over."""
 
+NOBODYS = 0
+"""No engine's epoch: a server that is told of it greets again."""
 _QUEUE = 1024  # frames waiting for one server before it counts as gone
 _BURST = 1024  # frames read before the engine gets to work again
 
@@ -150,14 +152,23 @@ class EngineChannel:
             return None
         if isinstance(message, Ping):
             # Answered for strangers too: the epoch tells a server of an earlier engine that it must greet again.
-            if peer in self._heard:
-                self._heard[peer] = self._clock()
-            self._send(peer, encode(Pong(message.nonce, self.epoch)))
+            self._send(peer, encode(Pong(message.nonce, self.epoch if self._hear(peer) else NOBODYS)))
             return None
-        if peer not in self._heard or not isinstance(message, (Generate, Abort)):
-            raise ProtocolError("a request before its Hello")
-        self._heard[peer] = self._clock()
+        if not isinstance(message, (Generate, Abort)):
+            raise ProtocolError("a message for servers")
+        if not self._hear(peer):
+            # No offence: it was given up, silent or slow as it was, and does not know.
+            self.errors += 1
+            self._send(peer, encode(Pong(0, NOBODYS)))
+            return None
         return message
+
+    def _hear(self, peer: Peer) -> bool:
+        """Whether the peer has greeted and was not given up since; its lease begins anew."""
+        if peer not in self._heard:
+            return False
+        self._heard[peer] = self._clock()
+        return True
 
     def _send(self, peer: Peer, frames: list[bytes]) -> bool:
         try:

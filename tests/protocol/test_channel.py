@@ -36,6 +36,7 @@ from rustinfer.protocol.messages import (
     Stats,
     Welcome,
 )
+from rustinfer.protocol.router import NOBODYS
 from rustinfer.protocol.sampling import SamplingParams
 
 from .test_codec import CARD, Bomb, V
@@ -110,7 +111,7 @@ def test_requests_before_hello_are_dropped(engine: EngineChannel, dealer: Dealer
     dealer.send(encode(Ping(3)))
     assert collect(engine, lambda _: engine.errors == 2) == []
     engine.poll(0.05)
-    assert dealer.socket.recv_multipart() == encode(Pong(3, 7))
+    assert [dealer.socket.recv_multipart() for _ in range(3)] == [encode(Pong(n, NOBODYS)) for n in (0, 0, 3)]
 
 
 def test_t2_f14_what_is_no_message_is_counted_and_dropped(
@@ -286,6 +287,31 @@ def test_a_silent_engine_is_lost(address: str) -> None:
         await asyncio.sleep(0.6)  # the engine's loop does not answer
         assert log.events[1] == "down"
         await turn(engine, lambda: log.events[-1] == ("up", 7))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        engine.close()
+
+    asyncio.run(run())
+
+
+def test_a_server_that_was_given_up_is_told_and_greets_again(address: str) -> None:
+    """It may have been too slow for a while; its requests since then must not wait for ever."""
+
+    async def run() -> None:
+        channel, log, task = await started(address)
+        engine = bind(address)
+        await turn(engine, lambda: log.events == [("up", 7)])
+        engine._lose(*engine.peers)
+        for _ in range(3 * TOLERATED):
+            channel.send(GENERATE)
+        await turn(engine, lambda: log.events == [("up", 7), "down", ("up", 7)])
+        assert channel.send(GENERATE)
+        received: list[Received] = []
+        while not received:
+            received += engine.poll(0.01)
+        assert received[-1].message == GENERATE
+        engine._lose(*engine.peers)
+        await turn(engine, lambda: log.events[3:] == ["down", ("up", 7)])  # without a request, by the next ping
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         engine.close()
