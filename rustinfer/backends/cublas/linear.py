@@ -32,5 +32,10 @@ def lm_head(target: Target, *, weight: Weight) -> Function:
     turned = matrix.T
     if matrix.dtype == torch.float32:
         return lambda hidden, rows: hidden[rows] @ turned
-    product = timed(target, matrix, torch.float32, lambda x: torch.mm(x, turned, out_dtype=torch.float32))
-    return lambda hidden, rows: product(hidden[rows])
+
+    def product(x: Tensor) -> Tensor:
+        return torch.mm(x, turned, out_dtype=torch.float32)
+
+    # Of a step with prompts few rows are sampled, and never a number that is timed.
+    chosen = product if target.rows is None else timed(target, matrix, torch.float32, product)
+    return lambda hidden, rows: chosen(hidden[rows])

@@ -30,7 +30,7 @@ def timed(target: Target, weight: Tensor, out_dtype: torch.dtype, plain: Plain, 
         try:
             product = Product(rows, weight, out_dtype, bias)
             algorithm = choose(product, plain, choices())
-        except (LtError, OSError, AttributeError) as error:
+        except (LtError, OSError, AttributeError, torch.OutOfMemoryError) as error:
             log.warning("matrix products keep torch's choice of algorithm: %s", error)
             return plain
         if algorithm is not None:

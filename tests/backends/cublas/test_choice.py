@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from rustinfer.backends.cublas import choice, timed
+from rustinfer.backends.cublas import choice, linear, timed
 from rustinfer.backends.cublas.choice import TORCH, Choices, choose
 from rustinfer.backends.cublas.lt import Algorithm, LtError, Offer, Product
 from rustinfer.registry import Target
@@ -161,9 +161,12 @@ def test_what_is_not_for_the_library(dtype: torch.dtype) -> None:
     assert timed.timed(Target(torch.device("cpu"), dtype), weight, dtype, plain) is plain  # type: ignore[arg-type]
 
 
-def test_without_the_library_torch_serves(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("error", [OSError("none here"), LtError("none here"), torch.OutOfMemoryError("none here")])
+def test_where_nothing_can_be_timed_torch_serves(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def missing(*args: object) -> Product:
-        raise OSError("no libcublasLt here")
+        raise error
 
     monkeypatch.setattr(timed, "on_gpu", lambda weight: True)
     monkeypatch.setattr(timed, "Product", missing)
@@ -171,4 +174,15 @@ def test_without_the_library_torch_serves(monkeypatch: pytest.MonkeyPatch, caplo
     weight = torch.zeros(8, 16, dtype=torch.bfloat16)
     target = Target(torch.device("cpu"), torch.bfloat16)
     assert timed.timed(target, weight, torch.bfloat16, plain) is plain  # type: ignore[arg-type]
-    assert "no libcublasLt here" in caplog.text
+    assert "none here" in caplog.text
+
+
+def test_the_head_is_timed_for_decoding_alone(library: type[Planned], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "mm", lambda x, turned, out_dtype: (x @ turned).to(out_dtype))
+    head, hidden = torch.randn(8, 16).bfloat16(), torch.randn(128, 16).bfloat16()
+    place = Target(torch.device("cpu"), torch.bfloat16)
+    for target, rows in ((place, []), (place.decoding(96), [96])):
+        library.made.clear()
+        call = linear.lm_head(target, weight=head)
+        assert call(hidden, torch.arange(128)).dtype == torch.float32
+        assert [made.rows for made in library.made] == rows
