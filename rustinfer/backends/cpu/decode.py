@@ -6,6 +6,7 @@ import ctypes
 from array import array
 from collections.abc import Callable, Mapping
 from ctypes import c_long, c_void_p
+from functools import cache
 from typing import Any
 
 import torch
@@ -85,7 +86,7 @@ def decode_step(
             query_starts.data_ptr(), lengths.data_ptr(), pages.data_ptr(), pages.stride(0),
             *at(caches), x.shape[0],
         )  # fmt: skip
-        logits: Tensor = head(last(x, residual)[0], torch.arange(x.shape[0]))
+        logits: Tensor = head(last(x, residual)[0], every_row(x.shape[0]))
         return logits
 
     return call
@@ -104,6 +105,12 @@ def _embedding(target: Target, weight: Weight) -> Callable[[Tensor], Tensor]:
         look_up: Callable[[Tensor], Tensor] = packed_embedding(target, weight=weight)
         return look_up
     return lambda tokens: torch.nn.functional.embedding(tokens, weight)
+
+
+@cache
+def every_row(count: int) -> Tensor:
+    """The numbers of so many rows."""
+    return torch.arange(count)
 
 
 class Addresses:
