@@ -48,16 +48,21 @@ class Counts:
 
         Of rows that decode, newest[row] is the newest token, int64: the host may not know it yet.
         """
-        sent: list[np.ndarray] = []
+        histories: list[np.ndarray] = []
+        known: list[tuple[int, int, int]] = []
         fed: list[tuple[int, int]] = []
         for sequence, row in zip(sequences, rows, strict=True):
-            counted, stop = self._counted[sequence], sequence.computed
-            if counted < min(stop, len(sequence.tokens)):
-                sent.append(self._history(sequence, counted, stop))
-            if stop > max(counted, len(sequence.tokens)):
+            start, stop, there = self._counted[sequence], sequence.computed, len(sequence.tokens)
+            if start < sequence.prompt or start + 1 < min(stop, there):
+                histories.append(self._history(sequence, start, stop))
+            elif start < min(stop, there):
+                known.append((self._lanes[sequence], sequence.tokens[start], 1))
+            if stop > max(start, there):
                 fed.append((row, self._lanes[sequence]))
-        if sent:
-            self._add(*moved(torch.from_numpy(np.concatenate(sent, 1)), self.table.device).unbind(0))
+        if known:
+            histories.append(np.array(known).T)
+        if histories:
+            self._add(*moved(torch.from_numpy(np.concatenate(histories, 1)), self.table.device).unbind(0))
         if fed:
             assert newest is not None
             if fed != self._fed:
