@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypedDict
 
 import torch
 from torch import Tensor
 
-from rustinfer.registry import Binder, Weight, op
+from rustinfer.registry import Binder, Target, Weight, op
 from rustinfer.registry.op import Function
 
 from .attention import attention
@@ -98,7 +98,7 @@ def _(ops: Binder, *, decoder: Decoder) -> Function:
     ops.site = f"{at}.norm"
     last = ops.add_rms_norm(weight=decoder["norm"], eps=eps)
     ops.site = "lm_head"
-    head = ops.lm_head(weight=decoder["head"])
+    head, picks = ops.lm_head(weight=decoder["head"]), row_numbers(ops.target)
     ops.site = at
 
     def call(
@@ -117,10 +117,16 @@ def _(ops: Binder, *, decoder: Decoder) -> Function:
             x = out(attend(q, *cache, query_starts, lengths, pages).flatten(1))
             hidden, residual = gate_up(x, residual)
             x = down(hidden)
-        logits: Tensor = head(last(x, residual)[0], torch.arange(len(tokens), device=tokens.device))
+        logits: Tensor = head(last(x, residual)[0], picks(len(tokens)))
         return logits
 
     return call
+
+
+def row_numbers(target: Target) -> Callable[[int], Tensor]:
+    """The numbers of so many rows, int64: made once for as many as the target is bound for."""
+    numbers = torch.arange(target.rows or 0, device=target.device)
+    return lambda count: numbers[:count] if count <= len(numbers) else torch.arange(count, device=numbers.device)
 
 
 def projection(decoder: Decoder, w: LayerWeights) -> dict[str, object]:
