@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import torch
 
 from rustinfer import ops
 from rustinfer.backends.cuda.arguments import MATRICES
-from rustinfer.backends.cuda.decode import refusal
+from rustinfer.backends.cuda.decode import Decoder, Steps, refusal, shape
 from rustinfer.backends.cuda.fault import explained
 from rustinfer.models.quantise import SCHEMES
 from rustinfer.ops.decode_cases import Stack
@@ -107,6 +108,17 @@ def test_a_lost_word_ends_in_an_error_that_names_the_place(dropped: int) -> None
     kernel = Emulated(case(SMALL), 2)
     kernel(dropped=dropped)
     assert "waited too long for" in explained(kernel.error)
+
+
+def test_the_callable_tells_what_its_kernel_reported_and_of_which_shapes() -> None:
+    steps, decoder = Steps.__new__(Steps), Decoder.__new__(Decoder)  # neither can be made without a GPU
+    decoder.plan, decoder._error = shape(case(SMALL).bound["decoder"], 2, 3), ctypes.c_int64(0)
+    steps._made = {16: decoder}
+    assert steps.fault() is None
+    decoder._error.value = 1 | 4 << 8 | 7 << 16 | 131 << 32
+    assert steps.fault() == (
+        "block 131 waited too long for attention of layer 7 (up to 2 rows, 2 layers of width 64, pages of 16)"
+    )
 
 
 def test_a_launch_after_an_error_does_nothing() -> None:
