@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import httpx
 import pytest
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from .conftest import MODEL, LiveServer, live, wait_for
 from .fake_engine import CONTEXT, TEXT, TOOL_TEMPLATE, FakeEngine, card
@@ -59,7 +59,13 @@ def test_m10_hostile_bodies(front: tuple[LiveServer, FakeEngine], count: int) ->
     with httpx.Client(base_url=server.url, timeout=20) as http:
 
         @seed(count)
-        @settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(
+            max_examples=count,
+            deadline=None,
+            database=None,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
         @given(requests())
         def answered(request: tuple[str, bytes]) -> None:
             path, raw = request
