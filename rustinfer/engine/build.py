@@ -12,6 +12,7 @@ import torch
 from ..errors import UserError
 from ..models import Parameters
 from ..models.checkpoint import Checkpoint
+from ..models.errors import CheckpointError
 from ..models.model import ModelBuilder
 from ..models.quantise import Quantised
 from ..models.sources import open_checkpoint
@@ -107,6 +108,11 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         grain = 1 if target.device.type == "cpu" else GRAIN
         mixed = Mixed(model, Batcher(options.tokens, options.sequences, lanes), draw, grain)
         steps = decodes(builder, config, parameters, cache, target, options, bind, lanes, draw)
+    if unread := parameters.unread:
+        raise CheckpointError(
+            f"{checkpoint.root}: tensor {unread[0]} is no part of a {checkpoint.config.architecture} of this "
+            f"configuration{f', nor are {len(unread) - 1} others' if unread[1:] else ''}"
+        )
     for order in bind.idle_orders():
         log.warning("%s: nothing in this model comes of it; `rustinfer ops why` says what runs where, and why", order)
     with phases.phase("warm-up"):

@@ -34,6 +34,7 @@ _LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_TABLES = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 _BLOCK = re.compile(r"blk\.(\d+)\.(\w+)\.(weight|bias)")
 
 
@@ -49,7 +50,8 @@ class GgufWeights(Stored):
         self.config = config
         self.dtype = dtype
         self.device = device
-        self._names = {new: old for old in file.tensors if (new := hugging_face_name(old)) is not None}
+        # One that is not known keeps its name, so that the model can be seen not to read it.
+        self._names = {hugging_face_name(old) or old: old for old in file.tensors if old not in _TABLES}
         self._paired = file.metadata.get("general.architecture") == "llama"
 
     def __getitem__(self, name: str) -> Weight:
@@ -83,7 +85,7 @@ class GgufWeights(Stored):
 
 
 def hugging_face_name(name: str) -> str | None:
-    """The Hugging Face name of a GGUF tensor; None for one that is no weight, such as rope_freqs."""
+    """The Hugging Face name of a GGUF tensor; None for one that is not known."""
     block = _BLOCK.fullmatch(name)
     if block is None:
         return _WHOLE.get(name)

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from ..registry import Weight, dense, join
 
+_COMPUTED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
+
 
 class Parameters(Mapping[str, Weight]):
     """A checkpoint's weights, remembered from the first look-up on, so that wirings share them by identity.
@@ -44,6 +46,12 @@ class Parameters(Mapping[str, Weight]):
     def stacked_vector(self, names: Sequence[str]) -> Tensor | None:
         """Several vectors joined end to end, or None where the checkpoint has none of them."""
         return dense(self.stacked(names)) if names[0] in self.source else None
+
+    @property
+    def unread(self) -> list[str]:
+        """Weights that nobody has looked up, but for tables that old checkpoints carry and everybody computes."""
+        read = {name for key in self._held for name in key.split("+")}
+        return sorted(name for name in self.source if name not in read and not name.endswith(_COMPUTED))
 
     @property
     def nbytes(self) -> int:

@@ -11,6 +11,7 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -127,3 +128,16 @@ def test_a_pipe_is_no_file(copy: Path, capsys: pytest.CaptureFixture[str]) -> No
     refused(copy, capsys, "is not a file")
     os.mkfifo(copy.parent / "m.gguf")
     assert cli.main(["complete", str(copy.parent / "m.gguf"), "a"]) == 2
+
+
+def test_a_tensor_that_the_model_would_not_read(copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A norm that no Llama has: without it the answers would be wrong, and nobody would know."""
+    extra = {
+        "model.layers.0.self_attn.q_norm.weight": torch.ones(32),
+        "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4),
+    }
+    save_file(extra, copy / "more.safetensors")
+    (copy / "model.safetensors.index.json").unlink()
+    assert "layers.0.self_attn.q_norm.weight is no part of a LlamaForCausalLM" in refused(copy, capsys, str(copy))
+    path = ggufs.write(tmp_path / "m.gguf", extra={"blk.0.ffn_gate_exps.weight": np.ones((4, 64), np.float32)})
+    assert "tensor blk.0.ffn_gate_exps.weight is no part" in refused(path, capsys, "m.gguf")
