@@ -43,6 +43,7 @@ def soak(engine: Engine, server: Server, minutes: float, round_seconds: float = 
         rates.append(asyncio.run(traffic.round(seconds, PROBE_SECONDS, LOAD)))
         with suppress(AssertionError):  # pages that stay are seen in the sample
             wait_for(server.quiet, 10, "all pages free")
+        time.sleep(0.5)
         now = settled(lambda: held(engine, server), most(warm) if warm else {})
         samples.append((time.monotonic() - began, now))
         if gone < WARM_UP * minutes * 60:

@@ -13,7 +13,7 @@ from tests.faults.world import Engine, Process, Server
 Held = dict[str, float]
 """Memory in MiB; how many descriptors of each kind, threads and tasks."""
 MOST_MIB_PER_MINUTE = 1.0
-SETTLE_SECONDS = 10.0
+SETTLE_SECONDS = 20.0
 """How long what the last round left may take to go: closed connections, requests that were hung up on."""
 
 
@@ -30,21 +30,21 @@ def files(process: Process) -> Counter[str]:
 
 
 def held(engine: Engine, server: Server) -> Held:
-    """What there is now."""
-    now = server.metrics()
-    found: Held = {"server tasks": now["server_tasks"], "pages": now["cache_pages_used"]}
+    """What there is now. The tasks are asked for last: the connection for that may be counted a moment longer."""
+    found: Held = {}
     for name, process in (("engine", engine), ("server", server)):
         usage = process.usage()
         found |= {f"{name} MiB": usage.kilobytes / 1024, f"{name} threads": usage.threads}
         found |= {f"{name} {kind}": count for kind, count in files(process).items()}
-    return found
+    now = server.metrics()
+    return found | {"server tasks": now["server_tasks"], "pages": now["cache_pages_used"]}
 
 
 def settled(look: Callable[[], Held], least: Held) -> Held:
     """What is held once it is no more than `least`, or after a while."""
     end = time.monotonic() + SETTLE_SECONDS
     while grown(now := look(), least) and time.monotonic() < end:
-        time.sleep(0.2)
+        time.sleep(0.5)
     return now
 
 
