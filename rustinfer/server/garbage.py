@@ -14,9 +14,9 @@ from collections.abc import Callable
 YOUNG, MIDDLE = 5000, 10
 """New objects between two looks at the young ones, a millisecond each, and how many of these go with a longer one."""
 NEVER = 1 << 30
-QUIET_SECONDS = 20.0
+QUIET_SECONDS = 10.0
 """Between two looks at everything while nobody is served."""
-LONGEST_SECONDS = 600.0
+LONGEST_SECONDS = 60.0
 """Between two looks at everything in any case."""
 
 
