@@ -25,7 +25,7 @@ class Run:
     def __init__(self, link: EngineLink, prepared: Prepared, job: Job) -> None:
         self.prepared, self._link, self.job = prepared, link, job
         served: Served = prepared.answer.served
-        self.choices = [Choice(served.tokenizer, prepared.sampling) for _ in job.open]
+        self.choices = [Choice(served.tokenizer, prepared.sampling) for _ in range(len(job.ids) * job.n)]
         self._cached: dict[int, int] = {}
 
     @property
@@ -55,7 +55,7 @@ class Run:
 @asynccontextmanager
 async def running(link: EngineLink, prepared: Prepared, receive: Receive) -> AsyncIterator[Run]:
     """Submit, and abort what still runs in the end; at once when the client hangs up, streamed or not."""
-    job = link.submit(prepared)
+    job = await link.submit(prepared)
     watcher = asyncio.create_task(_watch(receive, lambda: link.abandon(job)))
     run, outcome = Run(link, prepared, job), "aborted"
     try:

@@ -16,7 +16,7 @@ from rustinfer.version import __version__
 
 from .caller import CALLER
 from .errors import ApiError, bad_request, engine_unavailable, from_engine, internal_error, shutting_down
-from .job import ClientGone, Job
+from .job import AT_ONCE, ClientGone, Job
 from .limits import Limits
 from .metrics import Metrics
 from .prepared import Prepared
@@ -81,18 +81,23 @@ class EngineLink:
             raise shutting_down()
         return self.served
 
-    def submit(self, prepared: Prepared) -> Job:
-        """Hand the prompts to the engine. Raises ApiError 503 where it has gone, or is not the same any more."""
+    async def submit(self, prepared: Prepared) -> Job:
+        """Hand the prompts to the engine; of many, some at once. Raises ApiError 503 where it is not there any more."""
         if self.model() is not prepared.answer.served:
             raise engine_unavailable()
         caller, prompts, sampling = CALLER.get(), prepared.prompts, prepared.sampling
         salt = "/".join(filter(None, (caller if self._salted else "", prepared.salt)))
         job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.sequences, caller)
-        for number, (id, prompt) in enumerate(zip(job.ids, prompts, strict=True)):
-            if not self._send(Generate(id, prompt, sampling, prepared.priority, salt, prepared.pool)):
-                self.close(job)
-                raise engine_unavailable()
-            self._jobs[id] = (job, number)
+        try:
+            for number, (id, prompt) in enumerate(zip(job.ids, prompts, strict=True), 1):
+                if not self._send(Generate(id, prompt, sampling, prepared.priority, salt, prepared.pool)):
+                    raise engine_unavailable()
+                self._jobs[id] = (job, number - 1)
+                if number % AT_ONCE == 0:
+                    await asyncio.sleep(0)
+        except BaseException:
+            self.close(job)
+            raise
         self.metrics.active.inc()
         used = sum(map(len, prompts))
         self.metrics.prompt_tokens.inc(used)
