@@ -35,8 +35,12 @@ def test_every_site_has_a_kernel(scheme: str, rows: int | str | None) -> None:
     cache = [(torch.zeros(4, 2, 16, 16), torch.zeros(4, 2, 16, 16)) for _ in range(2)]
     with there(triton), there(cublas):
         binder = Binder(load_plugins().registry, place, Policy(strict=True))
-        # The rotary table is made where the target is: on the GPU that is not here.
-        with mock.patch("rustinfer.models.llama.rotary_table", return_value=(torch.zeros(256, 8), torch.zeros(256, 8))):
+        # Rotary table and row numbers are made where the target is: on the GPU that is not here.
+        table = (torch.zeros(256, 8), torch.zeros(256, 8))
+        with (
+            mock.patch("rustinfer.models.llama.rotary_table", return_value=table),
+            mock.patch("rustinfer.ops.decode.row_numbers", return_value=torch.arange),
+        ):
             Llama(made.config, binder, Parameters(weights), cache)
     bound = [b for b in binder.bindings if b.op.composition is None]
     assert {"embedding", "attention", "linear", "lm_head"} <= {b.op.name for b in bound}
