@@ -52,7 +52,7 @@ class Child:
             env=self.environment,
             pass_fds=self._inherits,
             start_new_session=True,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - there are no threads here
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
         )
 
     def _lasted(self) -> bool:
@@ -64,7 +64,7 @@ class Child:
             self.process.send_signal(number)
 
 
-def _die_with_parent() -> None:
-    """In a child, before it runs: be killed when the supervisor is gone, however it went. Linux only."""
+def die_with_parent(number: int = signal.SIGKILL) -> None:
+    """In a child, before it runs: get this signal when the thread that starts it is gone, however. Linux only."""
     if _libc is not None:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _libc.prctl(_PR_SET_PDEATHSIG, number)

@@ -9,23 +9,39 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from types import FrameType
 from typing import Self
 
+from ..child import die_with_parent
 from ..errors import Refused
 
 READY = "Ready: "
 
 
 class Spawned:
-    """Starts at once; `url` once it is ready. Raises Refused with its last words where it ends before that."""
+    """Starts at once; `url` once it is ready. Raises Refused with its last words where it ends before that.
+
+    It ends with us, whatever ends us. For the main thread only, which alone may say what SIGTERM does.
+    """
 
     def __init__(self, model: str, flags: Sequence[str] = ()) -> None:
         command = [sys.executable, "-m", "rustinfer.cli", "serve", model, "--port", "0", *flags]
         self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            preexec_fn=partial(die_with_parent, signal.SIGTERM),  # noqa: PLW1509 - it takes no lock of any thread
         )
-        self.url = self._wait()
+        self._before = signal.signal(signal.SIGTERM, self._on_signal)
+        try:
+            self.url = self._wait()
+        except BaseException:
+            self.__exit__()
+            raise
 
     def _wait(self) -> str:
         assert self.process.stdout is not None
@@ -54,6 +70,16 @@ class Spawned:
         return self
 
     def __exit__(self, *error: object) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+        self._stop()
+
+    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+        """Stop it, then die of the signal. An exception would have to wait for the load's threads first."""
+        signal.signal(number, signal.SIG_DFL)
+        self._stop()
+        os.kill(os.getpid(), number)
+
+    def _stop(self) -> None:
         if self.process.poll() is None:
             self.process.terminate()
             try:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from rustinfer.cli.spawned import Spawned
 from rustinfer.errors import UserError
 
 from ..engine.tiny import save
+from ..test_supervisor import alive, wait_for
 from .answers import Answers, events, models
 
 
@@ -117,3 +121,43 @@ def test_start_up_memory_and_recovery_of_a_real_server(tmp_path: Path, capsys: p
     assert 0 < found["ready, s"] < found["start to first token, s"]
     assert found["engine memory, MB"] > 100
     assert found["kill -9 of the engine to the next answer, s"] > 0.1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc, and only Linux ends a child whose parent was killed")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("when", ["it starts", "it is under load"])
+def test_its_server_ends_with_it(when: str, number: int, tmp_path: Path) -> None:
+    model, log = str(save(tmp_path / "tiny")), tmp_path / "log"
+    load = ["--clients", "4", "--num-prompts", "100000", "--threads", "1"]
+    with log.open("w") as out:
+        command = [sys.executable, "-m", "rustinfer.cli", "bench", "serve", model, *load]
+        bench = subprocess.Popen(command, stdout=out, stderr=out)
+    family: list[int] = []
+    threads = 1 if when == "it starts" else 5  # the clients are threads
+
+    def reached() -> bool:
+        family[:] = descendants(bench.pid)
+        return len(family) >= 3 and len(list(Path(f"/proc/{bench.pid}/task").iterdir())) >= threads
+
+    try:
+        wait_for(lambda: reached() or bench.poll() is not None)
+        assert len(family) >= 3, log.read_text()  # `rustinfer serve`, its engine and its server
+        bench.send_signal(number)
+        assert bench.wait(20) == -number
+        wait_for(lambda: not any(map(alive, family)), 20)
+    finally:
+        bench.kill()
+        bench.wait()
+        for pid in filter(alive, family):
+            os.kill(pid, signal.SIGKILL)
+
+
+def descendants(pid: int) -> list[int]:
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            parents[int(path.parent.name)] = int(path.read_text().rsplit(") ", 1)[1].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
