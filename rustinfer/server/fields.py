@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from heapq import nsmallest
+from itertools import chain
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +15,7 @@ from .generation import LABELS, Generation
 
 log = logging.getLogger(__name__)
 MOST_TOLD = 256
+MOST_NAMED = 32
 _TOLD: set[str] = set()
 """Unknown fields that the log has told of: each once, and not without end."""
 _SHOWN = 200  # characters of a complaint that reach the client
@@ -68,14 +71,23 @@ def validated(kind: type[Request], body: dict[str, Any], refused: Refused) -> Re
 
 
 def ignored(request: BaseModel, refused: Refused) -> list[str]:
-    """Names that change nothing: unknown ones, and labels. Allowed, and said so in the header X-Ignored-Params."""
-    unknown = (request.model_extra or {}).keys() - refused.keys()
-    labels = {name for name in LABELS if getattr(request, name, None) is not None}
-    fit = [n for n in sorted(unknown | labels) if n.isascii() and n.isprintable() and "," not in n and len(n) <= 64]
-    if (new := unknown.intersection(fit) - _TOLD) and len(_TOLD) < MOST_TOLD:
+    """Names that change nothing: unknown ones, and labels. Allowed, and said so in the header X-Ignored-Params.
+
+    The first of them: a body may have a million.
+    """
+    extra = request.model_extra or {}
+    unknown = (name for name in extra if name not in refused and _presentable(name))
+    labels = (name for name in LABELS if name not in extra and getattr(request, name, None) is not None)
+    found = nsmallest(MOST_NAMED, chain(unknown, labels))
+    new = [name for name in found if name in extra and name not in _TOLD]
+    if new and len(_TOLD) < MOST_TOLD:
         _TOLD.update(new)
-        log.info("requests have fields that nobody here knows: %s", ", ".join(sorted(new)))
-    return fit[:32]
+        log.info("requests have fields that nobody here knows: %s", ", ".join(new))
+    return found
+
+
+def _presentable(name: str) -> bool:
+    return len(name) <= 64 and name.isascii() and name.isprintable() and "," not in name
 
 
 def _path(loc: tuple[int | str, ...]) -> str:

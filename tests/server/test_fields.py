@@ -30,6 +30,14 @@ def test_ch15_unknown_fields_are_logged_once(http: httpx.Client, caplog: pytest.
     ]
 
 
+def test_ch15_many_unknown_fields_fill_no_log(http: httpx.Client, caplog: pytest.LogCaptureFixture) -> None:
+    many = {f"field{number:04}": 1 for number in range(2000, 0, -1)}
+    with caplog.at_level(logging.INFO, "rustinfer.server.fields"):
+        assert post(http, **many).headers["x-ignored-params"] == ", ".join(sorted(many)[:32])
+    (record,) = (r for r in caplog.records if r.name == "rustinfer.server.fields")
+    assert len(record.getMessage()) < 1000
+
+
 @pytest.mark.parametrize("stream", [False, True])
 def test_ch16_unknown_model(client: openai.OpenAI, stream: bool) -> None:
     with pytest.raises(openai.NotFoundError) as caught:
