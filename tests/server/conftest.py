@@ -66,6 +66,14 @@ def live(address: str, port: int = 0, **options: Any) -> Iterator[LiveServer]:
         server.stop()
 
 
+@contextmanager
+def client_of(address: str) -> Iterator[httpx.Client]:
+    """A client of a server of its own before the engine at `address`."""
+    with live(address) as server, httpx.Client(base_url=server.url, timeout=20) as http:
+        server.wait_ready()
+        yield http
+
+
 @pytest.fixture(scope="module")
 def address() -> Iterator[str]:
     address = private_address()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 import sys
@@ -14,9 +13,10 @@ from pathlib import Path
 
 import httpx
 
+from ..faults.streams import Ended, gather, streams
 from .conftest import live, wait_for
 from .fake_engine import TEXT, FakeEngine
-from .lifecycle import LONG, events
+from .lifecycle import LONG
 
 
 @contextmanager
@@ -30,45 +30,15 @@ def engine_process(address: str, delay: float = 0.01) -> Iterator[subprocess.Pop
         process.wait()
 
 
-async def streams(url: str, count: int, started: asyncio.Event) -> list[tuple[str, float]]:
-    """Each stream's whole text and the time at which it ended."""
-    limits = httpx.Limits(max_connections=None)
-    async with httpx.AsyncClient(base_url=url, timeout=30, limits=limits) as http:
-        begun = 0
-
-        async def one() -> tuple[str, float]:
-            nonlocal begun
-            text = ""
-            async with http.stream("POST", "/v1/completions", json={**LONG, "stream": True}) as response:
-                async for part in response.aiter_text():
-                    begun += not text
-                    text += part
-                    if begun == count:
-                        started.set()
-            return text, time.monotonic()
-
-        return await asyncio.gather(*(one() for _ in range(count)))
-
-
 def test_f1_f2_killed_engine(own_address: str) -> None:
     with live(own_address) as server, httpx.Client(base_url=server.url, timeout=10) as http:
         with engine_process(own_address) as process:
             server.wait_ready()
-
-            async def kill() -> tuple[list[tuple[str, float]], float]:
-                started = asyncio.Event()
-                running = asyncio.create_task(streams(server.url, 32, started))
-                await started.wait()
-                process.send_signal(signal.SIGKILL)
-                killed = time.monotonic()
-                return await running, killed
-
-            ended, killed = asyncio.run(kill())
-        for text, at in ended:
-            *_, error, done = events(text)
-            assert done == "[DONE]"
-            assert json.loads(error)["error"]["code"] == "engine_unavailable"
-            assert at - killed < 1
+            ended, killed = streams(server.url, [LONG] * 32, lambda: process.send_signal(signal.SIGKILL))
+        for each in ended:
+            assert each.done
+            assert each.error == "engine_unavailable"
+            assert each.at - killed < 1
         assert http.get("/health").status_code == 503
         assert http.post("/v1/completions", json=LONG).status_code == 503
         assert not server.link._jobs
@@ -113,11 +83,11 @@ def test_f4_two_servers(own_address: str) -> None:
         one.wait_ready()
         two.wait_ready()
 
-        async def both() -> list[list[tuple[str, float]]]:
-            return await asyncio.gather(*(streams(s.url, 4, asyncio.Event()) for s in (one, two)))
+        async def both() -> list[tuple[list[Ended], float]]:
+            return await asyncio.gather(*(gather(s.url, [LONG] * 4) for s in (one, two)))
 
-        for texts in asyncio.run(both()):
-            for text, _ in texts:
-                parts = [json.loads(e)["choices"][0]["text"] for e in events(text)[:-1]]
-                assert "".join(parts).startswith(TEXT)
+        for ended, _ in asyncio.run(both()):
+            for each in ended:
+                assert each.done
+                assert each.said.startswith(TEXT)
         assert len({r.id for r in engine.requests}) == 4  # each server numbers its own

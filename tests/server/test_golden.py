@@ -16,7 +16,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from rustinfer.protocol.channel import private_address
 
-from .conftest import live
+from .conftest import client_of
 from .fake_engine import CONTEXT, TOOL_TEMPLATE, FakeEngine, card
 from .golden import REQUESTS
 
@@ -45,8 +45,7 @@ def engine() -> Iterator[FakeEngine]:
 
 @pytest.fixture(scope="module")
 def http(engine: FakeEngine) -> Iterator[httpx.Client]:
-    with live(engine.address) as server, httpx.Client(base_url=server.url, timeout=20) as http:
-        server.wait_ready()
+    with client_of(engine.address) as http:
         yield http
 
 

@@ -16,7 +16,7 @@ from rustinfer.server import chat_request, completion_request
 from rustinfer.server.fields import Refused
 from rustinfer.server.responses import request as response_request
 
-from .conftest import live, wait_for
+from .conftest import client_of, wait_for
 from .fake_engine import TOOL_TEMPLATE, FakeEngine, card, tokenizer_json
 from .parameters import CHAT, COMPLETIONS, ENDPOINTS, RESPONSES, Endpoint, Parameter
 
@@ -53,8 +53,7 @@ def engine() -> Iterator[FakeEngine]:
 
 @pytest.fixture(scope="module")
 def http(engine: FakeEngine) -> Iterator[httpx.Client]:
-    with live(engine.address) as server, httpx.Client(base_url=server.url, timeout=20) as http:
-        server.wait_ready()
+    with client_of(engine.address) as http:
         yield http
 
 
