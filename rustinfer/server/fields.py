@@ -61,9 +61,11 @@ def validated(kind: type[Request], body: dict[str, Any], refused: Refused) -> Re
     try:
         request = kind.model_validate(body)
     except ValidationError as e:
-        first = e.errors(include_url=False, include_context=False, include_input=False)[0]
-        param = _path(first["loc"])
-        text = str(first["msg"]).removeprefix("Value error, ")
+        errors = e.errors(include_url=False, include_context=False, include_input=False)
+        # Of a field that may be one of several things, what comes closest to one of them.
+        closest = max((it for it in errors if it["loc"][:1] == errors[0]["loc"][:1]), key=lambda it: len(it["loc"]))
+        param = _path(closest["loc"], body)
+        text = str(closest["msg"]).removeprefix("Value error, ")
         raise bad_request(f"{param}: {text}"[:_SHOWN] + ".", param) from None
     if isinstance(request, Generation) and request.stream_options is not None and not request.stream:
         raise bad_request("stream_options is only allowed when stream is true.", "stream_options")
@@ -90,8 +92,18 @@ def _presentable(name: str) -> bool:
     return len(name) <= 64 and name.isascii() and name.isprintable() and "," not in name
 
 
-def _path(loc: tuple[int | str, ...]) -> str:
-    path = ""
-    for part in loc:
-        path += f"[{part}]" if isinstance(part, int) else f".{part}" if path else part
+def _path(loc: tuple[int | str, ...], body: Any) -> str:
+    """Where in the body; pydantic's own names for the members of a union are left out."""
+    path, value = "", body
+    for at, part in enumerate(loc):
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif isinstance(value, dict) and (part in value or at == len(loc) - 1):
+            path += f".{part}" if path else part
+        else:
+            continue
+        try:
+            value = value[part]
+        except (TypeError, LookupError):
+            value = None
     return path[:_SHOWN]

@@ -20,9 +20,12 @@ from .conftest import client_of
 from .fake_engine import CONTEXT, TOOL_TEMPLATE, FakeEngine, card
 from .golden import REQUESTS
 
-OURS = {"reasoning", "reasoning_content", "stop_reason", "prompt_logprobs", "service_tier", "store", "name"}
-"""What answers have beyond these types: the first four as vLLM's have; OpenAI's own answers and
-its published schema have `store`, and the `name` of a call whose arguments are complete."""
+OURS = {
+    *("reasoning", "reasoning_content", "stop_reason", "prompt_logprobs", "service_tier", "store", "name"),
+    *("presence_penalty", "frequency_penalty"),
+}
+"""What answers have beyond these types: the first four as vLLM's have; the penalties as Open Responses demands them;
+OpenAI's own answers and its published schema have `store`, and the `name` of a call whose arguments are complete."""
 WHOLE: dict[str, Any] = {
     "/v1/chat/completions": ChatCompletion,
     "/v1/completions": Completion,

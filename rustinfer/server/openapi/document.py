@@ -62,10 +62,14 @@ def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
     found: dict[str, Any] = {
         "operationId": f"{method.lower()}{path.replace('/', '_').replace('{', '').replace('}', '').replace('.', '_')}",
         "summary": operation.summary,
+        "parameters": [],
         "responses": {"200": _reply(operation), "default": _content("An error", Error)},
     }
     if "{id}" in path:
-        found["parameters"] = [{"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}]
+        found["parameters"].append({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}})
+    if operation.query:
+        asked = operation.query.model_json_schema()["properties"].items()
+        found["parameters"] += [{"name": name, "in": "query", "schema": schema} for name, schema in asked]
     if operation.body:
         found["requestBody"] = {"required": True, **_content("", operation.body)}
         del found["requestBody"]["description"]

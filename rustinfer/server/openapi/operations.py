@@ -9,7 +9,7 @@ from pydantic import BaseModel
 from ..chat_request import ChatRequest
 from ..completion_request import CompletionRequest
 from ..embeddings import EmbeddingRequest
-from ..responses.request import ResponseRequest
+from ..responses.request import Listing, ResponseRequest
 from ..tokens import DetokenizeRequest, TokenizeRequest
 from . import facts, replies
 
@@ -22,6 +22,7 @@ class Operation:
     reply: type[BaseModel] | None = None
     body: type[BaseModel] | None = None
     chunk: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
     media: str = "application/json"
 
 
@@ -39,7 +40,9 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/responses/{id}"): Operation("A stored response", replies.Response),
     ("DELETE", "/v1/responses/{id}"): Operation("Forget a stored response", facts.Deleted),
     ("POST", "/v1/responses/{id}/cancel"): Operation("Cancel a response in the background", replies.Response),
-    ("GET", "/v1/responses/{id}/input_items"): Operation("The conversation before a response", facts.Items),
+    ("GET", "/v1/responses/{id}/input_items"): Operation(
+        "The conversation before a response", facts.Items, query=Listing
+    ),
     ("POST", "/v1/responses/input_tokens"): Operation(
         "How many tokens a response's prompt has", facts.InputTokens, ResponseRequest
     ),

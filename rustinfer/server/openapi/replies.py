@@ -169,6 +169,8 @@ class Response(BaseModel):
     metadata: dict[str, str]
     parallel_tool_calls: bool
     temperature: float
+    presence_penalty: float
+    frequency_penalty: float
     tool_choice: Any
     tools: list[dict[str, Any]]
     top_p: float

@@ -11,13 +11,16 @@ from starlette.types import Message
 
 from ..caller import CALLER
 from ..errors import JSON, ApiError, bad_request, internal_error
+from ..fields import validated
 from ..generate import collect
 from ..openai import generate, understood
 from ..prepared import Prepared
 from ..served import Served
 from .answer import ResponseAnswer
-from .items import Messages, said
+from .items import Messages, resolved, said
+from .listing import listed, page
 from .prepare import prepare, read
+from .request import Listing
 from .store import Entry, ResponseStore
 
 MAX_BACKGROUND = 64
@@ -29,6 +32,7 @@ async def create(request: Request) -> Response:
 
     def prepared(body: dict[str, Any], served: Served) -> Prepared:
         asked = read(body)
+        asked.input = resolved(asked.input, lambda: store.said(owner))
         before: Messages = []
         if asked.previous_response_id is not None:
             before = _previous(store, asked.previous_response_id, owner)
@@ -36,7 +40,7 @@ async def create(request: Request) -> Response:
         def keep(response: dict[str, Any], sent: Messages) -> None:
             if asked.stored:
                 made = said(response["output"]) if response["status"] != "failed" else []
-                store.put(Entry(owner, dict(response), [*sent, *made]))
+                store.put(Entry(owner, dict(response), [*sent, *made], len(sent)))
 
         return prepare(asked, before, served, keep)
 
@@ -70,17 +74,10 @@ async def cancel(request: Request) -> Response:
 
 
 async def input_items(request: Request) -> Response:
-    """The conversation that led to a response, as message items."""
-    sent = [m for m in _entry(request).messages if m.get("content")]
-    kept = sent[: -1 if sent and sent[-1]["role"] == "assistant" else None]
-    data = [{"id": f"msg_{at}", "type": "message", "status": "completed", **_item(m)} for at, m in enumerate(kept)]
-    ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
-    return JSON({"object": "list", "data": data, **ends, "has_more": False})
-
-
-def _item(message: dict[str, Any]) -> dict[str, Any]:
-    kind = "output_text" if message["role"] == "assistant" else "input_text"
-    return {"role": message["role"], "content": [{"type": kind, "text": message["content"]}]}
+    """The conversation that led to a response, a page at a time."""
+    entry = _entry(request)
+    asked = validated(Listing, dict(request.query_params), {})
+    return JSON(page(listed(entry.messages[: entry.asked]), asked))
 
 
 def _in_background(request: Request, made: Prepared, owner: str) -> Response:
@@ -100,7 +97,7 @@ def _in_background(request: Request, made: Prepared, owner: str) -> Response:
             answer.failure(internal_error())
             raise
 
-    entry = Entry(owner, answer.response, [], asyncio.create_task(run()))
+    entry = Entry(owner, answer.response, [], task=asyncio.create_task(run()))
     store.put(entry)
     return JSON(answer.response, headers=made.headers)
 

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ApiError, bad_request
 
+Item = dict[str, Any]
 Messages = list[dict[str, Any]]
 _TEXTS = ("input_text", "output_text", "text", "reasoning_text")
+
+
+def resolved(given: str | list[Item], known: Callable[[], Mapping[str, Item]]) -> str | list[Item]:
+    """The input with the items themselves where it only refers to them, each once. Raises ApiError 400."""
+    if isinstance(given, str) or not any(_kind(item) == "item_reference" for item in given):
+        return given
+    left = dict(known())
+    return [_referred(left, item, f"input[{at}]") for at, item in enumerate(given)]
+
+
+def _referred(left: dict[str, Item], item: Item, at: str) -> Item:
+    if _kind(item) != "item_reference":
+        return item
+    found = left.pop(id := _string(item, "id", at), None)
+    if found is None:
+        raise _bad(f"{at}.id", f"no stored response has an item {id[:100]!r} that is not referred to already")
+    return found
+
+
+def _kind(item: Item) -> Any:
+    return item.get("type") or ("message" if "role" in item or "id" not in item else "item_reference")
 
 
 def messages(given: str | list[dict[str, Any]]) -> Messages:
@@ -21,7 +44,7 @@ def messages(given: str | list[dict[str, Any]]) -> Messages:
 
 
 def _add(found: Messages, item: dict[str, Any], at: str) -> None:
-    kind = item.get("type", "message")
+    kind = _kind(item)
     if kind == "message":
         if item.get("role") not in ("user", "assistant", "system", "developer"):
             raise _bad(f"{at}.role", "must be user, assistant, system or developer")

@@ -100,6 +100,7 @@ def _response(request: ResponseRequest, asked: ChatRequest, found: chat.Chat, se
         "status": "in_progress",
         "background": bool(request.background),
         "error": None,
+        "frequency_penalty": found.sampling.frequency_penalty,
         "incomplete_details": None,
         "instructions": request.instructions,
         "max_output_tokens": request.max_output_tokens,
@@ -108,6 +109,7 @@ def _response(request: ResponseRequest, asked: ChatRequest, found: chat.Chat, se
         "model": request.model,
         "output": [],
         "parallel_tool_calls": request.parallel_tool_calls is not False,
+        "presence_penalty": found.sampling.presence_penalty,
         "previous_response_id": request.previous_response_id,
         "prompt_cache_key": asked.prompt_cache_key,
         "reasoning": {"effort": request.reasoning.effort if request.reasoning else None, "summary": None},
@@ -122,7 +124,8 @@ def _response(request: ResponseRequest, asked: ChatRequest, found: chat.Chat, se
         "top_p": found.sampling.top_p,
         "truncation": "disabled",
         "usage": None,
-        "user": asked.user,
+        # The published schema has no null here.
+        **({} if asked.user is None else {"user": asked.user}),
     }
 
 

@@ -76,6 +76,14 @@ class ResponseStreamOptions(BaseModel):
     include_obfuscation: bool | None = None
 
 
+class Listing(BaseModel):
+    """The query of a list's page: OpenAI's, whose lists begin with the newest."""
+
+    order: Literal["asc", "desc"] = "desc"
+    limit: Annotated[int, Field(ge=1, le=100)] = 20
+    after: Label | None = None
+
+
 def _tool_choice(value: Any) -> Any:
     if value is None or (isinstance(value, str) and value in ("none", "auto", "required")):
         return value

@@ -15,11 +15,15 @@ MAX_BYTES = 64 << 20
 
 @dataclass
 class Entry:
-    """`messages` are the conversation up to and with this response; `task` runs it, where it is in the background."""
+    """`messages` are the conversation up to and with this response, of which it answers the first `asked`.
+
+    `task` runs it, where it is in the background.
+    """
 
     owner: str
     response: dict[str, Any]
     messages: list[dict[str, Any]]
+    asked: int = 0
     task: asyncio.Task[None] | None = None
     size: int = 0
 
@@ -38,6 +42,11 @@ class ResponseStore:
     def get(self, id: str, owner: str) -> Entry | None:
         entry = self._entries.get(id)
         return entry if entry is not None and entry.owner == owner else None
+
+    def said(self, owner: str) -> dict[str, dict[str, Any]]:
+        """What its owner's responses put out, by the items' ids."""
+        mine = [e.response for e in self._entries.values() if e.owner == owner]
+        return {item["id"]: item for response in mine for item in response["output"]}
 
     def put(self, entry: Entry) -> None:
         """Keep it, or its newer state."""

@@ -43,6 +43,8 @@ def test_l9_create(client: openai.OpenAI, engine: FakeEngine) -> None:
     assert (answer.usage.input_tokens, answer.usage.output_tokens, answer.usage.total_tokens) == (42, 9, 51)
     assert answer.usage.input_tokens_details.cached_tokens == 4
     assert answer.temperature == 0
+    penalised = ask(client, extra_body={"presence_penalty": 0.5, "frequency_penalty": -0.5})
+    assert (penalised.presence_penalty, penalised.frequency_penalty) == (0.5, -0.5)
 
 
 def test_cut_off_is_incomplete(client: openai.OpenAI) -> None:
@@ -127,8 +129,36 @@ def test_conversations_go_on(client: openai.OpenAI, engine: FakeEngine) -> None:
     assert said(engine).count("Oslo.") == 2
     assert client.responses.retrieve(third.id).output_text == "Oslo."
     assert client.responses.retrieve(first.id).model_dump() == first.model_dump()
-    listed = client.responses.input_items.list(second.id).data
+    listed = client.responses.input_items.list(second.id, order="asc").data
     assert [i.content[0].text for i in listed] == ["Where?", "Oslo.", "And then?"]  # type: ignore[union-attr]
+
+
+def test_what_was_said_can_be_referred_to(client: openai.OpenAI, http: httpx.Client, engine: FakeEngine) -> None:
+    engine.ends, engine.text = True, f"Let me see. {OSLO}"
+    first = ask(client, "Oslo?", tools=[TOOL], max_output_tokens=100)
+    message, call = ({"type": "item_reference", "id": item.id} for item in first.output)
+    result = {"type": "function_call_output", "call_id": first.output[1].call_id, "output": "-3"}
+    ask(client, [{"role": "user", "content": "Oslo?"}, message, {"id": call["id"]}, result])
+    assert said(engine).startswith(f"user: Oslo?\nassistant: Let me see.\n{OSLO[:11]}")
+    refused(post(http, input=[message, message]), "input[1].id")
+    unstored = ask(client, store=False).output[0].id
+    refused(post(http, input=[{"type": "item_reference", "id": unstored}]), "input[0].id")
+
+
+def test_input_items_come_in_pages(client: openai.OpenAI, http: httpx.Client, engine: FakeEngine) -> None:
+    engine.ends, engine.text = True, f"Let me see. {OSLO}"
+    first = ask(client, "Oslo?", tools=[TOOL], max_output_tokens=100)
+    result = {"type": "function_call_output", "call_id": first.output[1].call_id, "output": "-3"}
+    second = ask(client, [result], previous_response_id=first.id)
+    listed = client.responses.input_items.list(second.id)
+    assert [i.type for i in listed] == ["function_call_output", "function_call", "message", "message"]
+    assert [i.type for i in client.responses.input_items.list(first.id)] == ["message"]
+    pages = client.responses.input_items.list(second.id, limit=3, order="asc")
+    assert [i.role for i in pages.data if i.type == "message"] == ["user", "assistant"]
+    assert pages.has_more
+    assert [i.id for i in pages] == [i.id for i in reversed(listed.data)]
+    for query in ("order=up", "limit=0", "limit=101", "limit=x", "after=msg_9"):
+        refused(http.get(f"/v1/responses/{second.id}/input_items?{query}"), query.partition("=")[0])
 
 
 def test_l9_unknown_previous_response(http: httpx.Client) -> None:
@@ -198,7 +228,8 @@ def test_sampling_reaches_the_engine(http: httpx.Client, engine: FakeEngine) -> 
         ({"input": [{"role": "judge", "content": "x"}]}, "input[0].role"),
         ({"input": [{"role": "user"}]}, "input[0].content"),
         ({"input": [{"role": "user", "content": [IMAGE]}]}, "input[0].content[0]"),
-        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].type"),
+        ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
+        ({"input": [{"type": "item_reference"}]}, "input[0].id"),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
         ({"instructions": 5}, "instructions"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
@@ -226,6 +257,12 @@ def test_bad_values_are_named(http: httpx.Client, fields: dict[str, Any], param:
     response = post(http, **fields)
     assert response.status_code == 400, response.text
     assert str(response.json()["error"]["param"]).startswith(param), response.text
+
+
+def test_a_member_of_a_union_is_named_as_the_body_has_it(http: httpx.Client) -> None:
+    refused(post(http, input=5), "input")
+    refused(post(http, input=[5]), "input[0]")
+    refused(post(http, input=["x", 5]), "input[0]")
 
 
 def test_nobody_sees_another_keys_responses(address: str, engine: FakeEngine) -> None:
