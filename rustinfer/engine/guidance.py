@@ -5,7 +5,6 @@ Free of torch, since grammars are tried out in a process of their own.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable
 from random import Random
@@ -15,6 +14,7 @@ from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper,
 
 from ..protocol.structured import Structured
 from ..text import Tokenizer
+from .schema import narrowed
 
 LIMITS = LLParserLimits(
     step_lexer_fuel=50_000,
@@ -30,7 +30,6 @@ MASK_SECONDS = 0.02
 WALK = 32
 WALK_SECONDS = 0.3
 SHOWN = 200
-SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
 
 
 class GrammarError(Exception):
@@ -67,22 +66,14 @@ def written(form: Structured) -> str:
     """The form as llguidance writes grammars. Raises GrammarError; may take long, and hold the interpreter's lock."""
     try:
         if form.kind == "json_object":
-            return LLMatcher.grammar_from_json_schema(spaced('{"type": "object"}'))
+            return LLMatcher.grammar_from_json_schema(narrowed('{"type": "object"}'))
         if form.kind == "json_schema":
-            return str(grammar_from(form.kind, spaced(form.text)))
+            return str(grammar_from(form.kind, narrowed(form.text)))
         if form.kind == "regex":
             return LLMatcher.grammar_from_regex(form.text)
         return str(grammar_from(form.kind, form.text))
-    except (ValueError, TypeError, RecursionError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise refused(form, str(error)) from None
-
-
-def spaced(schema: str) -> str:
-    """The schema with fixed white space, unless it says otherwise: left free, small models write nothing else."""
-    found = json.loads(schema)
-    return (
-        json.dumps({**found, "x-guidance": {**SPACING, **found.get("x-guidance", {})}}) if found is not True else schema
-    )
 
 
 def matcher(words: LLTokenizer, form: Structured, grammar: str) -> LLMatcher:

@@ -29,6 +29,7 @@ HOSTILE = (
     Structured("json_schema", '{"enum": []}'),
     Structured("json_schema", '{"type": "no such type"}'),
     Structured("json_schema", "[" * 100_000),
+    Structured("json_schema", '{"properties": [1]}'),
     Structured("grammar", "start: nothing"),
     Structured("grammar", 'start: "a" start'),
     Structured("grammar", "start: a0\n" + "".join(f"a{i}: a{i + 1} a{i + 1}\n" for i in range(60)) + 'a60: "y"'),

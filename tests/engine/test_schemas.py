@@ -52,6 +52,14 @@ def test_some_schemas(llm: LLM) -> None:
     assert check(llm, SCHEMAS[5::9], range(1)) >= 4
 
 
+def test_an_object_gets_no_properties_but_its_own(llm: LLM) -> None:
+    schema = {"type": "object", "properties": {"age": {"enum": [1, 2]}}, "required": ["age"]}
+    form = StructuredOutputsParams(json=schema)
+    params = [SamplingParams(temperature=1.0, seed=s, max_tokens=40, structured_outputs=form) for s in range(8)]
+    for result in llm.chat([QUESTION] * len(params), params, use_tqdm=False):
+        assert json.loads(result.outputs[0].text).keys() == {"age"}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_fifty_schemas_by_five_seeds(llm: LLM) -> None:
