@@ -17,7 +17,8 @@ _COMBINING = {"allOf", "not", "if", "dependentSchemas", "unevaluatedProperties",
 def narrowed(text: str) -> str:
     """The schema with fixed white space, and no properties but those that it names, unless it says otherwise.
 
-    What fits it fits `text` too. Raises ValueError, TypeError, AttributeError or RecursionError where `text` is no schema.
+    What fits it fits `text` too. Raises ValueError, TypeError, AttributeError or RecursionError where `text` is no
+    schema.
     """
     found = json.loads(text)
     if found is True:

@@ -42,6 +42,7 @@ ROUTES = [
     Route("/v1/tokenize", tokens.tokenize, methods=["POST"]),
     Route("/detokenize", tokens.detokenize, methods=["POST"]),
     Route("/v1/detokenize", tokens.detokenize, methods=["POST"]),
+    Route("/tokenizer_info", info.tokenizer_info, methods=["GET"]),
     Route("/v1/models", info.models, methods=["GET"]),
     Route("/v1/models/{id:path}", info.model, methods=["GET"]),
     Route("/v1/ops", info.ops, methods=["GET"]),

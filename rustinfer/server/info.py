@@ -29,6 +29,14 @@ async def model(request: Request) -> Response:
     return JSON(_model(name, served.card))
 
 
+async def tokenizer_info(request: Request) -> Response:
+    """What a client needs to write prompts and count tokens as this server does, by vLLM's names."""
+    card = _served(request).card
+    template = card.chat_template if isinstance(card.chat_template, str) else (card.chat_template or {}).get("default")
+    special = {name: card.special_tokens.get(name) for name in ("bos_token", "eos_token", "pad_token", "unk_token")}
+    return JSON({**special, "chat_template": template, "model_max_length": card.context})
+
+
 async def ops(request: Request) -> Response:
     """Every binding of the running model: where, which op, which kernel, and why not each other one."""
     served = _served(request)

@@ -8,6 +8,8 @@ import time
 import httpx
 import pytest
 
+from rustinfer.text import ChatTemplate
+
 from .calls import refused
 from .conftest import MODEL, LiveServer
 from .fake_engine import CONTEXT, EOS, VOCAB
@@ -23,6 +25,14 @@ def test_there_and_back(http: httpx.Client, prefix: str) -> None:
     assert http.post(f"{prefix}/detokenize", json={"tokens": found["tokens"]}).json() == {"prompt": "hé"}
     assert http.post(f"{prefix}/detokenize", json={"model": MODEL, "tokens": [EOS]}).json() == {"prompt": "<|end|>"}
     assert http.post(f"{prefix}/detokenize", json={"tokens": []}).json() == {"prompt": ""}
+
+
+def test_a_client_can_write_prompts_itself(http: httpx.Client) -> None:
+    told = http.get("/tokenizer_info").json()
+    assert (told["eos_token"], told["bos_token"], told["model_max_length"]) == ("<|end|>", None, CONTEXT)
+    written = ChatTemplate(told["chat_template"], eos_token=told["eos_token"]).render(MESSAGES)
+    ids = http.post("/tokenize", json={"messages": MESSAGES}).json()["tokens"]
+    assert http.post("/detokenize", json={"tokens": ids, "skip_special_tokens": False}).json()["prompt"] == written
 
 
 def test_ch31_a_chats_tokens_are_its_prompt_tokens(http: httpx.Client) -> None:

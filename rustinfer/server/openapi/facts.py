@@ -95,6 +95,15 @@ class Tokens(BaseModel):
     token_strs: list[str | None] | None
 
 
+class TokenizerInfo(BaseModel):
+    bos_token: str | None
+    eos_token: str | None
+    pad_token: str | None
+    unk_token: str | None
+    chat_template: str | None
+    model_max_length: int
+
+
 class Text(BaseModel):
     prompt: str
 

@@ -53,6 +53,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("POST", "/v1/tokenize"): _TOKENIZE,
     ("POST", "/detokenize"): _DETOKENIZE,
     ("POST", "/v1/detokenize"): _DETOKENIZE,
+    ("GET", "/tokenizer_info"): Operation("The tokenizer's special tokens and chat template", facts.TokenizerInfo),
     ("GET", "/v1/models"): Operation("The served models", facts.Models),
     ("GET", "/v1/models/{id}"): Operation("One served model; its name may have slashes", facts.Model),
     ("GET", "/v1/ops"): Operation("Which kernel runs where, and why no other", facts.Ops),

@@ -64,7 +64,18 @@ def test_the_document_is_served_and_names_nothing_of_the_inside(http: httpx.Clie
 
 @pytest.mark.parametrize(
     "path",
-    ["/v1/models", "/v1/ops", "/health", "/livez", "/readyz", "/metrics", "/version", "/openapi.json", "/"],
+    [
+        "/v1/models",
+        "/tokenizer_info",
+        "/v1/ops",
+        "/health",
+        "/livez",
+        "/readyz",
+        "/metrics",
+        "/version",
+        "/openapi.json",
+        "/",
+    ],
 )
 def test_facts(http: httpx.Client, path: str) -> None:
     check(http, "GET", path)
