@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 SETTLED_SECONDS = 5.0
 """A child that tells us nothing counts as ready after so long."""
@@ -52,7 +54,7 @@ class Child:
             env=self.environment,
             pass_fds=self._inherits,
             start_new_session=True,
-            preexec_fn=die_with_parent,  # noqa: PLW1509 - there are no threads here
+            preexec_fn=partial(die_with_parent, os.getpid()),  # noqa: PLW1509 - there are no threads here
         )
 
     def _lasted(self) -> bool:
@@ -63,8 +65,16 @@ class Child:
         if self.process is not None and self.running:
             self.process.send_signal(number)
 
+    def kill(self) -> None:
+        """End it, whatever it does, and return when it is gone."""
+        self.signal(signal.SIGKILL)
+        if self.process is not None:
+            self.process.wait()
 
-def die_with_parent(number: int = signal.SIGKILL) -> None:
+
+def die_with_parent(parent: int, number: int = signal.SIGKILL) -> None:
     """In a child, before it runs: get this signal when the thread that starts it is gone, however. Linux only."""
     if _libc is not None:
         _libc.prctl(_PR_SET_PDEATHSIG, number)
+        if os.getppid() != parent:  # it went before it could be asked
+            os._exit(1)

@@ -15,7 +15,6 @@ import sys
 import time
 from collections.abc import Sequence
 from socket import socket
-from types import FrameType
 
 from . import logs
 from .child import SETTLED_SECONDS, Child
@@ -23,6 +22,7 @@ from .flags import COMMON, ENGINE, SERVER, WIRE, as_flags, destination
 from .protocol.address import private_address, socket_path
 from .server.listener import listen
 from .settings import variable
+from .signals import Signals
 
 log = logging.getLogger("rustinfer.supervisor")
 GRACE_SECONDS = 10
@@ -32,6 +32,7 @@ STARTS = 3
 SHORTEST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 """Seconds before a server starts again while another is there, which has better use for the processor just then."""
 KEYS_FLAG, KEYS_VARIABLE = "--api-key", variable("api_key")
+HEARD = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 CHILDS = tuple(flag for flag in COMMON if flag[0] != "--config")
 """What both children take from us: the file of flags has been read already."""
 
@@ -102,44 +103,39 @@ class Supervisor:
         self._attended = sys.stderr.isatty()
         self.children = (engine, *servers)
         self.stopping = 0
+        self._deadline = math.inf
 
     def run(self) -> int:
         """Until a signal. Returns the exit code."""
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-        signal.signal(signal.SIGALRM, self._on_alarm)
         for spare in self.servers[1:]:
             spare.due = time.monotonic() + SETTLED_SECONDS
-        try:
-            for child in (self.engine, self.servers[0]):
-                child.start()
-            return self._watch()
-        finally:
-            for child in self.children:
-                child.signal(signal.SIGKILL)
-                if child.process is not None:
-                    child.process.wait()
+        with Signals(HEARD) as signals:
+            try:
+                for child in (self.engine, self.servers[0]):
+                    child.start()
+                return self._watch(signals)
+            finally:
+                for child in self.children:
+                    child.kill()
 
-    def _watch(self) -> int:
+    def _watch(self, signals: Signals) -> int:
         while True:
             for child in self.children:
                 if not child.running and child.process is not None and (code := self._ended(child)) is not None:
                     return code
-            if self.stopping:
-                if not any(child.running for child in self.children):
-                    return 0
-            else:
+            if not self.stopping:
                 self._start_due()
-            self._wait()
+            elif time.monotonic() > self._deadline or not any(child.running for child in self.children):
+                return 0
+            for number in signals.wait(self._patience()):
+                self._take(number)
 
-    def _wait(self) -> None:
-        """Sleep until a child ends or a restart is due; a signal's handler runs meanwhile."""
+    def _patience(self) -> float | None:
+        """Seconds until something is due that no signal tells of; the end of a child is told."""
+        if self.stopping:
+            return max(self._deadline - time.monotonic(), 0.0) + 0.01
         due = [child.due for child in self.children if child.process is None]
-        if due and not self.stopping:
-            time.sleep(min(max(min(due) - time.monotonic(), 0.02), 0.1))
-        elif any(child.running for child in self.children):
-            # Leaves the status for Popen to collect.
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
+        return max(min(due) - time.monotonic(), 0.1) if due else None
 
     def _ended(self, child: Child) -> int | None:
         """Deal with a child's death. Returns the exit code if it is the end of everything."""
@@ -170,25 +166,24 @@ class Supervisor:
             if child.process is None and time.monotonic() >= child.due and (child.started or self.engine.ready()):
                 child.start()
 
-    def _on_signal(self, number: int, frame: FrameType | None) -> None:
+    def _take(self, number: int) -> None:
         """The first signal lets the server finish, then the engine; the second does not wait; SIGHUP is for keys."""
+        if number == signal.SIGCHLD:
+            return
         if number == signal.SIGHUP and not self._attended:
             for server in self.servers:
                 server.signal(number)
             return
         self.stopping += 1
-        if self.stopping > 1:
-            self._on_alarm(number, frame)
-            return
-        signal.alarm(self._grace_seconds)
+        self._deadline = time.monotonic() + (self._grace_seconds if self.stopping == 1 else 0)
+        if self.stopping == 1:
+            self._stop()
+
+    def _stop(self) -> None:
         if self._listener is not None:
             self._listener.close()
         for child in [server for server in self.servers if server.running] or [self.engine]:
             child.signal(signal.SIGTERM)
-
-    def _on_alarm(self, number: int, frame: FrameType | None) -> None:
-        for child in self.children:
-            child.signal(signal.SIGKILL)
 
 
 def _how(code: int) -> str:

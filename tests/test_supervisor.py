@@ -12,6 +12,7 @@ import urllib.error
 import urllib.request
 from argparse import Namespace
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from rustinfer.supervisor import Supervisor, environment, server_flags
 
 from .engine.tiny import save
 
+GONE_SECONDS = 2.0
+"""Within this much everything is to be gone that was told to stop while it starts."""
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -70,6 +73,18 @@ def wait_for(condition: Any, seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.02)
+
+
+def descendants(pid: int) -> list[int]:
+    """The processes below that one, and below those."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it has ended
+            parents[int(path.parent.name)] = int(path.read_text().rsplit(") ", 1)[1].split()[1])
+    found = [pid]
+    for one in found:
+        found += [child for child, parent in parents.items() if parent == one]
+    return found[1:]
 
 
 def alive(pid: int) -> bool:
@@ -169,6 +184,53 @@ def test_no_orphan_when_the_supervisor_is_killed(runs: Any) -> None:
     pids = run.pids("engine started") + run.pids("server started")
     run.process.kill()
     wait_for(lambda: not any(map(alive, pids)), 10)
+
+
+@pytest.mark.parametrize("name", ["engine", "server"])
+def test_a_signal_while_a_child_is_being_started_stops_it_too(tmp_path: Path, name: str) -> None:
+    """The process is there, but who told it to start has not yet heard so."""
+    told = f"""
+class Told(subprocess.Popen):
+    def __init__(self, command, **more):
+        super().__init__(command, **more)
+        if "me = '{name}'" in command[2]:
+            os.kill(os.getpid(), signal.SIGTERM)
+subprocess.Popen = Told
+"""
+    with (tmp_path / "log").open("w") as log:
+        program = f"import os, signal, subprocess{told}{PROGRAM}".replace("grace_seconds=2", "grace_seconds=60")
+        command = [sys.executable, "-c", program, str(tmp_path), "0", ENGINE, SERVER]
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        assert process.wait(10) == 0, (tmp_path / "log").read_text()
+    finally:
+        process.kill()
+
+
+@pytest.mark.parametrize(
+    ("first", "starts", "step"),
+    [(0.0, 10, 0.3), pytest.param(0.05, 60, 0.05, marks=pytest.mark.slow)],
+)
+def test_serve_that_is_told_to_stop_while_it_starts_is_gone(
+    first: float, starts: int, step: float, tmp_path: Path
+) -> None:
+    model = str(save(tmp_path / "model"))
+    for start in range(starts):
+        command = [sys.executable, "-m", "rustinfer.cli", "serve", model, "--port=0", "--threads=1"]
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(first + start * step)
+        family = descendants(process.pid)
+        process.send_signal((signal.SIGTERM, signal.SIGINT)[start % 2])
+        try:
+            wait_for(lambda process=process, family=family: gone(process, family), GONE_SECONDS)
+        finally:
+            process.kill()
+            process.wait()
+
+
+def gone(process: subprocess.Popen[bytes], family: list[int]) -> bool:
+    family += [pid for pid in descendants(process.pid) if pid not in family]
+    return process.poll() is not None and not any(map(alive, family))
 
 
 def test_keys_go_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,7 +34,7 @@ class Spawned:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            preexec_fn=partial(die_with_parent, signal.SIGTERM),  # noqa: PLW1509 - it takes no lock of any thread
+            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - it takes no lock of any thread
         )
         self._before = signal.signal(signal.SIGTERM, self._on_signal)
         try:

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from rustinfer.cli.spawned import Spawned
 from rustinfer.errors import UserError
 
 from ..engine.tiny import save
-from ..test_supervisor import alive, wait_for
+from ..test_supervisor import alive, descendants, wait_for
 from .answers import Answers, events, models
 
 
@@ -150,14 +149,3 @@ def test_its_server_ends_with_it(when: str, number: int, tmp_path: Path) -> None
         bench.wait()
         for pid in filter(alive, family):
             os.kill(pid, signal.SIGKILL)
-
-
-def descendants(pid: int) -> list[int]:
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):  # it has ended
-            parents[int(path.parent.name)] = int(path.read_text().rsplit(") ", 1)[1].split()[1])
-    found = [pid]
-    for one in found:
-        found += [child for child, parent in parents.items() if parent == one]
-    return found[1:]
