@@ -17,7 +17,7 @@ from ..models.model import ModelBuilder
 from ..models.quantise import Quantised
 from ..models.sources import open_checkpoint
 from ..protocol.messages import ModelCard
-from ..registry import Binder, Binding, Faults, Plugins, Policy, Target, Workspace, load_plugins
+from ..registry import Binder, Binding, Faults, Guard, Plugins, Policy, Target, Workspace, load_plugins
 from ..text import ChatTemplate, Tokenizer
 from .admission import Admission
 from .batch import Batcher
@@ -56,6 +56,7 @@ class Loaded:
     fingerprint: str
     phases: Phases
     workspace: Workspace
+    guard: Guard
 
 
 def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded:
@@ -131,7 +132,15 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     if tokenizer and checkpoint.eos_ids:
         engine.grammars = Grammars.of(tokenizer, checkpoint.config.vocab, checkpoint.eos_ids)
     return Loaded(
-        engine, card, tokenizer, template, bind.bindings, plugins.registry.fingerprint(), phases, target.workspace
+        engine,
+        card,
+        tokenizer,
+        template,
+        bind.bindings,
+        plugins.registry.fingerprint(),
+        phases,
+        target.workspace,
+        bind.guard,
     )
 
 
@@ -144,10 +153,10 @@ def builder_of(architecture: str, plugins: Plugins) -> ModelBuilder:
 
 
 class Binders:
-    """Makes binders of one policy, and knows what all of them bound."""
+    """Makes binders of one policy, and knows what all of them bound, and which kernels raised."""
 
     def __init__(self, plugins: Plugins, policy: Policy) -> None:
-        self.plugins, self.policy = plugins, policy
+        self.plugins, self.policy, self.guard = plugins, policy, Guard()
         self.made: list[Binder] = []
 
     def __call__(self, target: Target) -> Binder:
@@ -156,12 +165,12 @@ class Binders:
 
     def probe(self, target: Target) -> Binder:
         """A binder whose bindings do not stay."""
-        return Binder(self.plugins.registry, target, self.policy, self.plugins.wrap)
+        return Binder(self.plugins.registry, target, self.policy, self.plugins.wrap, self.guard)
 
     @property
     def bindings(self) -> tuple[Binding, ...]:
-        """Every binding so far."""
-        return tuple(binding for binder in self.made for binding in binder.bindings)
+        """Every binding so far, as it is by now."""
+        return tuple(self.guard.now(binding) for binder in self.made for binding in binder.bindings)
 
     def idle_orders(self) -> list[str]:
         """Pins of ops that were bound nowhere, and preferred back ends that run nothing."""

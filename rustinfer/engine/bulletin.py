@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from ..protocol.messages import Stats
+from ..protocol.messages import Raised, Stats
 from ..protocol.router import Peer
 from .engine import Engine
 from .memory import Memory
@@ -49,8 +49,8 @@ class Bulletin:
         return bool(state[1]) and self._told != state
 
 
-def stats(engine: Engine, epoch: int, protocol_errors: int) -> Stats:
-    """Every count and measure of an engine, memory left out."""
+def stats(engine: Engine, epoch: int, protocol_errors: int, raised: Sequence[Raised] = ()) -> Stats:
+    """Every count and measure of an engine, memory left out, and the kernels that have raised."""
     totals, measures, cache = engine.totals, engine.measures, engine.cache
     waiting = engine.waiting
     return Stats(
@@ -77,4 +77,5 @@ def stats(engine: Engine, epoch: int, protocol_errors: int) -> Stats:
         queue_seconds=measures.queue.histogram(),
         prefill_seconds=measures.prefill.histogram(),
         decode_seconds=measures.decode.histogram(),
+        raised=list(raised),
     )

@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 from ..models.checkpoint import Checkpoint
 from ..models.errors import CheckpointError
-from ..protocol.messages import ModelCard, OpRow
-from ..registry import Binding
+from ..protocol.messages import ModelCard, OpRow, Raised
+from ..registry import Binding, Failure
 from ..text import ChatTemplate, TemplateError, TextError, Tokenizer
 from .options import Options
 from .sizing import Size
@@ -73,6 +73,11 @@ def op_rows(bindings: Sequence[Binding]) -> list[OpRow]:
         OpRow(f"{c.site}{_wiring(counts, several) if c.decode else ''}", c.op, c.kernel, dict(c.rejected))
         for c, counts in rows.items()
     ]
+
+
+def raised_rows(failures: Sequence[Failure]) -> list[Raised]:
+    """Kernels that have raised, as they travel: what they said stays in the log, for it may name files."""
+    return [Raised(f.op, f.backend, f.count, f.why() if f.disabled else "") for f in failures]
 
 
 def _wiring(counts: list[int], several: bool) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Protocol
 
+from ..device import first_line, lost, short_of_memory
 from .errors import EngineDead
 from .plan import Plan
 from .sampled import Flight
@@ -16,8 +17,6 @@ from .sequence import State
 log = logging.getLogger(__name__)
 Launched = list[tuple[Plan, Flight]]
 OURS = ("torch", "triton", "rustinfer.engine", "rustinfer.registry", "rustinfer.models")
-STICKY = ("illegal memory access", "misaligned address", "device-side assert", "launch failure", "illegal instruction")
-NO_MEMORY = "can't allocate memory"
 SHOWN = 8
 
 
@@ -72,22 +71,15 @@ class Launcher:
         return self(plan) if plan else []
 
 
-def short_of_memory(error: Exception) -> bool:
-    """Whether it went wrong for want of memory, of the device or of the host: torch has no type for the latter."""
-    return type(error).__name__ == "OutOfMemoryError" or isinstance(error, MemoryError) or NO_MEMORY in str(error)
-
-
 def check_alive(error: Exception, plan: Plan) -> None:
     """Raise EngineDead, in one line that tells all that is known, for an error after which the device is of no use."""
-    # By name: this module does not import torch. A device error of this kind is sticky.
-    text = str(error).strip().partition("\n")[0]
-    told = type(error).__name__ == "KernelFault"  # the kernel itself says which it is
-    if not told and type(error).__name__ != "AcceleratorError" and not any(words in text for words in STICKY):
+    told = type(error).__name__ == "KernelFault"  # the kernel itself says which it is; importing that imports torch
+    if not told and not lost(error):
         return
     ids = [sequence.request.id for sequence in plan.sequences()]
     more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
     raise EngineDead(
-        f"{'a kernel gave up' if told else 'the device failed'}: {text} "
+        f"{'a kernel gave up' if told else 'the device failed'}: {first_line(error)} "
         f"({'' if told else blame(error.__traceback__) + '; '}a step of {plan.tokens} tokens of {len(plan)} sequences; "
         f"requests {', '.join(ids[:SHOWN])}{more})"
     ) from error

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Protocol
 
 from ..protocol.codec import ProtocolError
-from ..protocol.messages import Abort, Aborted, Delta, Drain, Failed, Generate, Message, Output
+from ..protocol.messages import Abort, Aborted, Delta, Drain, Failed, Generate, Message, Output, Raised
 from ..protocol.router import Gone, Peer, Received
 from .bulletin import Bulletin, State, stats
 from .engine import Engine
@@ -55,9 +55,10 @@ class EngineLoop:
         channel: Channel,
         clock: Callable[[], float] = time.monotonic,
         memory: Callable[[], Memory] = measure,
+        raised: Callable[[], list[Raised]] = list,
     ) -> None:
         self.engine, self.channel, self._clock = engine, channel, clock
-        self.report = Report(clock)
+        self.report, self._raised = Report(clock), raised
         self._bulletin = Bulletin(self._state, clock, memory)
         self._signals = self._turns = 0
         self._waiting = False
@@ -144,7 +145,9 @@ class EngineLoop:
             log.exception("a message could not be written")
 
     def _state(self) -> State:
-        return stats(self.engine, self.channel.epoch, self.channel.errors), frozenset(self.channel.peers)
+        return stats(self.engine, self.channel.epoch, self.channel.errors, self._raised()), frozenset(
+            self.channel.peers
+        )
 
     def _drain(self) -> None:
         """Finish what there is; take nothing new."""

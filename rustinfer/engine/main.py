@@ -83,6 +83,7 @@ def run(model: str, options: Options, address: str, key: WireKey | None = None) 
     give_way()
     from ..protocol.router import EngineChannel
     from .build import load, on_device
+    from .card import raised_rows
     from .loop import EngineLoop
     from .memory import measure
     from .watchdog import Watchdog
@@ -99,7 +100,12 @@ def run(model: str, options: Options, address: str, key: WireKey | None = None) 
         fingerprint=loaded.fingerprint,
         key=key,
     )
-    loop = EngineLoop(loaded.engine, channel, memory=lambda: measure(options.device))
+    loop = EngineLoop(
+        loaded.engine,
+        channel,
+        memory=lambda: measure(options.device),
+        raised=lambda: raised_rows(loaded.guard.failures),
+    )
     total = time.perf_counter() - started
     log.info("%s: %s, %d tokens of context, %d of cache", card.id, card.dtype, card.context, loaded.engine.capacity)
     if scratch := loaded.workspace.nbytes:

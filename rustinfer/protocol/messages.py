@@ -10,7 +10,7 @@ from typing import Literal
 
 from .sampling import SamplingParams
 
-VERSION = 5
+VERSION = 6
 """The protocol's version: raised whenever a message changes, since both ends must agree on every field."""
 
 FinishReason = Literal["stop", "length", "abort", "error"]
@@ -161,6 +161,16 @@ class Histogram:
 
 
 @dataclass(frozen=True)
+class Raised:
+    """A kernel that raised while the model ran, and how often. `disabled` says why its op's reference runs instead."""
+
+    op: str
+    kernel: str
+    count: int
+    disabled: str = ""
+
+
+@dataclass(frozen=True)
 class Stats:
     """The engine's state and its totals since start. Sent about once a second while they change.
 
@@ -194,6 +204,7 @@ class Stats:
     queue_seconds: Histogram = field(default_factory=Histogram)
     prefill_seconds: Histogram = field(default_factory=Histogram)
     decode_seconds: Histogram = field(default_factory=Histogram)
+    raised: list[Raised] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from .backend import Backend, Kernel, Refusal, Requires
 from .binder import Binder, Binding
 from .errors import DefinitionError, NoKernelError, UnknownBackendError, UnknownOpError
 from .fault import Faults, KernelFault
+from .guard import Failure, Guard
 from .hookspecs import API_VERSION, hookimpl
 from .op import Case, Op, Tolerance, op
 from .plugins import PluginRecord, Plugins, load_plugins
@@ -27,8 +28,10 @@ __all__ = [
     "Binding",
     "Case",
     "DefinitionError",
+    "Failure",
     "Faults",
     "Format",
+    "Guard",
     "Kernel",
     "KernelFault",
     "ModelBuilder",

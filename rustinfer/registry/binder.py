@@ -10,6 +10,7 @@ from typing import Any
 
 from .backend import VARIES, freeze
 from .errors import MissingOpError, NoKernelError, UnknownBackendError, UnknownOpError
+from .guard import Guard
 from .op import Function, Op
 from .owners import Owner, own
 from .parts import part_of, pinned_part
@@ -44,7 +45,8 @@ class Binder:
     """`binder.rms_norm(weight=w, eps=1e-5)` returns a plain callable of the op's positional parameters.
 
     Raises NoKernelError with every refusal, UnknownBackendError and UnknownOpError for a policy that names what
-    does not exist. `site` is the caller's name for the place being bound; `bindings` remembers every choice.
+    does not exist. `site` is the caller's name for the place being bound; `bindings` remembers every choice, `guard`
+    (one for all binders of an engine) whose kernels raise.
     """
 
     def __init__(
@@ -53,8 +55,10 @@ class Binder:
         target: Target,
         policy: Policy | None = None,
         wrap: Callable[[Binding], Callable[..., Any] | None] = lambda binding: None,
+        guard: Guard | None = None,
     ) -> None:
         self.registry, self.target, self.policy, self.wrap = registry, target, policy or Policy(), wrap
+        self.guard = guard or Guard()
         self.bindings: list[Binding] = []
         self.site = ""
         self._slow = target.device.type != "cpu"
@@ -79,8 +83,12 @@ class Binder:
         if binding.backend == REFERENCE and binding.rejected and not op.composition and self._slow:
             log.warning("%s runs its reference: slow on a GPU", binding.why())
         call = self.wrap(binding) or binding.call
-        own(call, Owner(op.name, binding.backend, self._plugin(op, binding.backend)))
-        return call
+        plugin = self._plugin(op, binding.backend)
+        own(call, Owner(op.name, binding.backend, plugin))
+        if binding.backend == REFERENCE and call is binding.call:
+            return call
+        reference = binding.call if binding.backend == REFERENCE else freeze(op.reference, op.complete(bound))
+        return self.guard(binding, plugin, call, reference, self._standby(op))
 
     def resolve(self, op: Op, /, **bound: Any) -> Binding:
         """Choose a kernel and build it. Raises NoKernelError when every candidate refuses."""
@@ -101,10 +109,20 @@ class Binder:
             return self._reference_refusal(op)
         if name not in self.registry.backends:
             return "is not installed"
+        if op.name not in self.policy.pins and (disabled := self.guard.refusal(op.name, name)):
+            return disabled
         if missing := self._missing[name]:
             return missing
         kernel = self.registry.backends[name].kernels.get(op.name)
         return kernel.refusal(self.target, bound) if kernel else "has no kernel for this op"
+
+    def _standby(self, op: Op) -> str | None:
+        """Why the op's reference may not stand in for a kernel that raises, or None."""
+        if op.name in self.policy.pins:
+            return f"--pin {op.name}={self.policy.pins[op.name]} is an order"
+        if self.policy.strict:
+            return "--strict forbids it to fall back"
+        return VARIES if self.target.invariant and not op.batch_invariant else None
 
     def _plugin(self, op: Op, backend: str) -> str:
         if backend != REFERENCE:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from rustinfer.protocol.messages import Histogram, OpRow, Stats
+from rustinfer.protocol.messages import Histogram, OpRow, Raised, Stats
 
 GAUGES = {
     "requests_running": ("running", "Sequences that the engine computes"),
@@ -45,7 +46,13 @@ class EngineMetrics:
 
     def __init__(self) -> None:
         self.stats = Stats(0)
-        self.ops: list[OpRow] = []
+        self.bound: list[OpRow] = []
+
+    @property
+    def ops(self) -> list[OpRow]:
+        """What runs where by now: the reference in place of each kernel that has been disabled since it was bound."""
+        disabled = {(each.op, each.kernel): each.disabled for each in self.stats.raised if each.disabled}
+        return [_fallen(row, disabled.get((row.op, row.kernel))) for row in self.bound] if disabled else self.bound
 
     def collect(self) -> Iterator[Metric]:
         for name, (attribute, text) in GAUGES.items():
@@ -58,6 +65,7 @@ class EngineMetrics:
         yield _labelled(CounterMetricFamily, "sequences", ended, "reason", self.stats.finished)
         fallen = "Places of the model where a reference stands in for a kernel, by op"
         yield _labelled(GaugeMetricFamily, "kernel_fallbacks", fallen, "op", fallbacks(self.ops))
+        yield _raised(self.stats.raised)
         for name, text in HISTOGRAMS.items():
             yield _histogram(f"rustinfer_{name}", text, getattr(self.stats, name))
 
@@ -65,6 +73,18 @@ class EngineMetrics:
 def fallbacks(ops: list[OpRow]) -> dict[str, int]:
     """Sites that run a reference though kernels were asked, by op."""
     return dict(Counter(row.op for row in ops if row.kernel == "reference" and row.refusals))
+
+
+def _fallen(row: OpRow, why: str | None) -> OpRow:
+    return replace(row, kernel="reference", refusals={**row.refusals, row.kernel: why}) if why else row
+
+
+def _raised(kernels: list[Raised]) -> CounterMetricFamily:
+    text = "Times that a kernel raised while the model ran, by op and kernel"
+    family = CounterMetricFamily("rustinfer_kernel_errors", text, labels=["op", "kernel"])
+    for each in kernels:
+        family.add_metric([each.op, each.kernel], each.count)
+    return family
 
 
 def _labelled(

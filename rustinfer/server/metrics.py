@@ -60,14 +60,14 @@ class Metrics:
 
     def up(self, card: ModelCard) -> None:
         """An engine with this model is there."""
-        self._name, self.engine.ops = self._model(card), card.ops
+        self._name, self.engine.bound = self._model(card), card.ops
         self.engine_up.set(1)
 
     def down(self) -> None:
         """It is gone: nothing runs or waits."""
         self.engine_up.set(0)
         self.engine_losses.inc()
-        self.engine.stats = replace(self.engine.stats, running=0, waiting=0, waiting_reasons={})
+        self.engine.stats = replace(self.engine.stats, running=0, waiting=0, waiting_reasons={}, raised=[])
 
     def text(self) -> bytes:
         return generate_latest(self.registry)

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 
+from rustinfer.device import short_of_memory
 from rustinfer.engine.errors import EngineDead
-from rustinfer.engine.launch import Launcher, blame, short_of_memory
+from rustinfer.engine.launch import Launcher, blame
 from rustinfer.engine.plan import Chunk, Plan
 from rustinfer.engine.sampled import Flight, Sampled
 from rustinfer.engine.sequence import Request, Sequence, State

@@ -35,6 +35,27 @@ def rustinfer_wrap(binding):
 
     return call
 """
+RAISING = """
+from rustinfer import Backend, Requires, hookimpl, ops
+
+acme = Backend("acme", requires=Requires("cpu"))
+
+@acme.kernel(ops.embedding)
+def embedding(tokens, *, weight):
+    if (tokens == 3).any():
+        raise ZeroDivisionError("as told")
+    return weight[tokens]
+
+@hookimpl
+def rustinfer_backends():
+    return [acme]
+"""
+
+
+def raising(folder: Path) -> Path:
+    """A folder for PYTHONPATH: a back end whose one kernel raises at a certain token."""
+    write(folder, "aaa_raising", RAISING)
+    return folder
 
 
 def site(folder: Path) -> Path:

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,7 +14,7 @@ from tests.conftest import Saw
 
 from .conftest import World
 from .model import POISON
-from .plugins import site
+from .plugins import raising, site
 from .streams import streams
 from .world import GOLDEN, Engine, Process, Server, wait_for
 
@@ -80,32 +81,73 @@ def test_f23_plugins_that_cannot_be_loaded(dying: Dying, saw: Saw, model: Path, 
     saw("with RUSTINFER_STRICT_PLUGINS: the engine does not start, and says which one in one line", None)
 
 
-@pytest.mark.parametrize("token", [2, 3], ids=["MemoryError", "ZeroDivisionError"])
-def test_f18_f23_t24_a_kernel_that_raises(dying: Dying, saw: Saw, token: int) -> None:
-    """A plugin's kernel raises for one request while others run."""
+def test_f18_f23_t24_a_kernel_that_runs_out_of_memory(dying: Dying, saw: Saw) -> None:
+    """A plugin's kernel raises MemoryError for one request while others run."""
     engine, server, _ = dying
     golden, pid = server.golden(), engine.pid
-    bad = {**GOLDEN, "prompt": f"abc{chr(token)}"}
     started = time.monotonic()
-    assert _mixed(server, GOLDEN, bad) == [golden] * 8
+    assert _mixed(server, GOLDEN, {**GOLDEN, "prompt": "abc\x02"}) == [golden] * 8
     wait_for(server.quiet, 2.5)
     assert server.golden() == golden
     assert (engine.pid, engine.alive) == (pid, True)
     saw("that request: 500; the others: the known answer", time.monotonic() - started)
 
 
-def test_f23_a_kernel_that_exits(dying: Dying, saw: Saw) -> None:
+def test_f23_a_kernel_that_exits(dying: Dying, world: World, saw: Saw) -> None:
     """A plugin's kernel calls sys.exit()."""
     engine, server, _ = dying
-    started = time.monotonic()
-    answer = server.post({**GOLDEN, "prompt": f"abc{chr(4)}"})
-    assert answer.status_code == 503
-    assert engine.popen.wait(5) == 1
-    assert "error: the engine stopped: SystemExit" in engine.log.read_text()
-    saw(
-        "503; the engine ended with exit code 1 and one line",
-        time.monotonic() - started,
-    )
+    bad, pid, started = {**GOLDEN, "prompt": "abc\x04"}, engine.pid, time.monotonic()
+    assert server.post(bad).json()["choices"] == world.server.post(bad).json()["choices"]
+    assert server.golden() == world.golden
+    assert (engine.pid, engine.alive) == (pid, True)
+    saw("the known answer, by the op's reference; the engine lives", time.monotonic() - started)
+
+
+@pytest.mark.parametrize("flags", [("--prefer=acme",), ("--pin=embedding=acme",), ("--prefer=acme", "--strict")])
+def test_f23_t24_a_kernel_that_raises_again_and_again(
+    flags: tuple[str, ...], world: World, model: Path, saw: Saw, tmp_path: Path
+) -> None:
+    """A plugin's kernel raises at a certain token, four times."""
+    path = os.pathsep.join(filter(None, [str(raising(tmp_path / "site")), os.environ.get("PYTHONPATH")]))
+    engine = Engine(tmp_path, model, *flags, env={"PYTHONPATH": path})
+    server = Server(tmp_path, engine.address)
+    bad = {**GOLDEN, "prompt": "abc\x02"}
+    try:
+        engine.wait_ready()
+        server.wait_ready()
+        assert _embedding(server) == ["acme"]
+        started = time.monotonic()
+        answers = [server.post({**bad, "cache_salt": f"{n}"}) for n in range(4)]
+        took = time.monotonic() - started
+        assert server.golden() == world.golden
+        if flags == ("--prefer=acme",):
+            wanted = world.server.post(bad).json()["choices"]
+            assert [answer.json()["choices"] for answer in answers] == [wanted] * 4
+            wait_for(lambda: _embedding(server) == ["reference"], 5)
+            why = _rows(server)[0]["refusals"]["acme"]
+            assert why == "raised 3 times, the last time ZeroDivisionError: disabled"
+            saw("the known answer each time, by the op's reference, which runs in its place after the third", took)
+            said = ["raised at model.embed_tokens: ZeroDivisionError: as told", "has raised 3 times"]
+        else:
+            assert [answer.status_code for answer in answers] == [500] * 4
+            assert _embedding(server) == ["acme"]
+            saw(f"{flags[-1].partition('=')[0]} is obeyed: 500 each time, and the known answer to others", took)
+            said = ["raised at model.embed_tokens: ZeroDivisionError: as told; the request fails"]
+        lines = [line for line in engine.log.read_text().splitlines() if "embedding by back end acme" in line]
+        assert [words in line for words, line in zip(said, lines, strict=True)] == [True] * len(said)
+        errors = 'kernel_errors_total{kernel="acme",op="embedding"}'
+        wait_for(lambda: server.metrics().get(errors, 0) == (3 if flags[-1] == "--prefer=acme" else 4), 5)
+    finally:
+        server.kill()
+        engine.kill()
+
+
+def _rows(server: Server) -> list[dict[str, Any]]:
+    return [row for row in server.get("/v1/ops").json()["data"] if row["op"] == "embedding"]
+
+
+def _embedding(server: Server) -> list[str]:
+    return sorted({row["kernel"] for row in _rows(server)})
 
 
 @pytest.mark.slow

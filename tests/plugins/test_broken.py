@@ -10,7 +10,8 @@ import pytest
 
 from rustinfer.registry import load_plugins
 
-from .site import python, write
+from ..engine.tiny import save
+from .site import ROOT, python, write
 
 BACKEND = """
 from rustinfer import Backend, Requires, hookimpl
@@ -179,3 +180,28 @@ def test_strict_makes_the_first_failure_an_error(broken: Path) -> None:
     assert "a_library_that_is_not_installed" in run.stderr
     others = ",".join(ERRORS)
     assert python(broken, "-c", code, RUSTINFER_STRICT_PLUGINS="1", RUSTINFER_DISABLE_PLUGINS=others).returncode == 0
+
+
+RAISING = """
+from rustinfer import Backend, Requires, hookimpl, ops
+
+acme = Backend("acme", requires=Requires("cpu"))
+
+@acme.kernel(ops.linear)
+def linear(x, *, weight, bias=None):
+    raise OSError("/secret/place")
+
+@hookimpl
+def rustinfer_backends():
+    return [acme]
+"""
+
+
+def test_why_a_kernel_that_raises_runs_nowhere(tmp_path: Path) -> None:
+    write(tmp_path / "site", "a_raising", RAISING)
+    command = ["-m", "rustinfer.cli", "ops", "why", str(save(tmp_path / "tiny")), "--op=linear", "--json"]
+    done = python(tmp_path / "site", *command, "--prefer=acme", "--device=cpu", PYTHONPATH=f"{tmp_path}/site:{ROOT}")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {row["kernel"] for row in rows} == {"reference"}
+    assert {row["refusals"]["acme"] for row in rows} == {"raised 3 times, the last time OSError: disabled"}

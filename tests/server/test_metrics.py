@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
-from rustinfer.protocol.messages import Histogram, ModelCard, OpRow, Stats
+from rustinfer.protocol.messages import Histogram, ModelCard, OpRow, Raised, Stats
 from rustinfer.server.engine_metrics import COUNTERS, GAUGES, HISTOGRAMS, fallbacks
 from rustinfer.server.metrics import Metrics
 
 OWN = """cache_pages cache_pages_used decode_seconds device_memory_bytes device_memory_used_bytes engine_cached_tokens
 engine_computed_tokens_total engine_generated_tokens_total engine_losses_total engine_memory_bytes engine_prompt_tokens
 engine_protocol_errors engine_refusals_total engine_steps_total engine_up generation_tokens_total http_responses_total
-inter_token_latency_seconds kernel_fallbacks preemptions prefill_seconds prompt_tokens_total protocol_errors_total
-queue_seconds request_duration_seconds requests_active requests_running requests_total requests_waiting
-requests_waiting_by_reason sequences_total server_tasks speculation_accepted_tokens_total speculation_draft_tokens_total
-speculation_drafts_total step_seconds step_tokens time_to_first_token_seconds"""
+inter_token_latency_seconds kernel_errors_total kernel_fallbacks preemptions prefill_seconds prompt_tokens_total
+protocol_errors_total queue_seconds request_duration_seconds requests_active requests_running requests_total
+requests_waiting requests_waiting_by_reason sequences_total server_tasks speculation_accepted_tokens_total
+speculation_draft_tokens_total speculation_drafts_total step_seconds step_tokens time_to_first_token_seconds"""
 VLLM = """admission_rejections_total e2e_request_latency_seconds generation_tokens_total inter_token_latency_seconds
 iteration_tokens_total kv_cache_usage_perc num_preemptions_total num_requests_running num_requests_waiting
 num_requests_waiting_by_reason prefix_cache_hits_total prefix_cache_queries_total prompt_tokens_total
@@ -89,6 +89,19 @@ def test_an_engine_that_is_gone_runs_nothing() -> None:
     assert found["rustinfer_engine_steps_total"] == 9
 
 
+def test_a_kernel_that_was_disabled_runs_nowhere() -> None:
+    metrics = Metrics()
+    metrics.up(replace(CARD, ops=[OpRow("a", "norm", "toy"), OpRow("b", "linear", "toy")]))
+    metrics.take(replace(STATS, raised=[Raised("norm", "toy", 3, "raised"), Raised("linear", "toy", 2)]))
+    assert metrics.engine.ops == [OpRow("a", "norm", "reference", {"toy": "raised"}), OpRow("b", "linear", "toy")]
+    found = samples(metrics)
+    assert found['rustinfer_kernel_errors_total{kernel="toy",op="norm"}'] == 3
+    assert found['rustinfer_kernel_errors_total{kernel="toy",op="linear"}'] == 2
+    assert found['rustinfer_kernel_fallbacks{op="norm"}'] == 1
+    metrics.down()  # another engine has raised nothing yet
+    assert metrics.engine.ops[0].kernel == "toy"
+
+
 @pytest.mark.parametrize(
     ("row", "counted"),
     [
@@ -103,4 +116,4 @@ def test_a_fallback_is_a_reference_where_kernels_were_asked(row: OpRow, counted:
 
 def test_every_number_of_the_engine_is_published() -> None:
     listed = {attribute for attribute, _ in [*GAUGES.values(), *COUNTERS.values()]} | set(HISTOGRAMS)
-    assert {f.name for f in fields(Stats)} == listed | {"epoch", "waiting_reasons", "finished"}
+    assert {f.name for f in fields(Stats)} == listed | {"epoch", "waiting_reasons", "finished", "raised"}
