@@ -41,12 +41,18 @@ void sleep_while(std::atomic<uint32_t>&, uint32_t) { std::this_thread::yield(); 
 void wake_all(std::atomic<uint32_t>&) {}
 #endif
 
-// Chunks are claimed from one word that holds the call's number and how many are left, so a thread that was away when a
-// call began, or wakes after it ended, is never waited for: only claimed chunks are.
+// A thread's share of the chunks: the call's number, and how many of them are left, in one word on a cache line of its own.
+struct alignas(64) Share {
+    std::atomic<uint64_t> ticket{0};
+    long end = 0;  // of the share, as a chunk's number; stable as `job` is
+};
+
+// Each thread claims from its own share, then from the others': a cache line that two cores write to costs as much as a
+// strip. A thread that was away when a call began, or wakes after it ended, is never waited for: only claimed chunks are.
 struct Pool {
     std::mutex gate;  // one call at a time
     Job job{};        // stable while any of its chunks is claimed and not done
-    alignas(64) std::atomic<uint64_t> ticket{0};
+    std::vector<Share> shares = std::vector<Share>(1);
     alignas(64) std::atomic<long> undone{0};
     alignas(64) std::atomic<uint32_t> round{0};
     std::atomic<int> asleep{0};
@@ -55,32 +61,43 @@ struct Pool {
 
     static uint32_t unclaimed(uint64_t t) { return uint32_t(t); }
 
-    void work() {
-        uint64_t seen = ticket.load(std::memory_order_acquire);
+    // Runs what is left of a share; how many chunks that were.
+    long take(Share& share) {
+        long done = 0;
+        uint64_t seen = share.ticket.load(std::memory_order_acquire);
         while (unclaimed(seen)) {
-            if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel)) continue;
-            long first = (job.chunks - long(unclaimed(seen))) * job.grain;
+            if (!share.ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel)) continue;
+            long first = (share.end - long(unclaimed(seen))) * job.grain;
             long last = first + job.grain < job.tasks ? first + job.grain : job.tasks;
             for (long t = first; t < last; t++) job.body(job.context, t);
-            undone.fetch_sub(1, std::memory_order_release);
-            seen = ticket.load(std::memory_order_acquire);
+            done++;
+            seen = share.ticket.load(std::memory_order_acquire);
         }
+        return done;
     }
 
-    bool idle() const { return !unclaimed(ticket.load(std::memory_order_acquire)) && !stopping.load(std::memory_order_relaxed); }
+    void work(size_t own) {
+        long done = 0;
+        for (size_t i = 0; i < shares.size(); i++) done += take(shares[(own + i) % shares.size()]);
+        if (done) undone.fetch_sub(done, std::memory_order_release);
+    }
 
-    void await() {
+    bool idle(size_t own) const {
+        return !unclaimed(shares[own].ticket.load(std::memory_order_acquire)) && !stopping.load(std::memory_order_relaxed);
+    }
+
+    void await(size_t own) {
         for (int i = 0; i < SPINS; i++) {
-            if (!idle()) return;
+            if (!idle(own)) return;
             pause();
         }
         uint32_t seen = round.load();
         asleep.fetch_add(1);
-        while (idle() && round.load() == seen) sleep_while(round, seen);
+        while (idle(own) && round.load() == seen) sleep_while(round, seen);
         asleep.fetch_sub(1);
     }
 
-    void serve();
+    void serve(size_t own);
 
     void announce() {
         round.fetch_add(1);
@@ -90,10 +107,15 @@ struct Pool {
     void run(const Job& what) {
         job = what;
         undone.store(job.chunks, std::memory_order_relaxed);
-        uint64_t number = (ticket.load(std::memory_order_relaxed) >> 32) + 1;
-        ticket.store(number << 32 | uint64_t(job.chunks), std::memory_order_seq_cst);
+        long count = long(shares.size());
+        uint64_t number = (shares[0].ticket.load(std::memory_order_relaxed) >> 32) + 1;
+        for (long i = count - 1; i >= 0; i--) {
+            long from = job.chunks * i / count;
+            shares[i].end = job.chunks * (i + 1) / count;
+            shares[i].ticket.store(number << 32 | uint64_t(shares[i].end - from), std::memory_order_seq_cst);
+        }
         announce();
-        work();
+        work(0);
         for (int i = 0; undone.load(std::memory_order_acquire) > 0; i++) {
             if (i < SPINS) pause();
             else std::this_thread::yield();
@@ -108,7 +130,8 @@ struct Pool {
         for (auto& w : workers) w.join();
         workers.clear();
         stopping = false;
-        for (long i = 1; i < threads; i++) workers.emplace_back([this] { serve(); });
+        shares = std::vector<Share>(size_t(threads));
+        for (long i = 1; i < threads; i++) workers.emplace_back([this, i] { serve(size_t(i)); });
     }
 };
 
@@ -116,11 +139,11 @@ struct Pool {
 Pool& pool = *new Pool;
 thread_local bool inside = false;
 
-void Pool::serve() {
+void Pool::serve(size_t own) {
     inside = true;
     while (!stopping) {
-        await();
-        work();
+        await(own);
+        work(own);
     }
 }
 
