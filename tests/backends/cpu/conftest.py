@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,8 @@ from rustinfer.backends.cpu.library import missing
 from rustinfer.registry import Binder, Policy, Target, load_plugins
 
 Bind = Callable[[torch.dtype], Binder]
+MOST = 1024
+"""Rows of a call here. Bound for any number of rows, products leave those of bfloat16 to AMX where the CPU has it."""
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +25,7 @@ def bind() -> Bind:
     registry = load_plugins().registry
     pins = Policy(pins=dict.fromkeys(registry.backends["cpu"].kernels, "cpu"))
     set_threads(2)
-    return lambda dtype: Binder(registry, Target.of("cpu", dtype), pins)
+    return lambda dtype: Binder(registry, replace(Target.of("cpu", dtype), rows=MOST), pins)
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])

@@ -10,6 +10,8 @@ from rustinfer.backends.cpu.library import missing
 from rustinfer.ops.inputs import Draw
 from rustinfer.registry import INT4, Binder, Target, load_plugins
 
+from .conftest import Bind
+
 WHY = "this CPU has AMX, by which oneDNN multiplies many rows of bfloat16 faster"
 CPU = torch.device("cpu")
 
@@ -61,6 +63,12 @@ def test_decoding_and_float32_stay_where_they_are(tiled: bool) -> None:
     for ops in (binder(torch.bfloat16, decode=True), binder(torch.float32)):
         ops.linear(weight=Draw("amx", ops.target.dtype, CPU).packed(INT4, 96, 64, 32))
         assert chosen(ops) == {"linear": "cpu"}
+
+
+def test_the_kernels_own_tests_reach_them(tiled: bool, bind: Bind, dtype: torch.dtype) -> None:
+    ops = bind(dtype)
+    ops.linear(weight=Draw("amx", dtype, CPU).weight(96, 64))
+    assert chosen(ops) == {"linear": "cpu"}
 
 
 @pytest.mark.parametrize("rows", [1, 31, 130])
