@@ -45,16 +45,21 @@ template <long KIND, long R> static void direct(const Matrix& w, const int16_t* 
         UNROLL for (long h = 0; h < 2; h++) store(c + i * STRIP + h * LANES, acc[i][h]);
 }
 
-// Rows in groups that fit the registers. Only the first group waits for memory: a strip stays in the nearest cache.
-template <long KIND, long R> static void groups(const Matrix& w, const int16_t* a, long lda, const float* as, long ldas, long count, long strip, float* c) {
-    for (; count >= R; count -= R, a += R * lda, as += R * ldas, c += R * STRIP) direct<KIND, R>(w, a, lda, as, ldas, strip, c);
-    if constexpr (R > 1)
-        if (count) groups<KIND, R - 1>(w, a, lda, as, ldas, count, strip, c);
+template <long KIND, long R = INTEGER_ROWS> static void group(long rows, const Matrix& w, const int16_t* a, long lda, const float* as, long ldas, long strip, float* c) {
+    if (rows == R) return direct<KIND, R>(w, a, lda, as, ldas, strip, c);
+    if constexpr (R > 1) group<KIND, R - 1>(rows, w, a, lda, as, ldas, strip, c);
 }
 
+// Rows in groups that fit the registers, of nearly one size: small ones cost most by the row. Only the first waits for
+// memory: a strip stays in the nearest cache.
 template <long KIND> static void kind(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c) {
     long lda = x.columns, ldas = w.blocks() * 2;
-    groups<KIND, INTEGER_ROWS>(w, x.q + r0 * lda, lda, x.scales + r0 * ldas, ldas, count, strip, c);
+    const int16_t* a = x.q + r0 * lda;
+    const float* as = x.scales + r0 * ldas;
+    for (long left = (count + INTEGER_ROWS - 1) / INTEGER_ROWS, rows; left > 0; left--, count -= rows, a += rows * lda, as += rows * ldas, c += rows * STRIP) {
+        rows = (count + left - 1) / left;
+        group<KIND>(rows, w, a, lda, as, ldas, strip, c);
+    }
 }
 
 void integer_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c) {

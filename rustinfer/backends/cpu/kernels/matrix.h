@@ -47,5 +47,5 @@ void finish_row(const Rows& rows, long r, const float* source);
 // C[count][32] = the rows r0 .. r0 + count times the strip's 32 outputs (those past the matrix's last are zero).
 void multiply_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c);
 
-// All strips of a product, shared by the threads: each calls done(strip, first row, rows, C).
-constexpr long ROW_BLOCK = 256;  // their activations stay in the second-level cache
+constexpr long ROW_BLOCK = 256;  // rows whose activations stay in the second-level cache
+constexpr long ROWS_LEAST = 48;  // rows that are worth a pass over the weights of their own

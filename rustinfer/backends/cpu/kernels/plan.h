@@ -30,16 +30,25 @@ template <class T> void normalise(const T* x, const T* residual, T* total, const
 // Rows ready for the plan's matrix, normalised first if the plan says so. pick (may be null) selects rows of x.
 template <class T> Rows prepare(const Plan& p, View<T> x, View<T> residual, T* total, const int64_t* pick, long count);
 
+// Rows of a task: where there are enough, so few that each thread has rows of its own, which stay in its caches from one
+// product to the next. Fetching them from another core's takes as long as a fifth of the product.
+inline long row_block(long count) {
+    long most = count / ROWS_LEAST < pool_threads() ? count / ROWS_LEAST : pool_threads();
+    long blocks = (count + ROW_BLOCK - 1) / ROW_BLOCK;
+    if (most > blocks) blocks = most;
+    return ((count + blocks - 1) / blocks + 7) / 8 * 8;
+}
+
 // Every strip of the product: done(strip, first row, rows, C[rows][32]). In parallel.
 template <class F> void product(const Matrix& w, const Rows& x, const F& done) {
     if (x.count == 0) return;
-    long strips = w.strips(), blocks = (x.count + ROW_BLOCK - 1) / ROW_BLOCK, tasks = strips * blocks;
+    long strips = w.strips(), block = row_block(x.count), tasks = strips * ((x.count + block - 1) / block);
     // With more rows a task takes longer, and handing it out costs the same: in smaller shares the threads end together.
     long grain = tasks / (pool_threads() * (x.count > 3 ? 24 : 8));
     if (x.count * w.columns * STRIP * tasks < 65536) grain = tasks;  // sooner done than handed out
     parallel(tasks, grain < 1 ? 1 : grain, [&](long task) {
-        long strip = task % strips, r0 = task / strips * ROW_BLOCK;
-        long rows = x.count - r0 < ROW_BLOCK ? x.count - r0 : ROW_BLOCK;
+        long strip = task % strips, r0 = task / strips * block;
+        long rows = x.count - r0 < block ? x.count - r0 : block;
         float* c = scratch<float>(OUTPUT, rows * STRIP);
         multiply_strip(w, x, r0, rows, strip, c);
         done(strip, r0, rows, c);
