@@ -21,6 +21,7 @@ from ..protocol.address import check, private_address, socket_path
 from ..protocol.curve import WireKey, make_key
 from ..settings import settle
 from ..version import __version__
+from .ahead import collector_at_rest, open_gpu
 from .machine import give_way
 from .options import Options, add_arguments
 
@@ -81,16 +82,18 @@ def run(model: str, options: Options, address: str, key: WireKey | None = None) 
     """Load the model, listen, and serve until told to stop."""
     started = time.perf_counter()
     give_way()
-    from ..protocol.router import EngineChannel
-    from .build import load, on_device
-    from .card import raised_rows
-    from .loop import EngineLoop
-    from .memory import measure
-    from .watchdog import Watchdog
+    open_gpu(options.device)
+    with collector_at_rest():
+        from ..protocol.router import EngineChannel
+        from .build import load, on_device
+        from .card import raised_rows
+        from .loop import EngineLoop
+        from .memory import measure
+        from .watchdog import Watchdog
 
-    imported = time.perf_counter() - started
-    options = on_device(options)
-    loaded = load(model, options)
+        imported = time.perf_counter() - started
+        options = on_device(options)
+        loaded = load(model, options)
     card = loaded.card
     channel = EngineChannel(
         address,

@@ -1,0 +1,48 @@
+"""What makes a start shorter leaves the process as it was."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+from types import SimpleNamespace
+
+import pytest
+
+from rustinfer.engine.ahead import collector_at_rest, open_gpu
+
+
+def test_the_collector_rests_until_all_is_loaded_or_has_failed() -> None:
+    def load() -> None:
+        with collector_at_rest():
+            assert not gc.isenabled()
+            raise ValueError("no model")
+
+    with pytest.raises(ValueError, match="no model"):
+        load()
+    assert gc.isenabled()
+
+
+def test_the_first_gpu_is_opened_beside_the_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    retained: list[int] = []
+    driver = SimpleNamespace(cuInit=lambda flags: flags, cuDevicePrimaryCtxRetain=lambda c, gpu: retained.append(gpu))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    thread = open_gpu("auto")
+    assert thread is not None
+    thread.join(10)
+    assert retained == [0]
+
+
+def test_without_a_gpu_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert open_gpu("cpu") is None
+    retained: list[object] = []
+    driver = SimpleNamespace(cuInit=lambda flags: 100, cuDevicePrimaryCtxRetain=lambda *a: retained.append(a))
+    for found in (lambda name: driver, missing):
+        monkeypatch.setattr(ctypes, "CDLL", found)
+        thread = open_gpu("auto")
+        assert thread is not None
+        thread.join(10)
+    assert not retained
+
+
+def missing(name: str) -> object:
+    raise OSError(name)
