@@ -95,7 +95,9 @@ def cutoffs(
     maxima_kernel[grid](logits, *wanted, min_p, maxima, vocab, logits.stride(0), num_warps=4, **shape, **config)
     bands = (*wanted, maxima, counts, masses)
     sub = min(shape["BLOCK"], 4096 if INTERPRETED else 128)
-    bands_kernel[grid](logits, *bands, vocab, logits.stride(0), WAYS=BANDS, SUB=sub, num_warps=4, **shape, **config)
+    bands_kernel[grid](
+        logits, *bands, vocab, logits.stride(0), WAYS=BANDS, SUB=sub, STAGES=4, num_warps=4, **shape, **config
+    )
     gather_kernel[grid](logits, *bands, listed, vocab, logits.stride(0), WAYS=BANDS, num_warps=4, **shape, **config)
     cutoff_kernel[(rows,)](
         *wanted, min_p, *bands[3:], listed, cutoff, vocab, BLOCKS=shape["BLOCKS"], BP=shape["BP"], WAYS=BANDS,

@@ -169,7 +169,7 @@ def maxima_kernel(
 def bands_kernel(
     logits, temperatures, top_k, top_p, maxima, counts, masses, VOCAB, row_stride,
     BLOCK: tl.constexpr, BLOCKS: tl.constexpr, BP: tl.constexpr, WAYS: tl.constexpr, SUB: tl.constexpr,
-    PDL: tl.constexpr,
+    STAGES: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
     """How many tokens of a block, and what mass, lie at or above each edge: [R, BLOCKS, WAYS] to counts and masses."""
     begin(PDL)
@@ -179,20 +179,23 @@ def bands_kernel(
     by_count, by_mass = searches(temperature, tl.load(top_k + r), tl.load(top_p + r), VOCAB)
     if by_count | by_mass:
         peak = peak_of(maxima, r, temperature, BLOCKS, BP)
-        edge = edges(peak, WAYS)[None, :]
+        # Threads lie along the values, and each has all edges: the other way round each value is scaled 32 times.
+        edge = edges(peak, WAYS)[:, None]
         for block in range(tl.program_id(1), BLOCKS, tl.num_programs(1)):
-            count = tl.zeros((SUB, WAYS), tl.float32)
-            mass = tl.zeros((SUB, WAYS), tl.float32)
-            for start in range(0, BLOCK, SUB):
+            count = tl.zeros((WAYS, SUB), tl.float32)
+            mass = tl.zeros((WAYS, SUB), tl.float32)
+            for start in tl.range(0, BLOCK, SUB, num_stages=STAGES):
                 i = block * BLOCK + start + tl.arange(0, SUB)
                 value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
-                scaled = tl.div_rn(value, temperature)[:, None]
-                above = (scaled >= edge) & (i < VOCAB)[:, None]
+                # Padding is no number, so that it lies above no edge, not even the last.
+                scaled = tl.where(i < VOCAB, tl.div_rn(value, temperature), float("nan"))[None, :]
+                weight = tl.exp(scaled - peak)
+                above = scaled >= edge
                 count += above.to(tl.float32)
-                mass += tl.where(above, tl.exp(scaled - peak), 0.0)
+                mass += tl.where(above, weight, 0.0)
             at = (r.to(tl.int64) * BLOCKS + block) * WAYS + tl.arange(0, WAYS)
-            tl.store(counts + at, tl.sum(count, 0))
-            tl.store(masses + at, tl.sum(mass, 0))
+            tl.store(counts + at, tl.sum(count, 1))
+            tl.store(masses + at, tl.sum(mass, 1))
 
 
 @triton.jit
