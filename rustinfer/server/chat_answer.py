@@ -89,13 +89,13 @@ class ChatAnswer(ChunkedAnswer):
 
     def _message(self, text: str) -> dict[str, Any]:
         if self._reading.plain:
-            return {"role": "assistant", "content": text, "refusal": None}
+            return said_by_assistant(text)
         reader = self._reading.reader()
         events = [*reader.push(text), *reader.finish()]
         said = "".join(e.text for e in events if isinstance(e, Text))
         thought = "".join(e.text for e in events if isinstance(e, Reasoning))
         calls = self._calls(events)
-        message: dict[str, Any] = {"role": "assistant", "content": said if said or not calls else None, "refusal": None}
+        message = said_by_assistant(said if said or not calls else None)
         if thought:
             message |= {"reasoning": thought, "reasoning_content": thought}
         return message | ({"tool_calls": calls} if calls else {})
@@ -114,3 +114,8 @@ class ChatAnswer(ChunkedAnswer):
 
     def _logprobs(self, tokens: list[TokenText]) -> dict[str, Any] | None:
         return None if self._top is None else logprobs.chat(tokens, self.served.tokenizer, self._top)
+
+
+def said_by_assistant(content: str | None) -> dict[str, Any]:
+    """A message with the empty fields, too, that OpenAI's own always have."""
+    return {"role": "assistant", "content": content, "refusal": None, "annotations": []}

@@ -38,7 +38,7 @@ class Client:
 
     @property
     def home(self) -> Path:
-        return ROOT / "build" / "clients" / self.name.replace(" ", "-")
+        return ROOT / "build" / "clients" / self.name.replace(",", "").replace(" ", "-")
 
 
 CLIENTS = (
@@ -53,8 +53,13 @@ CLIENTS = (
     Client("pydantic-ai", "pydantic-ai-slim[openai]", "with_pydantic_ai.py"),
     Client("llama-index", "llama-index-llms-openai-like", "with_llama_index.py"),
     Client("AI SDK", "ai @ai-sdk/openai-compatible", "with_ai_sdk.mjs"),
+    Client("AI SDK, openai", "ai @ai-sdk/openai", "with_ai_sdk_openai.mjs"),
+    Client("openai-agents", "openai-agents", "with_openai_agents.py"),
+    Client("haystack", "haystack-ai", "with_haystack.py"),
+    Client("lm-eval", "lm-eval[api]", "with_lm_eval.py"),
+    Client("llm-comply", "llm-comply", "with_llm_comply.py"),
 )
-CHECKS = ("chat", "stream", "tools", "JSON schema", "parse", "responses", "embeddings", "errors", "cancel")
+CHECKS = ("chat", "stream", "tools", "JSON schema", "parse", "responses", "embeddings", "scores", "errors", "cancel")
 
 
 def install(client: Client) -> list[str]:
@@ -119,8 +124,10 @@ a cell is empty, its script in [tests/clients](../tests/clients) does not ask fo
 {summary}
 
 Tools are asked for with `tool_choice` set to `required` and to a name, whole and streamed, and a result is fed back.
-Errors are an unknown model, a value out of range, and a stream that would not fit the context. Cancel closes a stream
-and waits until the server holds no request.
+Responses are conversations too: kept by the server, sent whole, or by reference. Scores are log-probabilities of
+prompts. llm-comply judges each answer and event by the published schemas of OpenAI and of Open Responses. Errors are an
+unknown model, a value out of range, and a stream that would not fit the context. Cancel closes a stream and waits until
+the server holds no request.
 
 ## What each check saw
 
