@@ -119,7 +119,7 @@ class Batcher:
     ) -> None:
         decodes = len(plan.decodes)
         feeds[:decodes], feeds[decodes:] = rows[:decodes], -1
-        for i in self.lanes.stale(plan.decodes, rows[:decodes]):
+        for i in self.lanes.stale(plan, rows[:decodes]):
             sequence = plan.decodes[i]
             feeds[i], tokens[i] = -1, sequence.tokens[sequence.computed - 1]
         for chunk, end in zip(plan.chunks, ends[decodes:], strict=True):

@@ -59,6 +59,10 @@ class Loaded:
     guard: Guard
 
 
+SEVERAL = 4
+"""Tokens of a launch: so many may be in vain when a sequence ends or is aborted, and so long a newcomer may wait."""
+
+
 def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded:
     """Open the reference and build an engine for it. Raises UserError for whatever the user can mend."""
     phases = Phases()
@@ -126,7 +130,8 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
             step.warm_up()
     faults = Faults(bind.bindings, plugins.registry)
     runner = Runner(mixed, steps, cache, lanes, sampler, int(target.device.type != "cpu"), faults)
-    engine = assemble(runner, checkpoint, options, size)
+    few = max((step.rows for step in steps if step.several), default=0)
+    engine = assemble(runner, checkpoint, options, size, few)
     card = model_card(checkpoint, options, size, bind.bindings)
     tokenizer, template = text_side(checkpoint)
     if tokenizer and checkpoint.eos_ids:
@@ -179,12 +184,12 @@ class Binders:
         return pins + [f"--prefer {name}" for name in self.policy.prefer if name not in running]
 
 
-def assemble(runner: Runner, checkpoint: Checkpoint, options: Options, size: Size) -> Engine:
-    """The engine's pure part around a runner."""
+def assemble(runner: Runner, checkpoint: Checkpoint, options: Options, size: Size, few: int) -> Engine:
+    """The engine's pure part around a runner, which may decode several tokens at once of `few` sequences."""
     eos_ids = tuple(checkpoint.eos_ids)
     capacity = size.pages * options.block_size
     admission = Admission(checkpoint.config.vocab, size.context, capacity, eos_ids, options.max_num_queued_reqs)
-    limits = Limits(options.sequences, options.tokens)
+    limits = Limits(options.sequences, options.tokens, several=SEVERAL, few=few)
     cache = KVCache(size.pages, options.block_size, options.enable_prefix_caching)
     speculation = Speculation.of(options.speculative_config)
     return Engine(runner, cache, limits, admission, seed=options.seed, speculation=speculation)

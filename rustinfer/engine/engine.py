@@ -21,7 +21,7 @@ from .plain import is_plain
 from .plan import Plan
 from .sampled import Flight
 from .scheduler import Limits, Scheduler
-from .sequence import Key, Request, Sequence
+from .sequence import Key, Request, Sequence, State
 from .speculation import Speculation
 
 
@@ -67,6 +67,7 @@ class Engine:
         self._landing = Landing(self._book, self.scheduler, runner.clear)
         self._clock, self._random, self._order = clock, Random(seed), count()
         self._flights: deque[tuple[float, Launched]] = deque()
+        self._landed = 0  # tokens of the oldest flight
         self._book.now = clock()
 
     @property
@@ -117,6 +118,7 @@ class Engine:
         if self.speculation and is_plain(params):
             for sequence in made:
                 sequence.guesses = sequence.needs_values = True
+                sequence.steady = False
         return made
 
     def _nothing_to_say(self, request: Request, sequences: list[Sequence]) -> list[Sequence]:
@@ -132,6 +134,7 @@ class Engine:
             if index is None or sequence.index == index:
                 self.measures.ended(sequence, "abort", self._book.now)
         self._book.forget(key, index)
+        self._stop_idle()
 
     def disown(self, owner: bytes) -> None:
         """Abort all that one owner asked for."""
@@ -139,14 +142,14 @@ class Engine:
             self.abort(key)
 
     def step(self) -> list[News]:
-        """Launch a step and take in the oldest one in flight, which may be the same.
+        """Launch a step and take in the oldest one in flight, which may be the same: its next token, where it has more.
 
         Returns what that brought, each finished sequence with its reason exactly once.
         """
         if self._compiling:
             self._compiling.admit(idle=not (self._book.news or self._flights or len(self.scheduler)))
         self._book.now = self._clock()
-        plan = self.scheduler.plan(self._book.now)
+        plan = self.scheduler.plan(self._book.now) if len(self._flights) <= self.runner.depth else Plan()
         if plan:
             self.totals.steps += 1
             self.measures.launched(plan, self._book.now)
@@ -156,12 +159,24 @@ class Engine:
         return self._book.take()
 
     def _land_oldest(self) -> None:
-        start, flights = self._flights.popleft()
+        start, flights = self._flights[0]
         results = [(plan, self._landing.read(plan, flight)) for plan, flight in flights]
         self._book.now = self._clock()
-        self.measures.step.observe(self._book.now - start)
+        self._landed += 1
+        if self._landed >= max((plan.count for plan, _ in flights), default=1):
+            self._flights.popleft()
+            self._landed = 0
+            self.measures.step.observe(self._book.now - start)
         for plan, result in results:
             self._landing.land(plan, result)
+        self._stop_idle()
+
+    def _stop_idle(self) -> None:
+        """A launch of several tokens need not go on where all of its sequences are done."""
+        for _, flights in self._flights:
+            for plan, flight in flights:
+                if plan.count > 1 and all(sequence.state is State.DONE for sequence in plan.decodes):
+                    flight.stop()
 
     def _unlaunched(self, plan: Plan, error: Exception | None) -> None:
         """A plan of one sequence cannot be run, or (no error) need not be."""

@@ -12,7 +12,7 @@ from .sampler import Drawn
 from .staging import Pinned
 
 
-class Done:
+class Done(Flight):
     """A step whose results are known."""
 
     def __init__(self, sampled: Sampled) -> None:
@@ -37,7 +37,7 @@ class Arrivals:
         return Told(self._free, pinned, len(told), rows)
 
 
-class Told:
+class Told(Flight):
     """Plain tokens on their way to the host."""
 
     def __init__(self, free: list[Pinned], pinned: Pinned, count: int, rows: np.ndarray | None) -> None:
@@ -52,7 +52,7 @@ class Told:
         return Sampled(told.tolist(), unsound)
 
 
-class Checked:
+class Checked(Flight):
     """A flight whose results count only if no kernel gave up on the way."""
 
     def __init__(self, flight: Flight, faults: Faults) -> None:
@@ -60,12 +60,17 @@ class Checked:
 
     def result(self) -> Sampled:
         """What it brought. Raises KernelFault, and what the flight raises."""
-        sampled = self._flight.result()
-        self._faults.check()
-        return sampled
+        try:
+            return self._flight.result()
+        finally:
+            self._faults.check()  # where one gave up, that is why the rest went wrong
+
+    def stop(self) -> None:
+        """As the flight's."""
+        self._flight.stop()
 
 
-class Drawing:
+class Drawing(Flight):
     """What the sampler drew, on its way to the host. On the CPU there is nothing to wait for."""
 
     def __init__(self, drawn: Drawn) -> None:

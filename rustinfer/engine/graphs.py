@@ -81,6 +81,7 @@ class Decode:
         self._lanes, self._advance, self._draw = lanes, advance, draw
         self._starts = torch.arange(rows + 1, dtype=torch.int32, device=lanes.device)
         self._graphs: Graphs | None = None
+        self._several: Callable[..., None] | None = getattr(model, "decode_tokens", None)
 
     @torch.inference_mode()
     def warm_up(self) -> None:
@@ -101,6 +102,17 @@ class Decode:
         `width` pages hold the longest sequence.
         """
         return self._graphs.forward() if self._graphs else self._forward(lanes, width)
+
+    @property
+    def several(self) -> bool:
+        """Whether `run` is more than `forward` and `tell` again and again."""
+        return self._several is not None
+
+    def run(self, lanes: int, width: int, told: Tensor, stop: Tensor) -> None:
+        """Several tokens of the lanes, plainly and with nothing cut off, as the op `decode_tokens` has it."""
+        state, flow = self._lanes, [t[:lanes] for t in self._lanes.draws]
+        assert self._several
+        self._several(*flow, state.pages[:lanes, :width], told, stop)
 
     def tell(self, logits: Tensor, drawing: Tensor, greedy: bool) -> Tensor:
         """Draw from what `forward` returned, plainly; the lanes' tokens, or -1 where a lane's logits are not finite."""

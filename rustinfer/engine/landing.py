@@ -74,11 +74,15 @@ class Landing:
             self._book.totals.generated_tokens += 1
 
     def _land_decode(self, sequence: Sequence, token: int, row: int, result: Sampled) -> None:
+        if sequence.state is State.DONE:
+            # Whether it was computed at all nobody needs to know: a launch of several tokens may have ended early.
+            sequence.computed -= 1
+            self.landed(sequence, sequence.settled, row not in result.unsound)
+            return
         self.landed(sequence, sequence.settled + 1, row not in result.unsound)
         if not sequence.published:  # the last token of a prompt, left over by a chunk
             self._book.totals.computed_tokens += 1
-        if sequence.state is not State.DONE:
-            self._commit(sequence, token, row, result)
+        self._commit(sequence, token, row, result)
 
     def landed(self, sequence: Sequence, settled: int, sound: bool) -> None:
         """So many of a sequence's tokens are in the cache, or hold numbers that are not finite."""

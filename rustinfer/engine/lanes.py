@@ -48,6 +48,7 @@ class Lanes:
         self.temperature, self.top_p = block[4].view(torch.float32).view(2, sequences)
         self.min_p = block[5].view(torch.float32)[:sequences]
         self.settings = self.temperature, self.top_k, self.top_p, self.min_p, self.seed
+        self.draws = self.drawn, self.position, self.begin, self.temperature, self.seed
         self.all = torch.arange(sequences, device=device)
         self.rows = np.zeros(0, np.int64)
         self.count, self.mode = 0, (True, True)
@@ -65,32 +66,32 @@ class Lanes:
     def follow(self, plan: Plan) -> None:
         """Bring the page table and the rows' owners up to date with a plan.
 
-        If it only decodes, its sequences are `rows` from here on, each about to go one token further than its last.
+        If it only decodes, its sequences are `rows` from here on, each about to go `count` tokens on from its last.
         """
         moves, places, pages = self._moved(plan), *self._tabulated(plan.touched)
         new = not plan.chunks and plan.decodes is not self._followed
         if new:
-            self._regard(plan.decodes)
+            self._regard(plan)
         if new or moves or places:
             self._send(places, pages, moves)
         if new:
-            for i in self.stale(plan.decodes, self.rows):
+            for i in self.stale(plan, self.rows):
                 sequence = plan.decodes[i]
-                self.drawn[sequence.row] = sequence.tokens[sequence.computed - 1]
+                self.drawn[sequence.row] = sequence.tokens[sequence.computed - plan.count]
         self._followed = None if plan.chunks else plan.decodes
 
-    def advanced(self) -> None:
-        """Their step has been launched: the device has moved on, and holds what they draw."""
-        self._position[self.rows] = at = self._position[self.rows] + 1
+    def advanced(self, count: int = 1) -> None:
+        """Their step has been launched: the device has moved on by so many tokens, and holds what they draw."""
+        self._position[self.rows] = at = self._position[self.rows] + count
         self.drawn_at[self.rows] = at + 1
 
     def forget(self) -> None:
         """Nobody knows how far the device is: tell it anew."""
         self._followed = None
 
-    def stale(self, decodes: list[Sequence], rows: np.ndarray) -> list[int]:
-        """Which of these sequences' newest tokens are not in `drawn`: the host knows them."""
-        at = np.array([sequence.computed - 1 for sequence in decodes], np.int64)
+    def stale(self, plan: Plan, rows: np.ndarray) -> list[int]:
+        """Which of a plan's decoding sequences' newest tokens are not in `drawn`: the host knows them."""
+        at = np.array([sequence.computed - plan.count for sequence in plan.decodes], np.int64)
         wrong: list[int] = (self.drawn_at[rows] != at).nonzero()[0].tolist()
         return wrong
 
@@ -111,10 +112,10 @@ class Lanes:
         """Keep what these lanes draw, int64 [K] both, for the next step: always a token, whatever a kernel says."""
         self.drawn.index_copy_(0, lanes, tokens.clamp(0, vocab - 1))
 
-    def _regard(self, decodes: list[Sequence]) -> None:
-        self.rows = rows = np.array([sequence.row for sequence in decodes], np.int64)
+    def _regard(self, plan: Plan) -> None:
+        self.rows = rows = np.array([sequence.row for sequence in plan.decodes], np.int64)
         self._position[:] = -1
-        self._position[rows] = [sequence.computed - 2 for sequence in decodes]
+        self._position[rows] = [sequence.computed - 1 - plan.count for sequence in plan.decodes]
         self.count = int(rows.max()) + 1
         self.in_order = bool((rows == np.arange(len(rows))).all())
         self.mode = self.plain(rows), self.greedy(rows)

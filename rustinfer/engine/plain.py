@@ -1,4 +1,4 @@
-"""Requests that ask for nothing but temperature, top-k, top-p, min-p and a seed."""
+"""Requests that ask for nothing but temperature, top-k, top-p, min-p and a seed; and those that ask for even less."""
 
 from __future__ import annotations
 
@@ -17,3 +17,9 @@ OTHERS = [(f.name, f.default) for f in fields(SamplingParams) if f.name not in P
 def is_plain(params: SamplingParams) -> bool:
     """Whether `Draw` is all that these parameters need."""
     return all(getattr(params, name) == default for name, default in OTHERS)
+
+
+def is_simple(params: SamplingParams) -> bool:
+    """Whether nothing is cut off, either: temperature and seed are all there is."""
+    uncut = params.top_k <= 0 and params.top_p == 1 and params.min_p == 0
+    return is_plain(params) and (uncut or params.temperature == 0)

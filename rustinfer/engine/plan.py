@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from collections.abc import Sequence as Items
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .sequence import Sequence, State
 
@@ -34,15 +34,17 @@ class Chunk:
 class Plan:
     """The rows of a step, in this order: the newest token of each of `decodes`, then `chunks`.
 
-    `decodes` is the very list of the step before where nobody came or went. Each of its sequences has computed one
-    token more by this step; the value of that token need not be known on the host. The pages of `touched` have changed.
-    `moves` are pairs of rows, from and to, of sequences that were given another row: whoever follows empties the list.
+    `decodes` is the very list of the step before where nobody came or went. Each of its sequences has computed `count`
+    tokens more by this step; the values of those need not be known on the host. Where there are chunks `count` is 1.
+    The pages of `touched` have changed. `moves` are pairs of rows, from and to, of sequences that were given another
+    row: whoever follows empties the list.
     """
 
     decodes: list[Sequence] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
     touched: list[Sequence] = field(default_factory=list)
     moves: list[tuple[int, int]] = field(default_factory=list)
+    count: int = 1
 
     def __bool__(self) -> bool:
         return bool(self.decodes or self.chunks)
@@ -54,7 +56,7 @@ class Plan:
     @property
     def tokens(self) -> int:
         """Rows of the step."""
-        return len(self.decodes) + sum(chunk.count for chunk in self.chunks)
+        return len(self.decodes) * self.count + sum(chunk.count for chunk in self.chunks)
 
     def sequences(self) -> list[Sequence]:
         """Every sequence, in the order of the rows."""
@@ -69,7 +71,7 @@ class Plan:
     def cancel(self) -> None:
         """It will not be run: take back what it was going to compute."""
         for sequence in self.decodes:
-            sequence.computed -= 1
+            sequence.computed -= self.count
         for chunk in self.chunks:
             chunk.sequence.computed = chunk.start
 
@@ -78,15 +80,15 @@ class Plan:
         middle, first = len(self) // 2, len(self.decodes)
         cut = max(middle - first, 0)
         return [
-            Plan(self.decodes[:middle], self.chunks[:cut], self.touched, self.moves),
-            Plan(self.decodes[middle:], self.chunks[cut:], self.touched, self.moves),
+            replace(self, decodes=self.decodes[:middle], chunks=self.chunks[:cut]),
+            replace(self, decodes=self.decodes[middle:], chunks=self.chunks[cut:]),
         ]
 
     def living(self) -> Plan:
         """The plan without the sequences that are done."""
         decodes = [sequence for sequence in self.decodes if sequence.state is not State.DONE]
         chunks = [chunk for chunk in self.chunks if chunk.sequence.state is not State.DONE]
-        return Plan(decodes, chunks, self.touched, self.moves)
+        return replace(self, decodes=decodes, chunks=chunks)
 
     def shortened(self) -> Plan | None:
         """The same, if it is one chunk, with half of it; None where there is nothing to halve."""
@@ -103,6 +105,6 @@ class Plan:
     def alone(self) -> Iterator[Plan]:
         """A plan for each sequence."""
         for sequence in self.decodes:
-            yield Plan([sequence], [], self.touched, self.moves)
+            yield replace(self, decodes=[sequence], chunks=[])
         for chunk in self.chunks:
             yield Plan([], [chunk], self.touched, self.moves)

@@ -20,6 +20,7 @@ from .pool import pooled
 from .sampled import Flight, Sampled
 from .sampler import Drawn, Sampler
 from .scan import scanned
+from .talk import Talks
 from .verify import verified
 
 
@@ -44,6 +45,7 @@ class Runner:
         self.mixed, self.decodes, self.cache, self.depth = mixed, decodes, cache, depth
         self.lanes, self.sampler, self.faults = lanes, sampler, faults
         self._arrivals = Arrivals(decodes[-1].rows, lanes.device)
+        self._talks = Talks(lanes.device)
 
     @torch.inference_mode()
     def launch(self, plan: Plan) -> Flight:
@@ -59,6 +61,8 @@ class Runner:
     def _decode(self, plan: Plan) -> Flight:
         lanes = self.lanes
         step = next(decode for decode in self.decodes if decode.rows >= lanes.count)
+        if plan.count > 1:
+            return self._several(step, plan.count)
         logits, drawing = step.forward(lanes.count, lanes.width(lanes.rows))
         plain, greedy = lanes.mode
         if plain:
@@ -71,6 +75,14 @@ class Runner:
         lanes.put(index, drawn.tokens, logits.shape[1])
         lanes.advanced()
         return Drawing(drawn)
+
+    def _several(self, step: Decode, count: int) -> Flight:
+        lanes = self.lanes
+        talk = self._talks.begin(count, lanes.count, None if lanes.in_order else lanes.rows)
+        step.run(lanes.count, lanes.width(lanes.rows), talk.told, talk.stopped)
+        lanes.advanced(count)
+        talk.launched()
+        return talk
 
     def _mixed(self, plan: Plan) -> Flight:
         lanes, mixed = self.lanes, self.mixed

@@ -31,5 +31,12 @@ class Flight(Protocol):
     """A step that has been launched. Steps are computed in the order of their launch."""
 
     def result(self) -> Sampled:
-        """Wait for it and read what it brought. Raises whatever the device raises, and KernelFault."""
+        """Wait for it and read what it brought; of a plan for several tokens, for the next of them each time.
+
+        Raises whatever the device raises, and KernelFault.
+        """
         ...
+
+    def stop(self) -> None:
+        """Nobody wants what it will bring. It brings it all the same, or something in place of it."""
+        return

@@ -16,11 +16,16 @@ from .waiting import Waiting, rank
 
 @dataclass(frozen=True)
 class Limits:
-    """The budgets of a step: sequences and tokens; and the seconds after which waiting beats any priority."""
+    """The budgets of a step: sequences and tokens; and the seconds after which waiting beats any priority.
+
+    Up to `few` sequences may decode `several` tokens in a step, where nobody else has anything to do.
+    """
 
     sequences: int
     tokens: int
     age: float = 30.0
+    several: int = 1
+    few: int = 0
 
 
 Guess = Callable[[Sequence, int], list[int]]
@@ -68,6 +73,7 @@ class Scheduler:
         budget = self._prompts(plan.chunks, prompts, budget)
         self.waiting.promote(now, self.limits.age)
         self._admit(plan.chunks, budget)
+        self._extend(plan)
         if plan.decodes == self._decoding:
             plan.decodes = self._decoding
         self._decoding = plan.decodes
@@ -141,6 +147,22 @@ class Scheduler:
                 decodes.append(sequence)
                 budget -= 1
         return budget
+
+    def _extend(self, plan: Plan) -> None:
+        """Let a plan that only decodes go on for several tokens, where all can, and nobody waits to come in."""
+        more = self.limits.several - 1
+        # Everybody who is not done decodes in it: whoever waits, or computes a prompt, need not wait longer.
+        if not more or plan.chunks or not 0 < len(plan.decodes) == len(self) <= self.limits.few:
+            return
+        if not all(sequence.steady and sequence.computed + more <= sequence.last for sequence in plan.decodes):
+            return
+        missing = [max(self.cache.pages_for(s.computed + more) - len(s.pages), 0) for s in plan.decodes]
+        if sum(missing) > self.cache.available:
+            return
+        for sequence in plan.decodes:
+            self.cache.grow(sequence, sequence.computed + more)
+            sequence.computed += more
+        plan.count += more
 
     def _guessed(self, plan: Plan, sequence: Sequence, most: int) -> int:
         """Plan a guess, at the most as long as asked for, where there is one and pages for it; how many rows it has."""

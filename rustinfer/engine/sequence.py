@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..protocol.messages import Pool
 from ..protocol.sampling import SamplingParams
+from .plain import is_simple
 from .radix import Node
 
 if TYPE_CHECKING:
@@ -70,10 +71,11 @@ class Sequence:
     `computed` tokens are in the cache once the steps that were launched are done, `settled` of them for sure: the
     difference is in flight. A step that computes all there is draws the next token, so that `computed` may run ahead of
     `tokens`, up to `last`. `needs_values` says that it must not: the host has to know each token before the next step.
-    A token of `ends` ends it. It `arrived`, was `admitted` to its first step and `began` to speak at these times.
-    Where it `guesses`, tokens may be guessed ahead; then it needs values, too. `matcher` is its place in the grammar
-    that its output must fit, `scanned` how many of the prompt's tokens have got the log-probabilities that were asked
-    for, `pooled` what is known of the prompt's vector (None where not wanted).
+    `steady` says that it may by several tokens. A token of `ends` ends it. It `arrived`, was `admitted` to its first
+    step and `began` to speak at these times. Where it `guesses`, tokens may be guessed ahead; then it needs values,
+    too. `matcher` is its place in the grammar that its output must fit, `scanned` how many of the prompt's tokens have
+    got the log-probabilities that were asked for, `pooled` what is known of the prompt's vector (None where not
+    wanted).
 
     The first `shared` of `pages` belong to the prefix tree (`node` is the end of that prefix, locked while we use it),
     the rest to this sequence. `row` is its line in the runner's page table while it runs, and `tabled` how many of its
@@ -107,6 +109,7 @@ class Sequence:
         "settled",
         "shared",
         "state",
+        "steady",
         "tabled",
         "tokens",
     )
@@ -130,6 +133,7 @@ class Sequence:
         self.admitted: float | None = None
         self.began: float | None = None
         self.needs_values = needs_values(request.sampling)
+        self.steady = is_simple(request.sampling)
         self.guesses = False
         self.matcher: Matcher | None = None
         self.scanned = 0 if request.sampling.prompt_logprobs is not None and index == 0 else None

@@ -52,6 +52,10 @@ class Pinned:
         if self._event is not None:
             self._event.record()
 
+    def over(self) -> bool:
+        """Whether `wait` would not wait. Raises what the device raises."""
+        return self._event is None or bool(self._event.query())  # type: ignore[no-untyped-call]
+
     def wait(self) -> np.ndarray:
         """The array, once the device is done with it. Raises what the device raises."""
         if self._event is not None:

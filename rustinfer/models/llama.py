@@ -13,6 +13,8 @@ from .parameters import Parameters
 from .rotary import rotary_table
 
 Pair = tuple[Tensor, Tensor]
+FEW = 8
+"""Sequences of which several tokens may be asked for at once."""
 
 
 class Attention:
@@ -95,7 +97,10 @@ class DecodeStack:
 
     def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, cache: Cache) -> None:
         ops.site, self.cache = "model", cache
-        self.step = ops.decode_step(decoder=decoder(config, w, ops.target.device))
+        bound, page_size = decoder(config, w, ops.target.device), cache[0][0].shape[2]
+        self.step = ops.decode_step(decoder=bound)
+        few = ops.target.rows is not None and ops.target.rows <= FEW
+        self.several = ops.whole("decode_tokens", decoder=bound, page_size=page_size) if few else None
 
     def __call__(self, step: Step) -> Tensor:
         places = (step.query_starts, step.lengths, step.pages)
@@ -144,13 +149,16 @@ class Llama:
     """A stack of layers, and the projection to the vocabulary.
 
     `forward` gives normed hidden states [T, width] of a step's rows, and writes their keys and values to the cache;
-    `logits`, of hidden states and row numbers, float32 logits [R, vocab]. Bound for decoding there is `decode` instead.
+    `logits`, of hidden states and row numbers, float32 logits [R, vocab]. Bound for decoding there is `decode` instead,
+    and `decode_tokens` where that is more than `decode` again and again.
     """
 
     def __init__(self, config: ModelConfig, ops: Binder, weights: Parameters, cache: Cache) -> None:
         _check(config)
         if ops.target.decode:
-            self.decode = DecodeStack(config, ops, weights, cache)
+            self.decode = stack = DecodeStack(config, ops, weights, cache)
+            if several := stack.several:
+                self.decode_tokens = lambda *flow: several(*flow, cache)
             return
         self.forward = Stack(config, ops, weights, cache)
         ops.site = "lm_head"

@@ -45,6 +45,7 @@ class Model(Protocol):
     """Bound ops in the order of the architecture. It holds no state but its weights and the cache it was given.
 
     Bound for decoding (`ops.target.decode`) it is asked for `decode` alone, otherwise for `forward` and `logits`.
+    It may have `decode_tokens`, too: the op of that name, over its cache.
     """
 
     def forward(self, step: Step) -> Tensor:

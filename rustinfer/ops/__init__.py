@@ -10,11 +10,18 @@ from collections.abc import Iterable
 
 from rustinfer.registry import Op, hookimpl
 
-from . import attention_cases, decode_cases, fused_cases, sampling_cases  # noqa: F401  (they register themselves)
+from . import (  # noqa: F401  (they register themselves)
+    attention_cases,
+    decode_cases,
+    decode_tokens_cases,
+    fused_cases,
+    sampling_cases,
+)
 from .activation import gelu_mul, silu_mul
 from .attention import attention
 from .cache import write_kv
 from .decode import decode_step
+from .decode_tokens import decode_tokens
 from .embedding import embedding
 from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
 from .linear import linear, lm_head
@@ -33,6 +40,7 @@ __all__ = [
     "attention",
     "bias_logits",
     "decode_step",
+    "decode_tokens",
     "embedding",
     "gate_up_silu",
     "gelu_mul",

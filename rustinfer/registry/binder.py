@@ -90,16 +90,29 @@ class Binder:
         reference = binding.call if binding.backend == REFERENCE else freeze(op.reference, op.complete(bound))
         return self.guard(binding, plugin, call, reference, self._standby(op))
 
+    def whole(self, name: str, /, **bound: Any) -> Callable[..., Any] | None:
+        """As `bind`, by the op's name; but None where it would be composed and no pin asks for that.
+
+        For ops of which a caller has the parts anyway, and does as well by calling them.
+        """
+        op = self.registry.ops[name]
+        if self._choose(op, op.complete(bound))[0] == REFERENCE and name not in self.policy.pins:
+            return None
+        return self.bind(op, **bound)
+
     def resolve(self, op: Op, /, **bound: Any) -> Binding:
         """Choose a kernel and build it. Raises NoKernelError when every candidate refuses."""
         full = op.complete(bound)
+        return self._binding(op, *self._choose(op, full), full)
+
+    def _choose(self, op: Op, full: dict[str, Any]) -> tuple[str, Rejected]:
         rejected: list[tuple[str, str]] = []
         for name in self.policy.order(op.name, self.target.device.type):
             reason = self.refusal(op, name, full)
             if told := self._decided_by_parts(op, name, full, reason):
-                return self._binding(op, REFERENCE, (*rejected, (name, told)), full)
+                return REFERENCE, (*rejected, (name, told))
             if reason is None:
-                return self._binding(op, name, tuple(rejected), full)
+                return name, tuple(rejected)
             rejected.append((name, reason))
         raise NoKernelError(op.name, self.site, str(self.target), rejected)
 

@@ -36,9 +36,13 @@ class FakeRunner:
         self.cleared: list[int] = []
         self.steps: list[int] = []
         self._drawn: dict[int, tuple[int, int]] = {}
+        self._talks: list[FakeTalk] = []
 
     def launch(self, plan: Plan) -> Flight:
         self.steps.append(plan.tokens)
+        if plan.count > 1:
+            return self._several(plan)
+        self.catch_up()
         for source, target in plan.moves:
             self._drawn[target] = self._drawn.get(source, (-1, -1))
         plan.moves.clear()
@@ -50,6 +54,24 @@ class FakeRunner:
         unsound = [row for row, chunk in enumerate(sampling) if self.unsound(chunk)]
         return Lost() if self.unreadable(plan) else Done(Sampled([t for t in tokens if t is not None], unsound))
 
+    def _several(self, plan: Plan) -> Flight:
+        if any(self.broken(Chunk(q, q.computed - plan.count, plan.count, True)) for q in plan.decodes):
+            raise RuntimeError("kernel failed")
+        if plan.moves:
+            self.catch_up()
+            for source, target in plan.moves:
+                self._drawn[target] = self._drawn.get(source, (-1, -1))
+            plan.moves.clear()
+        self._talks.append(FakeTalk(self, plan))
+        return self._talks[-1]
+
+    def catch_up(self, until: FakeTalk | None = None) -> None:
+        """The device does what it was asked for first, to the end."""
+        while self._talks and self._talks[0] is not until:
+            while len(self._talks[0].told) < self._talks[0].count:
+                self._talks[0].one()
+            self._talks.pop(0)
+
     def relieve(self) -> None:
         pass
 
@@ -58,23 +80,66 @@ class FakeRunner:
         for page in pages:
             self.cells[page] = [-1] * PAGE
 
-    def _one(self, chunk: Chunk) -> int | None:
+    def _one(self, chunk: Chunk, row: int | None = None, pages: Items[int] | None = None) -> int | None:
         q, end = chunk.sequence, chunk.start + chunk.count
+        row, pages = q.row if row is None else row, pages or q.pages
         for at in range(chunk.start, end):
             token = q.tokens[at] if at < len(q.tokens) else None
             if token is None:
-                drawn_at, token = self._drawn[q.row]
+                drawn_at, token = self._drawn[row]
                 assert drawn_at == at
-            self.cells[q.pages[at // PAGE]][at % PAGE] = token
+            self.cells[pages[at // PAGE]][at % PAGE] = token
         if not chunk.samples:
             return None
-        read = [self.cells[q.pages[at // PAGE]][at % PAGE] for at in range(end)]
+        read = [self.cells[pages[at // PAGE]][at % PAGE] for at in range(end)]
         token = says(read, q.seed if q.request.sampling.temperature else 0)
-        self._drawn[q.row] = end, token
+        self._drawn[row] = end, token
         return token
 
 
-class Lost:
+class FakeTalk(Flight):
+    """A launch of several tokens, which are computed when somebody asks, or when something else is launched.
+
+    `late` are those of which a token is computed although they were told to stop.
+    """
+
+    late = 0
+
+    def __init__(self, runner: FakeRunner, plan: Plan) -> None:
+        self.told: list[Sampled] = []
+        self.count, self.read, self.stopped = plan.count, 0, False
+        self._runner, self._unreadable = runner, runner.unreadable(plan)
+        self._rows = [(q, q.computed - plan.count, q.row, list(q.pages)) for q in plan.decodes]
+
+    def one(self) -> None:
+        """The next token of each row; nothing after a stop, but for the first, which may be of anything."""
+        at = len(self.told)
+        if self.stopped:
+            FakeTalk.late += not at
+            for _, start, _, pages in self._rows if not at else ():
+                self._runner.cells[pages[start // PAGE]][start % PAGE] = -7
+            self.told.append(Sampled([-2 if at else 7] * len(self._rows)))
+            return
+        chunks = [Chunk(q, start + at, 1, True) for q, start, _, _ in self._rows]
+        places = [(row, pages) for _, _, row, pages in self._rows]
+        tokens = [self._runner._one(chunk, *place) for chunk, place in zip(chunks, places, strict=True)]
+        unsound = [row for row, chunk in enumerate(chunks) if self._runner.unsound(chunk)]
+        self.told.append(Sampled([t for t in tokens if t is not None], unsound))
+
+    def result(self) -> Sampled:
+        self._runner.catch_up(self)
+        if len(self.told) == self.read:
+            self.one()
+        self.read += 1
+        if self._unreadable:
+            raise RuntimeError("lost on the way")
+        return self.told[self.read - 1]
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+class Lost(Flight):
     """A step that was launched and went wrong on its way."""
 
     def result(self) -> Sampled:
@@ -105,10 +170,12 @@ def engine(
     context: int = 200,
     queue: int | None = None,
     depth: int = 0,
+    several: int = 1,
 ) -> Engine:
     cache = KVCache(pages, PAGE, sharing)
     admission = Admission(VOCAB, context, pages * PAGE, (EOS,), queue)
-    return Engine(FakeRunner(pages, depth), cache, Limits(seqs, tokens), admission, clock=lambda: 0.0)
+    limits = Limits(seqs, tokens, several=several, few=8)
+    return Engine(FakeRunner(pages, depth), cache, limits, admission, clock=lambda: 0.0)
 
 
 def request(id: str, prompt: Items[int], owner: bytes = b"", **params: object) -> Request:

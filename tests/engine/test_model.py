@@ -25,6 +25,8 @@ from rustinfer.engine.admission import Admission
 from rustinfer.engine.engine import Engine
 from rustinfer.engine.errors import RequestRefused
 from rustinfer.engine.kvcache import KVCache
+from rustinfer.engine.plan import Plan
+from rustinfer.engine.sampled import Flight
 from rustinfer.engine.scheduler import Limits
 from rustinfer.engine.sequence import Key, Request, Sequence, State
 from rustinfer.protocol.messages import Failed, Output
@@ -60,18 +62,27 @@ class Machine(RuleBasedStateMachine):
         budget=st.integers(6, 24),
         sharing=st.booleans(),
         depth=st.integers(0, 1),
+        several=st.sampled_from([1, 2, 4]),
     )
-    def start(self, pages: int, seqs: int, budget: int, sharing: bool, depth: int) -> None:
+    def start(self, pages: int, seqs: int, budget: int, sharing: bool, depth: int, several: int) -> None:
         self.now, self.count, self.depth, self.stalled = 0, 0, depth, 0
+        self.several = several
         self.expected: dict[Key, Expected] = {}
         self.engine = Engine(
             FakeRunner(pages, depth),
             KVCache(pages, PAGE, sharing),
-            Limits(seqs, max(budget, seqs), age=AGE),
+            Limits(seqs, max(budget, seqs), age=AGE, several=several, few=3),
             Admission(VOCAB, CONTEXT, pages * PAGE, (EOS,)),
             clock=lambda: self.now,
         )
-        self.forked = self.evicted = 0
+        self.forked = self.evicted = self.launches = 0
+        launch = self.engine.runner.launch
+
+        def watched(plan: Plan) -> Flight:
+            self.launches += plan.count > 1
+            return launch(plan)
+
+        self.engine.runner.launch = watched  # type: ignore[method-assign]
         evict = self.engine.cache.tree.evict
 
         def counted(count: int) -> list[int]:
@@ -201,10 +212,11 @@ class Machine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_starves(self) -> None:
-        # Whoever goes first computes in every step; where steps overlap it may have to wait for the one in flight.
-        assert self.stalled <= 2 * self.depth
+        # Whoever goes first computes in every step; where steps overlap it may have to wait for the one in flight, and
+        # a launch of several tokens is over after as many steps.
+        assert self.stalled <= 2 * self.depth + (self.several > 1) * (1 + self.depth) * self.several
         for key, expected in self.expected.items():
-            bound = AGE + (1 + self.depth) * (expected.ahead + 5)
+            bound = AGE + (1 + self.depth) * (expected.ahead + 5 + self.several - 1)
             assert self.now - expected.born <= bound, f"{key} has waited {self.now - expected.born} steps"
 
     def teardown(self) -> None:
@@ -213,6 +225,7 @@ class Machine(RuleBasedStateMachine):
         self._finish()
         engine, ends = self.engine, self.engine.measures.finished
         SEEN["steps"] += engine.totals.steps
+        SEEN["launches of several"] += self.launches
         SEEN["shared"] += engine.totals.cached_tokens
         SEEN["preempted"] += engine.scheduler.preemptions
         SEEN["evicted"] += self.evicted
@@ -239,7 +252,7 @@ def test_the_engine_does_what_the_oracle_says() -> None:
     assert SEEN["steps"] > 3000
     rare = [
         name
-        for name in ("shared", "forked", "preempted", "evicted", "aborted", "finished", "failed")
+        for name in ("shared", "forked", "preempted", "evicted", "aborted", "finished", "failed", "launches of several")
         if SEEN[name] < 20
     ]
     assert not rare, f"too seldom: {rare} of {SEEN}"

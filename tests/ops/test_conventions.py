@@ -39,6 +39,7 @@ def test_composition_equals_reference(op: Op, registry: Registry) -> None:
 def test_the_fused_ops_are_those_with_a_composition() -> None:
     fused = {
         "decode_step",
+        "decode_tokens",
         "add_rms_norm",
         "gate_up_silu",
         "norm_gate_up_silu",

@@ -1,0 +1,216 @@
+"""Several tokens in a launch: the same is said, token by token, and nobody is kept waiting for more than a launch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from rustinfer.engine.engine import Engine
+from rustinfer.engine.launch import check_alive
+from rustinfer.engine.plan import Plan
+from rustinfer.engine.sampled import Flight
+from rustinfer.engine.talk import Talks
+
+from .fakes import EOS, FakeTalk, Log, alone, request
+from .fakes import engine as faked
+from .tiny import load
+
+PIN = {"pins": {"decode_tokens": "reference"}}
+
+
+def watched(engine: Engine) -> list[int]:
+    """The tokens that each launch is asked for, as they are launched."""
+    counts: list[int] = []
+    launch = engine.runner.launch
+
+    def watch(plan: Plan) -> Flight:
+        counts.append(plan.count)
+        return launch(plan)
+
+    engine.runner.launch = watch  # type: ignore[method-assign]
+    return counts
+
+
+def said(depth: int, params: list[dict[str, Any]], **options: Any) -> tuple[dict[str, list[int]], list[int]]:
+    """What requests say that come at once, and how many tokens each launch had."""
+    engine = load(**options).engine
+    engine.runner.depth = depth
+    counts = watched(engine)
+    for i, asked in enumerate(params):
+        engine.add(request(f"{i}", [3 + i, 4, 5 + 2 * i], **{"max_tokens": 23, "ignore_eos": True, "seed": i, **asked}))
+    log = Log().drain(engine)
+    assert engine.cache.available == engine.cache.pool.total or options.get("enable_prefix_caching", True)
+    assert all(len(output.token_ids) <= 1 for output in log.outputs)
+    return {name: tokens for (name, _), tokens in log.tokens.items()}, counts
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize(
+    "params",
+    [
+        [{}],
+        [{"temperature": 0.9}],
+        [{"temperature": 1.3}, {}, {"temperature": 0.4}],
+        [{"max_tokens": 3 + 5 * i, "temperature": 0.3 * i} for i in range(8)],
+        [{"ignore_eos": False, "stop_token_ids": list(range(1, 128, 9)), "temperature": 1.0}] * 3,
+    ],
+    ids=["greedy", "at random", "mixed", "ends apart", "stop tokens"],
+)
+def test_the_same_is_said_as_token_by_token(params: list[dict[str, Any]], depth: int) -> None:
+    wanted, single = said(depth, params)
+    assert set(single) == {1}
+    told, counts = said(depth, params, **PIN)
+    assert told == wanted
+    assert counts.count(4) >= 1 + sum(len(tokens) > 20 for tokens in told.values()) // len(told)
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"logprobs": 1},
+        {"top_k": 5, "temperature": 1.0},
+        {"repetition_penalty": 1.2},
+        {"bad_words_token_ids": [[7]]},
+        {"prompt_logprobs": 1},
+    ],
+    ids=str,
+)
+def test_who_asks_for_more_takes_single_steps_and_so_does_the_neighbour(params: dict[str, Any]) -> None:
+    asked = [{"max_tokens": 12, **params}, {"max_tokens": 12}]
+    wanted, _ = said(1, asked)
+    told, counts = said(1, asked, **PIN)
+    assert told == wanted
+    assert set(counts) == {1}
+
+
+def test_greedy_rows_may_cut_off_what_they_do_not_draw_from() -> None:
+    assert 4 in said(1, [{"top_k": 5, "top_p": 0.5}], **PIN)[1]
+
+
+def test_speculation_takes_single_steps() -> None:
+    speculative = {"method": "ngram", "num_speculative_tokens": 3}
+    assert set(said(1, [{}], speculative_config=speculative, **PIN)[1]) == {1}
+
+
+def test_a_cache_too_small_for_several_tokens_of_all_gives_them_one_by_one() -> None:
+    params = [{"max_tokens": 60, "temperature": 0.7}] * 3
+    wanted, _ = said(1, params)
+    told, counts = said(1, params, kv_cache_tokens=128, **PIN)
+    assert told == wanted
+    assert {1, 4} <= set(counts)
+
+
+def test_whoever_waits_to_come_in_is_not_kept_waiting_by_the_next_launch() -> None:
+    engine = faked(depth=1, several=4)
+    counts = watched(engine)
+    engine.add(request("a", [1, 2, 3], max_tokens=40, ignore_eos=True))
+    log = Log()
+    for _ in range(8):
+        log.read(engine)
+    assert counts[-1] == 4
+    launched = len(counts)
+    engine.add(request("b", [4, 5], max_tokens=1))
+    while ("b", 0) not in log.tokens:
+        log.read(engine)
+    assert counts[launched] == 1  # b's prompt, and a's next token, as soon as one of the two on their way is over
+    assert len(log.tokens["a", 0]) <= 16
+    log.drain(engine)
+    assert log.tokens["a", 0] == alone_ignoring_ends([1, 2, 3], 40)
+
+
+def alone_ignoring_ends(prompt: list[int], count: int) -> list[int]:
+    """What the fake model says whose end token is just a token."""
+    tokens = list(prompt)
+    while len(tokens) < len(prompt) + count:
+        tokens += alone(tokens, 1)
+    return tokens[len(prompt) :]
+
+
+def test_tokens_come_out_one_by_one() -> None:
+    engine = faked(depth=1, several=4)
+    engine.add(request("a", [1, 2, 3], max_tokens=30, ignore_eos=True))
+    news = [len(engine.step()) for _ in range(40)]
+    assert max(news) == 1
+    assert sum(news) == 30
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("asked", range(2, 14))
+def test_an_abort_ends_the_launch(asked: int, depth: int) -> None:
+    engine, log = faked(depth=depth, several=4), Log()
+    engine.add(request("a", [1, 2, 3], max_tokens=100, ignore_eos=True))
+    while len(log.tokens.get(("a", 0), ())) < asked:
+        log.read(engine)
+    FakeTalk.late = 0
+    launched = len(engine.runner.steps)  # type: ignore[attr-defined]
+    engine.abort((b"", "a"))
+    while engine.has_work:
+        assert engine.step() == []
+        engine.cache.check(list(engine.scheduler.sequences()))
+    assert len(engine.runner.steps) == launched  # type: ignore[attr-defined]
+    assert FakeTalk.late <= 1  # the launch behind the one that was running: one token, of which nothing is told
+    assert engine.cache.available == engine.cache.pool.total
+
+
+def test_an_end_token_within_a_launch_ends_it_and_what_is_kept_is_right() -> None:
+    prompt = next(p for p in ([i, 2, 3] for i in range(1, 400)) if 5 < len(alone(p, 30)) < 12)
+    engine, log = faked(depth=1, several=4), Log()
+    engine.add(request("a", prompt, max_tokens=30))
+    log.drain(engine)
+    assert log.tokens["a", 0] == alone(prompt, 30)
+    assert log.tokens["a", 0][-1] == EOS
+    longer = [*prompt, *log.tokens["a", 0], 5]  # goes on from the pages that the launch left in the tree
+    engine.add(request("b", longer, max_tokens=9))
+    log.drain(engine)
+    assert log.tokens["b", 0] == alone(longer, 9)
+
+
+def test_numbers_that_are_not_finite_fail_their_own_request() -> None:
+    engine, log = faked(depth=1, several=4), Log()
+    engine.runner.unsound = lambda chunk: chunk.sequence.request.id == "a" and chunk.start == 9  # type: ignore[attr-defined]
+    engine.add(request("a", [1, 2, 3], max_tokens=30, ignore_eos=True))
+    engine.add(request("b", [4, 2, 3], max_tokens=30, ignore_eos=True))
+    log.drain(engine)
+    assert log.failed["a"].code == "numerical_error"
+    assert len(log.tokens["a", 0]) == 7
+    assert log.tokens["b", 0] == alone_ignoring_ends([4, 2, 3], 30)
+    assert engine.runner.cleared  # type: ignore[attr-defined]
+
+
+def test_a_launch_that_is_lost_fails_its_requests_once() -> None:
+    engine, log = faked(depth=1, several=4), Log()
+    engine.runner.unreadable = lambda plan: plan.count > 1  # type: ignore[attr-defined]
+    engine.add(request("a", [1, 2, 3], max_tokens=30))
+    log.drain(engine)
+    assert log.failed["a"].code == "internal_error"
+    engine.runner.unreadable = lambda plan: False  # type: ignore[attr-defined]
+    engine.add(request("b", [1, 2, 3], max_tokens=9))
+    assert Log().drain(engine).tokens["b", 0] == alone([1, 2, 3], 9)
+
+
+def test_words_are_read_as_they_come_and_a_launch_that_never_told_is_an_error() -> None:
+    talks = Talks(torch.device("cpu"))
+    talk = talks.begin(3, 4, np.array([2, 0]))
+    talk.told[0] = torch.tensor([10, -2, 12, -2])
+    assert talk.result().tokens == [12, 10]
+    talk.told[1] = torch.tensor([10, -2, -1, -2])
+    told = talk.result()
+    assert (told.tokens, told.unsound) == ([-1, 10], [0])
+    talk.stop()
+    assert talk.stopped.item() == 1
+    with pytest.raises(RuntimeError, match="before it had told") as lost:
+        talk.result()
+    check_alive(lost.value, Plan())  # it is no reason to give up on the device
+
+
+def test_words_are_used_again_when_all_is_told() -> None:
+    talks = Talks(torch.device("cpu"))
+    first = talks.begin(2, 1, None)
+    first.told[:] = 5
+    second = talks.begin(2, 1, None)
+    assert first.told.data_ptr() != second.told.data_ptr()
+    assert [first.result().tokens, first.result().tokens] == [[5], [5]]
+    assert talks.begin(2, 1, None).told.data_ptr() == first.told.data_ptr()
