@@ -9,6 +9,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from .errors import bad_request
 from .generation import LABELS, Generation
@@ -63,7 +64,7 @@ def validated(kind: type[Request], body: dict[str, Any], refused: Refused) -> Re
     except ValidationError as e:
         errors = e.errors(include_url=False, include_context=False, include_input=False)
         # Of a field that may be one of several things, what comes closest to one of them.
-        closest = max((it for it in errors if it["loc"][:1] == errors[0]["loc"][:1]), key=lambda it: len(it["loc"]))
+        closest = max((it for it in errors if it["loc"][:1] == errors[0]["loc"][:1]), key=_closeness)
         param = _path(closest["loc"], body)
         text = str(closest["msg"]).removeprefix("Value error, ")
         raise bad_request(f"{param}: {text}"[:_SHOWN] + ".", param) from None
@@ -90,6 +91,10 @@ def ignored(request: BaseModel, refused: Refused) -> list[str]:
 
 def _presentable(name: str) -> bool:
     return len(name) <= 64 and name.isascii() and name.isprintable() and "," not in name
+
+
+def _closeness(error: ErrorDetails) -> tuple[int, bool]:
+    return len(error["loc"]), not error["type"].endswith("_type")
 
 
 def _path(loc: tuple[int | str, ...], body: Any) -> str:

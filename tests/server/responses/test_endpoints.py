@@ -263,6 +263,7 @@ def test_a_member_of_a_union_is_named_as_the_body_has_it(http: httpx.Client) -> 
     refused(post(http, input=5), "input")
     refused(post(http, input=[5]), "input[0]")
     refused(post(http, input=["x", 5]), "input[0]")
+    assert "at least 1 item" in post(http, input=[]).json()["error"]["message"]
 
 
 def test_nobody_sees_another_keys_responses(address: str, engine: FakeEngine) -> None:
