@@ -99,7 +99,7 @@ def cut(document: dict[str, Any], url: str) -> dict[str, Any]:
     for each in (each for methods in paths.values() for each in methods.values()):
         each["responses"] = {"200": each["responses"]["200"]}
         # Nor can schemathesis judge a stream's events by it: tests/server/test_golden.py does, by OpenAI's own types.
-        each["responses"]["200"]["content"]["text/event-stream"] = {}
+        each["responses"]["200"].get("content", {})["text/event-stream"] = {}
     return {**document, "security": [], "paths": {path: methods for path, methods in paths.items() if methods}}
 
 

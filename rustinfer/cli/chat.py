@@ -9,6 +9,8 @@ from contextlib import closing
 from .parser import examples
 from .speaker import CHAT_TOKENS, Message, Speaker, add_speaker_arguments, speaker
 
+TEMPERATURE = 0.7
+"""The page's: at 1, which the API has where nothing is said, a small model wanders off at its first words."""
 HELP = "Type a message. /clear forgets the conversation, /exit or Ctrl-D ends it, Ctrl-C stops an answer."
 
 
@@ -17,7 +19,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model (default: smollm2, or the server's)")
     parser.add_argument("--system", metavar="TEXT", help="the system message")
     parser.add_argument("-m", "--message", metavar="TEXT", help="say this, print the answer, and end")
-    add_speaker_arguments(parser)
+    add_speaker_arguments(parser, TEMPERATURE)
     parser.epilog = examples(
         "rustinfer chat smollm2",
         "rustinfer chat --url http://127.0.0.1:8000",

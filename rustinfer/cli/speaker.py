@@ -27,12 +27,14 @@ class Speaker(Protocol):
     def complete(self, prompt: str) -> Pieces: ...
 
 
-def add_speaker_arguments(parser: ArgumentParser) -> None:
-    """Where the answer comes from, and how it is sampled."""
+def add_speaker_arguments(parser: ArgumentParser, temperature: float | None = None) -> None:
+    """Where the answer comes from, and how it is sampled; without a `temperature` as the model says."""
     parser.add_argument("--url", help="talk to the server there instead of loading a model")
     parser.add_argument("--api-key", help="the server's key (default: RUSTINFER_API_KEY or OPENAI_API_KEY)")
     sampling = parser.add_argument_group("sampling")
-    sampling.add_argument("--temperature", type=float, help="0 always takes the likeliest token")
+    usual = "" if temperature is None else f" (default: {temperature:g})"
+    words = f"0 always takes the likeliest token{usual}"
+    sampling.add_argument("--temperature", type=float, default=temperature, help=words)
     sampling.add_argument("--top-p", type=float, help="keep the likeliest tokens up to this probability")
     sampling.add_argument("--top-k", type=int, help="keep the K likeliest tokens (0: all)")
     sampling.add_argument("--min-p", type=float, help="drop tokens less likely than this share of the likeliest")

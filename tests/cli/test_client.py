@@ -51,6 +51,15 @@ def test_chat_streams_an_answer(server: Answers, capsys: pytest.CaptureFixture[s
     }
 
 
+def test_a_chat_has_the_pages_temperature_and_a_text_the_models(server: Answers) -> None:
+    server.by_path["/v1/chat/completions"] = events(*chat_chunks("Hi."))
+    server.by_path["/v1/completions"] = events({"choices": [{"text": "!"}]})
+    assert cli.main(["chat", "one", "--url", server.url, "-m", "Hi"]) == 0
+    assert server.seen[-1][2]["temperature"] == 0.7
+    assert cli.main(["complete", "one", "Hi", "--url", server.url]) == 0
+    assert "temperature" not in server.seen[-1][2]
+
+
 def test_complete_streams_a_text(server: Answers, capsys: pytest.CaptureFixture[str]) -> None:
     server.by_path["/v1/completions"] = events({"choices": [{"text": " upon"}]}, {"choices": [{"text": " a time"}]})
     assert cli.main(["complete", "one", "Once", "--url", server.url, "--echo"]) == 0
