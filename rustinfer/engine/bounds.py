@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .adjust import Adjustments
+from .masks import late
 from .sequence import Sequence
 
 NONE_LEFT = "the request's parameters leave no token that could come next"
@@ -20,12 +21,15 @@ GAVE_UP = "the grammar became too complex for this output to go on"
 
 
 class Bounds:
-    """The bounds of one batch. `rows` are those that have any; `gave_up` those whose grammar had no mask this time."""
+    """The bounds of one batch. `rows` are those that have any.
+
+    Of the last step, `gave_up` are those whose grammar has no mask, and `late` those whose mask was not there yet.
+    """
 
     def __init__(self, sequences: Items[Sequence], adjust: Adjustments, vocab: int) -> None:
         self._adjust, self._vocab = adjust, vocab
         params = [(i, s, s.request.sampling) for i, s in enumerate(sequences)]
-        self._grammars = [(i, s) for i, s, p in params if s.matcher is not None]
+        self._grammars = [(i, s, s.matcher) for i, s, p in params if s.matcher is not None]
         self._words = [(i, s) for i, s, p in params if p.bad_words_token_ids]
         self._early = [(i, s) for i, s, p in params if p.min_tokens and s.ends and s.matcher is None]
         lists = [(i, p.allowed_token_ids) for i, s, p in params if p.allowed_token_ids and s.matcher is None]
@@ -33,6 +37,7 @@ class Bounds:
         self.rows = sorted({i for i, s, p in params if s.matcher or p.bad_words_token_ids or p.allowed_token_ids})
         self.rows += [i for i, _ in self._early if i not in self.rows]
         self.gave_up: list[int] = []
+        self.late: list[int] = []
         self._index = adjust.integers(self.rows)
 
     def __call__(self, logits: Tensor) -> Tensor:
@@ -40,22 +45,29 @@ class Bounds:
         if self._lists is not None:
             self._adjust.mask(logits, *self._lists)
         if self._grammars:
-            self.gave_up = []
-            masks = [self._grammar(i, s) for i, s in self._grammars]
-            self._adjust.mask(logits, *self._moved([i for i, _ in self._grammars], masks))
+            self._apply(logits)
         if pairs := sorted({(i, token) for i, token in self._forbidden() if token < self._vocab}):
             self._adjust.forbid(logits, pairs)
         return logits[self._index].amax(-1) > -torch.inf
 
-    def _grammar(self, row: int, sequence: Sequence) -> np.ndarray:
+    def _apply(self, logits: Tensor) -> None:
+        self.gave_up, self.late, made = [], [], []
+        for (row, sequence, place), missing in zip(self._grammars, late(p for _, _, p in self._grammars), strict=True):
+            if missing:
+                self.late.append(row)
+            elif (mask := place.mask.result()) is None:
+                self.gave_up.append(row)
+            else:
+                made.append((row, self._narrowed(sequence, mask)))
+        if made:
+            rows, masks = zip(*made, strict=True)
+            self._adjust.mask(logits, *self._moved(rows, masks))
+
+    def _narrowed(self, sequence: Sequence, mask: np.ndarray) -> np.ndarray:
         """What the grammar, allowed_token_ids and min_tokens leave; where the output is complete, its end may come."""
-        assert sequence.matcher is not None
         params = sequence.request.sampling
-        mask = np.zeros(-(-self._vocab // 32), np.int32)
-        if not sequence.matcher.fill(mask):
-            self.gave_up.append(row)
         if params.allowed_token_ids is not None:
-            mask &= packed([*params.allowed_token_ids, *sequence.ends], self._vocab)
+            mask = mask & packed([*params.allowed_token_ids, *sequence.ends], self._vocab)
         if sequence.drawing < params.min_tokens:
             longer = mask & ~packed(sequence.ends, self._vocab)
             mask = longer if longer.any() else mask

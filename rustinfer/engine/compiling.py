@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Protocol
 
 from ..protocol.structured import Structured
 from .book import Book
 from .errors import RequestRefused
 from .grammar import Grammar
+from .masks import Masks
 from .scheduler import Scheduler
 from .sequence import Key, Sequence, State
 
 GRAMMAR_SECONDS = 0.005
+THREADS = 2
+"""That make masks: one that takes long holds up no other."""
 
 
 class Compiles(Protocol):
@@ -27,6 +30,7 @@ class Compiling:
     def __init__(self, book: Book, scheduler: Scheduler) -> None:
         self._book, self._scheduler = book, scheduler
         self.grammars: Compiles | None = None
+        self._threads = ThreadPoolExecutor(THREADS, "mask")
         self._waiting: dict[Key, tuple[Future[Grammar], list[Sequence]]] = {}
 
     def __len__(self) -> int:
@@ -64,7 +68,7 @@ class Compiling:
             try:
                 grammar = future.result()
                 for sequence in sequences:
-                    sequence.matcher = grammar.start()
+                    sequence.matcher = Masks(grammar.start(), self._threads, self._book.admission.vocab)
             except Exception as error:
                 self._book.refuse(sequences[0].request, error)
                 continue

@@ -12,11 +12,12 @@ from typing import Protocol
 
 from .admission import Admission
 from .book import Book, News
-from .compiling import Compiles, Compiling
+from .compiling import GRAMMAR_SECONDS, Compiles, Compiling
 from .errors import RequestRefused
 from .kvcache import KVCache
 from .landing import Landing
 from .launch import Launched, Launcher
+from .masks import await_one
 from .plain import is_plain
 from .plan import Plan
 from .sampled import Flight
@@ -156,6 +157,8 @@ class Engine:
             self._flights.append((self._book.now, self._launcher(plan)))
         if self._flights and (len(self._flights) > self.runner.depth or not plan):
             self._land_oldest()
+        elif not plan and not self._book.news:
+            await_one(self.scheduler.running, GRAMMAR_SECONDS)
         return self._book.take()
 
     def _land_oldest(self) -> None:

@@ -24,11 +24,11 @@ PENDING = 64
 """Grammars that may wait to be compiled."""
 AT_ONCE = 2 * guidance.MASK_SECONDS
 EACH = 0.002
-"""Processor seconds that the masks of one sequence may take, on the step loop: at once, and for each token."""
+"""Processor seconds that the masks of one sequence may take from the others: at once, and for each token."""
 
 
 class Matcher:
-    """Where a sequence stands in its grammar, and how much time its masks may still take from everybody's steps."""
+    """Where a sequence stands in its grammar, and how much time its masks may still take. For one thread at a time."""
 
     def __init__(self, place: LLMatcher, grammar: Grammar | None = None) -> None:
         self._place, self._grammar, self._left = place, grammar, AT_ONCE

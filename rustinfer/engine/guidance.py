@@ -26,7 +26,7 @@ LIMITS = LLParserLimits(
 FIRST_SECONDS = 0.3
 """Processor time that the first mask may take, which is made beside the steps, once for all who use the grammar."""
 MASK_SECONDS = 0.02
-"""Processor time that another mask may take: more would hold up everybody else's next token."""
+"""Processor time that another mask may take: the sequence waits for it, and whoever shares the cores has less."""
 WALK = 32
 WALK_SECONDS = 0.3
 SHOWN = 200

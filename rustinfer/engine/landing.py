@@ -47,11 +47,12 @@ class Landing:
                 continue
             if number in result.pooled:
                 _add(sequence, chunk.start, result.pooled[number])
-            self.landed(sequence, chunk.start + chunk.count, not chunk.samples or row not in result.unsound)
+            count = chunk.count - (chunk.samples and self._again(sequence, row, result))
+            self.landed(sequence, chunk.start + count, not chunk.samples or row not in result.unsound)
             if not sequence.published:
-                self._book.totals.computed_tokens += chunk.count
+                self._book.totals.computed_tokens += count
             if chunk.samples:
-                if sequence.state is not State.DONE:
+                if sequence.state is not State.DONE and row not in result.late:
                     self._commit(sequence, result.tokens[row], row, result)
                 row += 1
 
@@ -73,16 +74,26 @@ class Landing:
             news.append((request.owner, output))
             self._book.totals.generated_tokens += 1
 
+    def _again(self, sequence: Sequence, row: int, result: Sampled) -> bool:
+        """Whether its step does not count, and it is to compute its newest token once more."""
+        if row not in result.late or sequence.state is not State.RUNNING:
+            return False
+        self._scheduler.again(sequence)
+        return True
+
     def _land_decode(self, sequence: Sequence, token: int, row: int, result: Sampled) -> None:
         if sequence.state is State.DONE:
             # Whether it was computed at all nobody needs to know: a launch of several tokens may have ended early.
             sequence.computed -= 1
             self.landed(sequence, sequence.settled, row not in result.unsound)
             return
+        if self._again(sequence, row, result):
+            return
         self.landed(sequence, sequence.settled + 1, row not in result.unsound)
         if not sequence.published:  # the last token of a prompt, left over by a chunk
             self._book.totals.computed_tokens += 1
-        self._commit(sequence, token, row, result)
+        if row not in result.late:
+            self._commit(sequence, token, row, result)
 
     def landed(self, sequence: Sequence, settled: int, sound: bool) -> None:
         """So many of a sequence's tokens are in the cache, or hold numbers that are not finite."""
@@ -114,10 +125,9 @@ class Landing:
             self._book.finish(sequence)
             return
         sequence.tokens.append(token)
-        if sequence.matcher is not None and not sequence.matcher.take(token):
-            self._book.fail(sequence, "no_token_allowed", "the grammar led to where nothing can follow")
-            return
         self._book.tell(sequence, token, [result.logprobs[row]] if row in result.logprobs else None)
+        if sequence.matcher is not None and sequence.state is not State.DONE:
+            sequence.matcher.take(token)
 
     def _verified(self, sequence: Sequence, chunk: Chunk, told: list[int]) -> None:
         """A guess stands as far as the sequence itself drew the same, and the token after that is its own."""

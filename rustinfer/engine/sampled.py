@@ -14,12 +14,14 @@ class Sampled:
     """The next token of each row that was sampled, in the plan's order; what is rare is told by the row's number.
 
     `unsound` rows had logits that are not finite, `stuck` ones had no token to take, with the reason why: their tokens
-    mean nothing. By a chunk's number, `prompts` has the log-probabilities of the tokens that follow its rows, `pooled`
-    its hidden states as one vector, and `verified` the tokens drawn at the rows of a guess (-1: not sound).
+    mean nothing. Nor do those of `late` rows, whose mask was not there: their step does not count. By a chunk's number,
+    `prompts` has the log-probabilities of the tokens that follow its rows, `pooled` its hidden states as one vector,
+    and `verified` the tokens drawn at the rows of a guess (-1: not sound).
     """
 
     tokens: list[int]
     unsound: Collection[int] = ()
+    late: Collection[int] = ()
     stuck: Mapping[int, str] = field(default_factory=dict)
     logprobs: Mapping[int, TokenLogprob] = field(default_factory=dict)
     verified: Mapping[int, list[int]] = field(default_factory=dict)

@@ -115,14 +115,14 @@ class Sampler:
 def drawn(tokens: Tensor, sound: Tensor, s: Settings, left: Tensor | None, scores: Scores | None) -> Drawn:
     """The tensors that a batch's results are read from."""
     tensors = [tokens, sound, *([left] if left is not None else []), *(scores.tensors if scores else [])]
-    gave_up = dict.fromkeys(s.bounds.gave_up, GAVE_UP)
+    gave_up, late = dict.fromkeys(s.bounds.gave_up, GAVE_UP), s.bounds.late
 
     def read(copies: list[Tensor]) -> Sampled:
         tokens, sound, *others = copies
         sampled = Sampled(tokens.tolist(), _where(sound))
         if left is not None:
             stuck = {s.bounds.rows[i]: NONE_LEFT for i in _where(others.pop(0))}
-            sampled.stuck = stuck | gave_up
+            sampled.stuck, sampled.late = stuck | gave_up, late
         if scores is not None:
             sampled.logprobs = dict(zip(s.scored, scores.read(others), strict=True))
         return sampled

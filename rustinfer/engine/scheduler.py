@@ -96,6 +96,11 @@ class Scheduler:
         sequence.settled = settled
         return self._leaving.landed(sequence, sound)
 
+    def again(self, sequence: Sequence) -> None:
+        """The last token that a running sequence was to compute does not count: to whoever follows, it is a new one."""
+        sequence.computed -= 1
+        self._decoding = []
+
     def settle(self, sequence: Sequence) -> None:
         """The prompt is computed, and found sound, for the first time: share it, and let the siblings come in."""
         sequence.published = True
@@ -135,7 +140,7 @@ class Scheduler:
             if known - done > 1 or (sequence.pooled is not None and done < sequence.last):
                 prompts.append(sequence)
                 continue
-            if done >= sequence.last or not budget or (known <= done and sequence.needs_values):
+            if done >= sequence.last or not budget or (sequence.needs_values and not sequence.has_values):
                 continue
             if sequence.guesses and known > done and spare > 0 and (count := self._guessed(plan, sequence, spare)):
                 spare -= count - 1

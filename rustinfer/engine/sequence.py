@@ -14,7 +14,7 @@ from .plain import is_simple
 from .radix import Node
 
 if TYPE_CHECKING:
-    from .grammar import Matcher
+    from .masks import Masks
 
 Key = tuple[bytes, str]
 """A request's owner and id."""
@@ -135,7 +135,7 @@ class Sequence:
         self.needs_values = needs_values(request.sampling)
         self.steady = is_simple(request.sampling)
         self.guesses = False
-        self.matcher: Matcher | None = None
+        self.matcher: Masks | None = None
         self.scanned = 0 if request.sampling.prompt_logprobs is not None and index == 0 else None
         self.pooled: list[float] | None = [] if request.pool else None
         self.state = State.WAITING
@@ -156,6 +156,11 @@ class Sequence:
     def flying(self) -> bool:
         """Whether a step that computes some of it is in flight."""
         return self.computed != self.settled
+
+    @property
+    def has_values(self) -> bool:
+        """Whether the host knows what the next step needs of one that `needs_values`."""
+        return self.computed < len(self.tokens) and (self.matcher is None or self.matcher.ready)
 
     @property
     def drawing(self) -> int:

@@ -141,6 +141,22 @@ def test_the_list_of_those_who_decode_is_the_same_while_nobody_comes_or_goes() -
     assert s.plan().decodes is not first.decodes
 
 
+def test_a_step_that_does_not_count_is_planned_again_as_a_new_one() -> None:
+    s = scheduler()
+    s.add(sequences("a", [1], 0))
+    s.add(sequences("b", [2], 1))
+    run(s, s.plan())
+    first = s.plan()
+    one, late = first.decodes
+    s.landed(one, one.settled + 1)
+    one.tokens.append(7)
+    s.again(late)
+    second = s.plan()
+    assert brief(first)[1] == brief(second)[1] == ("b", 1, 1, True)
+    assert second.decodes == first.decodes
+    assert second.decodes is not first.decodes  # or the device would go on from where it is
+
+
 def test_whoever_leaves_in_flight_keeps_its_pages_until_it_lands() -> None:
     for keep in (True, False):
         s = scheduler()

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+import threading
 import time
 from concurrent.futures import Future
 from typing import Any
 
+import numpy as np
 import pytest
 
 from rustinfer.engine.engine import Engine
 from rustinfer.engine.errors import RequestRefused
-from rustinfer.engine.grammar import Grammar
+from rustinfer.engine.grammar import Grammar, Matcher
+from rustinfer.engine.sequence import Sequence
 from rustinfer.protocol.structured import Structured
 from tests.conftest import Saw
 
@@ -159,6 +163,52 @@ def test_a_grammar_that_explodes_in_use_fails_alone_and_costs_its_neighbour_litt
     assert len(log.tokens["deep", 0]) > 20
     assert log.tokens["beside", 0] == plain
     assert longest < 0.2
+
+
+def test_nobody_waits_for_a_mask(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted, plain = said(engine, SCHEMA, n=2), one(engine, "alone", PROMPT, max_tokens=40)
+    gate, fill, log = threading.Event(), Matcher.fill, Log()
+    monkeypatch.setattr(Matcher, "fill", lambda self, bits: gate.wait(30) and fill(self, bits))
+    ask(engine, "a", PROMPT, structured_outputs=SCHEMA, temperature=1.0, seed=1, ignore_eos=False, max_tokens=60, n=2)
+    while engine._compiling:
+        engine.step()
+    ask(engine, "beside", PROMPT, max_tokens=40)
+    while log.reasons.get(("beside", 0)) is None:
+        log.read(engine)
+    assert not gate.is_set()
+    assert set(log.tokens) == {("beside", 0)}
+    gate.set()
+    log.drain(engine)
+    assert log.tokens["beside", 0] == plain
+    assert [text(log.tokens["a", i]) for i in range(2)] == wanted
+
+
+@pytest.mark.parametrize("penalty", [0.0, 1.0])
+def test_masks_that_are_late_change_no_token(engine: Engine, penalty: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask_all() -> None:
+        for i in range(4):
+            params = {"temperature": 1.0, "seed": i, "ignore_eos": False, "max_tokens": 60, "presence_penalty": penalty}
+            ask(engine, f"a{i}", [*PROMPT, i], structured_outputs=SCHEMA, **params)
+            ask(engine, f"b{i}", [*PROMPT, i], temperature=1.0, seed=i, max_tokens=40)
+
+    ask_all()
+    wanted = Log().drain(engine).tokens
+    fill, again, source, late = Matcher.fill, engine.scheduler.again, random.Random(0), 0
+
+    def slow(self: Matcher, bits: np.ndarray) -> bool:
+        time.sleep(0.02 * (source.random() < 0.4))
+        return fill(self, bits)
+
+    def count(sequence: Sequence) -> None:
+        nonlocal late
+        late += 1
+        again(sequence)
+
+    monkeypatch.setattr(Matcher, "fill", slow)
+    monkeypatch.setattr(engine.scheduler, "again", count)
+    ask_all()
+    assert Log().drain(engine).tokens == wanted
+    assert late > 10
 
 
 class Never:
