@@ -55,11 +55,23 @@ def shapes(op: str, rows: int, table: Sequence[Shape], packings: Sequence[str] =
             yield Trial(op, rows, tuple(choice.items()), packing, model)
 
 
+def many(op: str, rows: int, model: str) -> Iterator[Trial]:
+    """Trials of a product of as many rows as a library has had to itself: BM rows a program, too."""
+    yield Trial(op, rows, ((LIBRARY, 1),), model=model)
+    for bm, br, bk, stages, splits, warps in MANY_ROWS:
+        if bm <= rows:
+            choice = {"BM": bm, "BR": br, "BK": bk, "STAGES": stages, "SPLITS": splits, "num_warps": warps}
+            yield Trial(op, rows, tuple(choice.items()), model=model)
+
+
 LIBRARY = "library"  # the trial without a choice of ours
 EIGHT = ((16, 512, 4, 1, 2), (16, 256, 6, 1, 2), (16, 512, 4, 2, 2))
 WIDE = ((64, 256, 3, 1, 4), (32, 256, 3, 1, 4), (64, 128, 4, 1, 4), (128, 128, 3, 1, 4))
 MANY = ((32, 512, 3, 1, 4), (32, 256, 4, 1, 4), (32, 256, 4, 2, 4))
 MANY_DOWN = ((32, 256, 4, 4, 4), (16, 512, 3, 2, 4), (32, 256, 4, 2, 4), (64, 128, 4, 4, 4))
+MANY_ROWS = ((128, 64, 64, 4, 1, 4), (128, 64, 64, 4, 2, 4), (128, 128, 64, 4, 1, 8), (128, 128, 64, 4, 2, 8),
+             (128, 128, 64, 4, 4, 8), (256, 64, 64, 4, 1, 8), (256, 64, 64, 4, 2, 8), (256, 128, 64, 3, 1, 8),
+             (256, 128, 64, 3, 2, 8), (256, 128, 64, 3, 4, 8), (64, 128, 128, 3, 1, 4))  # fmt: skip
 TALL = ((64, 128, 4, 2, 4), (64, 128, 4, 1, 4), (128, 128, 3, 2, 4))
 ONE = ((4, 1024, 1, 1, 2), (4, 2048, 1, 1, 4), (4, 4096, 1, 1, 8), (8, 1024, 1, 1, 4), (8, 512, 1, 1, 2),
        (4, 512, 1, 1, 2), (2, 4096, 1, 1, 4), (2, 2048, 1, 1, 2))  # fmt: skip
@@ -82,6 +94,9 @@ def products() -> Iterator[Trial]:
         for op, table in (("qkv", narrow), ("o", narrow), ("down", down), ("gate_up", wide)):
             yield Trial(op, rows, ((LIBRARY, 1),), model=model)
             yield from shapes(op, rows, table, model=model)
+    for model, rows in ((large, 256), (large, 128), (small, 256), (small, 128)):
+        for op in ("qkv", "o", "down", "gate_up"):
+            yield from many(op, rows, model)
     for op in ("qkv", "o", "down", "gate_up"):
         yield from shapes(op, 1, ONE, model=large)
     for rows, packings in ((8, ("int4", "int8")), (64, ("int4",))):
@@ -121,7 +136,7 @@ MAKE: dict[str, Callable[[Bench], Site]] = {
 
 @contextmanager
 def forced(trial: Trial) -> Iterator[None]:
-    """The back end with its choices replaced by the trial's, and with its own products up to 64 rows."""
+    """The back end with its choices replaced by the trial's, and with its own products for as many rows."""
     choice = dict(trial.choice)
     least = choice.pop("LEAST", 64)
     with ExitStack() as stack:
@@ -130,8 +145,8 @@ def forced(trial: Trial) -> Iterator[None]:
             (attention, "blocks", lambda *a, **k: dict(choice)),
             (attention, "decode_blocks", lambda *a, **k: dict(choice)),
             (attention, "least_positions", lambda rows: least),
-            (matrix, "FEW_ROWS", 1 if LIBRARY in choice else 64),
-            (tuning, "ours", lambda columns: 1 if LIBRARY in choice else 64),
+            (matrix, "FEW_ROWS", 1 if LIBRARY in choice else trial.rows),
+            (tuning, "ours", lambda columns: 1 if LIBRARY in choice else trial.rows),
             (sampling, "DRAW_WARPS", choice.get("num_warps", 8)),
         ):
             stack.enter_context(mock.patch.object(module, name, value))
