@@ -30,25 +30,6 @@ def dequantised(raw, scales, zeros, rows, live, start, kind: tl.constexpr,
 
 
 @triton.jit
-def foresee(w, rows, live, start, STORED: tl.constexpr, COUNT: tl.constexpr):
-    """Have the L2 cache fetch COUNT stored elements of each weight row, from `start` on. Nothing is waited for.
-
-    Weights do not depend on the kernel before this one, so their way from memory may begin while that still runs.
-    """
-    BYTES: tl.constexpr = w.dtype.element_ty.primitive_bitwidth // 8
-    PARTS: tl.constexpr = 4
-    if COUNT <= STORED and COUNT * BYTES % (PARTS * 16) == 0:
-        part = tl.minimum(start, STORED - COUNT) + tl.arange(0, PARTS) * (COUNT // PARTS)
-        places = w + tl.where(live, rows, 0).to(tl.int64)[:, None] * STORED + part[None, :]
-        address = places.to(tl.int64) & -16  # what is asked for lies in the same row, or begins up to 15 bytes before
-        size = (address * 0).to(tl.int32) + COUNT * BYTES // PARTS
-        tl.inline_asm_elementwise(
-            "cp.async.bulk.prefetch.L2.global [$1], $2; mov.b32 $0, 0;", "=r,l,r", [address, size], tl.int32,
-            is_pure=False, pack=1,
-        )  # fmt: skip
-
-
-@triton.jit
 def load_rows(x, offsets, present, at, K: tl.constexpr):
     """Activations [BM, columns] of the rows at `offsets`."""
     return tl.load(x + offsets[:, None] + at[None, :], mask=present[:, None] & (at < K)[None, :], other=0.0)
@@ -59,7 +40,7 @@ def matrix_product(
     x, offsets, present, w, scales, zeros, rows, live, split,
     K: tl.constexpr, FORMAT: tl.constexpr, GROUP: tl.constexpr, ZEROS: tl.constexpr,
     BM: tl.constexpr, BR: tl.constexpr, BK: tl.constexpr, SPAN: tl.constexpr, STAGES: tl.constexpr,
-    SPLITS: tl.constexpr, PDL: tl.constexpr,
+    SPLITS: tl.constexpr,
 ):  # fmt: skip
     """[BM, BR] products over one share of the columns, in fp32."""
     PER: tl.constexpr = 2 if FORMAT == "int4" else 1
@@ -68,9 +49,6 @@ def matrix_product(
     STEPS: tl.constexpr = ((STORED + BW - 1) // BW + SPLITS - 1) // SPLITS
     kind: tl.constexpr = x.dtype.element_ty
     begins = split * STEPS * BW
-    if PDL:
-        foresee(w, rows, live, begins, STORED, (4 if STEPS >= 4 else 2 if STEPS >= 2 else 1) * BW)
-    wait(PDL)
     acc = tl.zeros((BM, BR), tl.float32)
     for start in tl.range(begins, tl.minimum(begins + STEPS * BW, STORED), BW, num_stages=STAGES):
         at = start + tl.arange(0, BW)
@@ -127,6 +105,7 @@ def product(
                              K, FORMAT, GROUP, ZEROS, NORM, BR, BK, SPAN, KP, PDL)  # fmt: skip
         return one[None, :], block >= 0
     else:
+        wait(PDL)
         acc = matrix_product(x, offsets, present, w, scales, zeros, rows, live, split,
-                             K, FORMAT, GROUP, ZEROS, BM, BR, BK, SPAN, STAGES, SPLITS, PDL)  # fmt: skip
+                             K, FORMAT, GROUP, ZEROS, BM, BR, BK, SPAN, STAGES, SPLITS)  # fmt: skip
         return gathered(acc, parts, counter, block, split, BM, BR, SPLITS)
