@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rustinfer.registry import Case, op
+from rustinfer.registry import Case, Op, op
 
 from .inputs import MAGNITUDES, Draw, strided
+from .mutants import instead, wrong
 from .precision import wide
 
 
@@ -40,9 +42,7 @@ SHAPES = ((1, 16), (7, 2 * 1536), (3, 2 * 33), (1, 2), (33, 2 * 576), (2, 2 * 81
 @silu_mul.cases
 @gelu_mul.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for rows, width in SHAPES:
         d = draw(f"{rows}x{width}")
         yield Case(d.name, (d.normal(rows, width),))
@@ -56,48 +56,16 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case((d := draw("decode")).name, (d.normal(8, 2048),), decode=True)
 
 
-@silu_mul.mutant("halves swapped")
-def _(x: Tensor) -> Tensor:
-    up, gate = wide(x).chunk(2, -1)
-    return (F.silu(gate) * up).to(x.dtype)
+def gated(op: Op, name: str, product: Callable[[Tensor, Tensor], Tensor]) -> None:
+    """Register as a mutant another product of gate and up, in fp32."""
+    instead(op, name, lambda a: product(*wide(a["x"]).chunk(2, -1)).to(a["x"].dtype))
 
 
-@silu_mul.mutant("pairs interleaved")
-def _(x: Tensor) -> Tensor:
-    return (F.silu(wide(x[..., ::2])) * wide(x[..., 1::2])).to(x.dtype)
-
-
-@silu_mul.mutant("sigmoid without its input")
-def _(x: Tensor) -> Tensor:
-    gate, up = wide(x).chunk(2, -1)
-    return (gate.sigmoid() * up).to(x.dtype)
-
-
-@silu_mul.mutant("exponential overflows")
-def _(x: Tensor) -> Tensor:
-    gate, up = wide(x).chunk(2, -1)
-    return (gate * gate.exp() / (1 + gate.exp()) * up).to(x.dtype)
-
-
-@gelu_mul.mutant("halves swapped")
-def _(x: Tensor) -> Tensor:
-    up, gate = wide(x).chunk(2, -1)
-    return (F.gelu(gate, approximate="tanh") * up).to(x.dtype)
-
-
-@gelu_mul.mutant("erf form")
-def _(x: Tensor) -> Tensor:
-    gate, up = wide(x).chunk(2, -1)
-    return (F.gelu(gate) * up).to(x.dtype)
-
-
-@gelu_mul.mutant("sigmoid form")
-def _(x: Tensor) -> Tensor:
-    gate, up = wide(x).chunk(2, -1)
-    return (gate * (1.702 * gate).sigmoid() * up).to(x.dtype)
-
-
-@gelu_mul.mutant("cubic term dropped")
-def _(x: Tensor) -> Tensor:
-    gate, up = wide(x).chunk(2, -1)
-    return (0.5 * gate * (1 + torch.tanh(0.7978845608 * gate)) * up).to(x.dtype)
+gated(silu_mul, "halves swapped", lambda gate, up: F.silu(up) * gate)
+gated(silu_mul, "sigmoid without its input", lambda gate, up: gate.sigmoid() * up)
+gated(silu_mul, "exponential overflows", lambda gate, up: gate * gate.exp() / (1 + gate.exp()) * up)
+wrong(silu_mul, "pairs interleaved", lambda a: {"x": torch.cat((a["x"][..., ::2], a["x"][..., 1::2]), -1)})
+gated(gelu_mul, "halves swapped", lambda gate, up: F.gelu(up, approximate="tanh") * gate)
+gated(gelu_mul, "erf form", lambda gate, up: F.gelu(gate) * up)
+gated(gelu_mul, "sigmoid form", lambda gate, up: gate * (1.702 * gate).sigmoid() * up)
+gated(gelu_mul, "cubic term dropped", lambda gate, up: 0.5 * gate * (1 + torch.tanh(0.7978845608 * gate)) * up)

@@ -13,7 +13,7 @@ from rustinfer.registry import Case
 
 from .attention import attention, gather
 from .inputs import MAGNITUDES, Draw
-from .mutants import Arguments, wrong
+from .mutants import Arguments, instead, wrong
 from .precision import wide
 
 
@@ -125,41 +125,24 @@ wrong(attention, "padding attends", lambda a: {"lengths": torch.maximum(a["lengt
 wrong(attention, "first sequence's pages for all", lambda a: {"pages": a["pages"][:1].expand_as(a["pages"])})
 
 
-@attention.mutant("heads interleaved over groups")
-def _(
-    q: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    query_starts: Tensor,
-    lengths: Tensor,
-    pages: Tensor,
-    *,
-    scale: float,
-    window: int = 0,
-) -> Any:
-    order = torch.arange(q.shape[1]).view(-1, k_cache.shape[1]).T.flatten()
-    flow = (k_cache, v_cache, query_starts, lengths, pages)
-    return attention(q[:, order], *flow, scale=scale, window=window)[:, order.argsort()]
+def interleaved(a: Arguments) -> Any:
+    """Query heads dealt out over the groups one by one."""
+    order = torch.arange(a["q"].shape[1]).view(-1, a["k_cache"].shape[1]).T.flatten()
+    return attention(**a | {"q": a["q"][:, order]})[:, order.argsort()]
 
 
-@attention.mutant("softmax overflows")
-def _(
-    q: Tensor,
-    k_cache: Tensor,
-    v_cache: Tensor,
-    query_starts: Tensor,
-    lengths: Tensor,
-    pages: Tensor,
-    *,
-    scale: float,
-    window: int = 0,
-) -> Tensor:
-    out = attention(q, k_cache, v_cache, query_starts, lengths, pages, scale=scale, window=window)
-    for row, length, table in zip(query_starts[1:].tolist(), lengths.tolist(), pages, strict=True):
+def overflowing(a: Arguments) -> Tensor:
+    """The last row of each sequence with a softmax that takes nothing off before it exponentiates."""
+    q, window, out = a["q"], a["window"], attention(**a)
+    for row, length, table in zip(a["query_starts"][1:].tolist(), a["lengths"].tolist(), a["pages"], strict=True):
         if length:
-            keys, values = wide(gather(k_cache, table, length)), wide(gather(v_cache, table, length))
+            keys, values = wide(gather(a["k_cache"], table, length)), wide(gather(a["v_cache"], table, length))
             grouped = wide(q[row - 1]).reshape(keys.shape[0], -1, q.shape[-1])
-            weights = (torch.einsum("ghd,gsd->ghs", grouped, keys) * scale).exp()
+            weights = (torch.einsum("ghd,gsd->ghs", grouped, keys) * a["scale"]).exp()
             visible = weights[..., -(window or length) :], values[:, -(window or length) :]
             out[row - 1] = (torch.einsum("ghs,gsd->ghd", *visible) / visible[0].sum(-1, True)).flatten(0, 1).to(q.dtype)
     return out  # type: ignore[no-any-return]
+
+
+instead(attention, "heads interleaved over groups", interleaved)
+instead(attention, "softmax overflows", overflowing)

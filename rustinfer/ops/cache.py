@@ -10,6 +10,7 @@ from torch import Tensor
 from rustinfer.registry import Case, Tolerance, op
 
 from .inputs import Draw
+from .mutants import Arguments, instead, wrong
 
 EXACT = Tolerance(floor={torch.float32: 0.0, torch.float16: 0.0, torch.bfloat16: 0.0})
 
@@ -56,29 +57,21 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(d.name, (k, v, *caches(d, 16, 3, 16, 64), slots), decode=True)
 
 
-@write_kv.mutant("slot -1 wraps to the last slot")
-def _(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
-    page, offset = slots // k_cache.shape[2], slots % k_cache.shape[2]
-    k_cache[page, :, offset], v_cache[page, :, offset] = k, v
-
-
-@write_kv.mutant("slot 0 is skipped too")
-def _(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
-    write_kv(k, v, k_cache, v_cache, torch.where(slots > 0, slots, -1))
-
-
-@write_kv.mutant("pages of 16 assumed")
-def _(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
+def sixteens(a: Arguments) -> None:
+    """Slots read as those of pages of 16, where they then lie inside of the cache."""
+    k_cache, v_cache, slots = a["k_cache"], a["v_cache"], a["slots"]
     keep = (slots >= 0) & (slots % 16 < k_cache.shape[2]) & (slots // 16 < k_cache.shape[0])
     page, offset = slots[keep] // 16, slots[keep] % 16
-    k_cache[page, :, offset], v_cache[page, :, offset] = k[keep], v[keep]
+    k_cache[page, :, offset], v_cache[page, :, offset] = a["k"][keep], a["v"][keep]
 
 
-@write_kv.mutant("keys stored as values")
-def _(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
-    write_kv(k, k, k_cache, v_cache, slots)
+def wrapped(a: Arguments) -> Arguments:
+    """Rows with slot -1 stored in the last slot."""
+    return {"slots": a["slots"] % (a["k_cache"].shape[0] * a["k_cache"].shape[2])}
 
 
-@write_kv.mutant("first head everywhere")
-def _(k: Tensor, v: Tensor, k_cache: Tensor, v_cache: Tensor, slots: Tensor) -> None:
-    write_kv(k[:, :1].expand_as(k), v, k_cache, v_cache, slots)
+wrong(write_kv, "slot -1 wraps to the last slot", wrapped)
+wrong(write_kv, "slot 0 is skipped too", lambda a: {"slots": a["slots"].where(a["slots"] > 0, -1)})
+instead(write_kv, "pages of 16 assumed", sixteens)
+wrong(write_kv, "keys stored as values", lambda a: {"v": a["k"]})
+wrong(write_kv, "first head everywhere", lambda a: {"k": a["k"][:, :1].expand_as(a["k"])})

@@ -6,6 +6,7 @@ Tokens are compared exactly, so no case may hold a near tie: a test of the op ch
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -38,9 +39,7 @@ def run(d: Draw, stack: Stack, count: int, *, hot: tuple[int, ...] = (), stop: i
 
 @decode_tokens.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     yield run(draw("one row, greedy"), Stack((40,)), 4)
     yield run(draw("a page's end on the way"), Stack((15, 30)), 4, hot=(1,))
     yield run(draw("three rows, one is padding"), Stack((33, 0, 17), 96, 160, 4, 4, 128, 1), 3, hot=(0,))

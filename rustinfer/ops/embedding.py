@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from rustinfer.registry import FP8, INT4, INT8, Case, PackedWeight, Weight, op
 
-from .inputs import Draw
+from .inputs import Draw, without_zeros
+from .mutants import spoilt, wrong
 
 
 @op(rows=("tokens",))
@@ -28,9 +29,7 @@ PACKED = ((INT4, 32, "centre"), (INT4, 32, "free"), (INT4, 128, "free"), (INT8, 
 
 @embedding.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for tokens, vocab, width in ((1, 97, 64), (7, 1000, 576), (3, 5, 33), (129, 257, 8), (2, 1, 1)):
         d = draw(f"{tokens} of {vocab}x{width}")
         yield Case(d.name, (d.integers(tokens, below=vocab),), {"weight": d.normal(vocab, width)})
@@ -44,28 +43,15 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(d.name, (d.integers(8, below=97),), {"weight": d.normal(97, 2048)}, decode=True)
 
 
-@embedding.mutant("next row")
-def _(tokens: Tensor, *, weight: Weight) -> Any:
-    return embedding((tokens + 1) % weight.shape[0], weight=weight)
-
-
-@embedding.mutant("last row clamped away")
-def _(tokens: Tensor, *, weight: Weight) -> Any:
-    return embedding(tokens.clamp(max=max(weight.shape[0] - 2, 0)), weight=weight)
-
-
-@embedding.mutant("zeros ignored")
-def _(tokens: Tensor, *, weight: Weight) -> Any:
-    return embedding(tokens, weight=replace(weight, zeros=None) if isinstance(weight, PackedWeight) else weight)
-
-
-@embedding.mutant("one scale for the row")
-def _(tokens: Tensor, *, weight: Weight) -> Any:
+def one_scale(weight: Weight) -> Weight:
+    """A packed weight with each row's first scale for all of its groups."""
     if isinstance(weight, PackedWeight):
-        weight = replace(weight, scales=weight.scales[:, :1].expand_as(weight.scales))
-    return embedding(tokens, weight=weight)
+        return replace(weight, scales=weight.scales[:, :1].expand_as(weight.scales))
+    return weight
 
 
-@embedding.mutant("returns fp32")
-def _(tokens: Tensor, *, weight: Weight) -> Any:
-    return embedding(tokens, weight=weight).float()
+wrong(embedding, "next row", lambda a: {"tokens": (a["tokens"] + 1) % a["weight"].shape[0]})
+wrong(embedding, "last row clamped away", lambda a: {"tokens": a["tokens"].clamp(max=max(a["weight"].shape[0] - 2, 0))})
+wrong(embedding, "zeros ignored", lambda a: {"weight": without_zeros(a["weight"])})
+wrong(embedding, "one scale for the row", lambda a: {"weight": one_scale(a["weight"])})
+spoilt(embedding, "returns fp32", Tensor.float)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from rustinfer.registry import FP8, INT4, Format, PackedWeight
+from rustinfer.registry import FP8, INT4, Format, PackedWeight, Weight
 
 MAGNITUDES = (1e-3, 1.0, 300.0)
 
@@ -72,3 +73,8 @@ def strided(x: Tensor) -> Tensor:
     view = wider[..., : x.shape[-1]]
     view.copy_(x)
     return view
+
+
+def without_zeros(weight: Weight) -> Weight:
+    """The same weight read as one without zeros, if it is packed."""
+    return replace(weight, zeros=None) if isinstance(weight, PackedWeight) else weight

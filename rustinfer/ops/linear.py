@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -12,7 +12,8 @@ from torch import Tensor
 
 from rustinfer.registry import FP8, INT4, INT8, Case, PackedWeight, Weight, dense, op
 
-from .inputs import MAGNITUDES, Draw, strided
+from .inputs import MAGNITUDES, Draw, strided, without_zeros
+from .mutants import Arguments, instead, wrong
 from .precision import wide
 
 
@@ -69,9 +70,7 @@ def packed(dtype: torch.dtype, device: torch.device, rows: int, columns: int) ->
 
 @linear.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for rows, columns, outputs in SHAPES:
         d = draw(f"{rows}x{columns} to {outputs}")
         yield Case(d.name, (d.normal(rows, columns),), {"weight": d.weight(outputs, columns)})
@@ -100,9 +99,7 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
 
 @lm_head.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for rows, picked, width, vocab in PICKS:
         d = draw(f"{picked} of {rows}x{width} to {vocab}")
         flow = (d.normal(rows, width), d.shuffled(rows)[:picked])
@@ -130,58 +127,33 @@ def nibbles_swapped(weight: Weight) -> Weight:
     return weight
 
 
-@linear.mutant("bias dropped")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
-    return linear(x, weight=weight)
-
-
-@linear.mutant("last input column skipped")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
-    return F.linear(x[:, :-1], dense(weight)[:, :-1], bias)
-
-
-@linear.mutant("nibbles swapped")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
-    return linear(x, weight=nibbles_swapped(weight), bias=bias)
-
-
-@linear.mutant("zeros ignored")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
-    weight = replace(weight, zeros=None) if isinstance(weight, PackedWeight) else weight
-    return linear(x, weight=weight, bias=bias)
-
-
-@linear.mutant("zeros centred")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Any:
+def centred(weight: Weight) -> Weight:
+    """A packed weight with the zeros of a format that has none of its own."""
     if isinstance(weight, PackedWeight) and weight.zeros is not None:
-        weight = replace(weight, zeros=-8 * weight.scales)
-    return linear(x, weight=weight, bias=bias)
+        return replace(weight, zeros=-8 * weight.scales)
+    return weight
 
 
-@linear.mutant("accumulates in x's own dtype")
-def _(x: Tensor, *, weight: Weight, bias: Tensor | None = None) -> Tensor:
-    w = dense(weight)
+def narrow(a: Arguments) -> Tensor:
+    """The product with its sums rounded to x's own dtype every eight columns."""
+    x, w, bias = a["x"], dense(a["weight"]), a["bias"]
     total = torch.zeros(x.shape[0], w.shape[0], dtype=x.dtype, device=x.device)
     for start in range(0, x.shape[1], 8):
         total += x[:, start : start + 8] @ w[:, start : start + 8].T
     return total if bias is None else total + bias
 
 
-@lm_head.mutant("first rows instead of the selected")
-def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Any:
-    return lm_head(hidden, torch.arange(len(rows), device=rows.device), weight=weight)
-
-
-@lm_head.mutant("returns the hidden dtype")
-def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Any:
-    return lm_head(hidden, rows, weight=weight).to(hidden.dtype)
-
-
-@lm_head.mutant("last input column skipped")
-def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Any:
-    return lm_head(hidden[:, :-1], rows, weight=dense(weight)[:, :-1])
-
-
-@lm_head.mutant("nibbles swapped")
-def _(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Any:
-    return lm_head(hidden, rows, weight=nibbles_swapped(weight))
+wrong(linear, "bias dropped", lambda a: {"bias": None})
+wrong(linear, "last input column skipped", lambda a: {"x": a["x"][:, :-1], "weight": dense(a["weight"])[:, :-1]})
+wrong(linear, "nibbles swapped", lambda a: {"weight": nibbles_swapped(a["weight"])})
+wrong(linear, "zeros ignored", lambda a: {"weight": without_zeros(a["weight"])})
+wrong(linear, "zeros centred", lambda a: {"weight": centred(a["weight"])})
+instead(linear, "accumulates in x's own dtype", narrow)
+wrong(lm_head, "first rows instead of the selected", lambda a: {"rows": torch.arange(len(a["rows"]))})
+instead(lm_head, "returns the hidden dtype", lambda a: lm_head(**a).to(a["hidden"].dtype))
+wrong(lm_head, "nibbles swapped", lambda a: {"weight": nibbles_swapped(a["weight"])})
+wrong(
+    lm_head,
+    "last input column skipped",
+    lambda a: {"hidden": a["hidden"][:, :-1], "weight": dense(a["weight"])[:, :-1]},
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from rustinfer.registry import Case, op
 
 from .inputs import Draw, strided
-from .mutants import wrong
+from .mutants import Arguments, instead, wrong
 
 
 @op(mutates=("logits",))
@@ -48,9 +49,7 @@ def masked(d: Draw, rows: int, vocab: int, chosen: int, *, scale: float = 3.0) -
 
 @mask_logits.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for rows, vocab, chosen in ((1, 64, 1), (5, 1000, 3), (3, 97, 3), (8, 31, 2), (2, 1, 1), (2, 49152, 1), (4, 33, 4)):
         yield masked(draw(f"{chosen} of {rows}x{vocab}"), rows, vocab, chosen)
     for scale in (1e-3, 300.0):
@@ -75,16 +74,21 @@ wrong(mask_logits, "sign bit lost", lambda a: {"bitmask": a["bitmask"] & 0x7FFFF
 wrong(mask_logits, "words of 16 bits", lambda a: {"bitmask": a["bitmask"] & 0xFFFF})
 
 
-@mask_logits.mutant("a large negative number")
-def _(logits: Tensor, rows: Tensor, bitmask: Tensor) -> None:
-    logits[rows] = logits[rows].masked_fill(~allowed(bitmask, logits.shape[1]), -1e4)
+def finite(a: Arguments) -> None:
+    """A large negative number in place of infinity."""
+    rows, kept = a["rows"], allowed(a["bitmask"], a["logits"].shape[1])
+    a["logits"][rows] = a["logits"][rows].masked_fill(~kept, -1e4)
 
 
-@mask_logits.mutant("last token left alone")
-def _(logits: Tensor, rows: Tensor, bitmask: Tensor) -> None:
-    last = logits[:, -1].clone()
-    mask_logits(logits, rows, bitmask)
-    logits[:, -1] = last
+def but_the_last(a: Arguments) -> None:
+    """The last token's logits as they were."""
+    last = a["logits"][:, -1].clone()
+    mask_logits(**a)
+    a["logits"][:, -1] = last
+
+
+instead(mask_logits, "a large negative number", finite)
+instead(mask_logits, "last token left alone", but_the_last)
 
 
 def flipped(bitmask: Tensor) -> Tensor:
@@ -103,9 +107,7 @@ def biased(d: Draw, rows: int, vocab: int, count: int, *, scale: float = 3.0) ->
 
 @bias_logits.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for rows, vocab, count in ((1, 8, 3), (5, 1000, 700), (2, 49152, 2000), (3, 5, 15), (1, 1, 1)):
         yield biased(draw(f"{count} in {rows}x{vocab}"), rows, vocab, count)
     for scale in (1e-3, 300.0):
@@ -124,6 +126,9 @@ wrong(bias_logits, "row 0 only", lambda a: {"rows": torch.zeros_like(a["rows"])}
 wrong(bias_logits, "last one forgotten", lambda a: {k: a[k][:-1] for k in ("rows", "tokens", "biases")})
 
 
-@bias_logits.mutant("replaces the logit")
-def _(logits: Tensor, rows: Tensor, tokens: Tensor, biases: Tensor) -> None:
-    logits[rows, tokens] = biases
+def replaced(a: Arguments) -> None:
+    """The biases in place of the logits."""
+    a["logits"][a["rows"], a["tokens"]] = a["biases"]
+
+
+instead(bias_logits, "replaces the logit", replaced)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from rustinfer.registry import Binder, Case, op
 from rustinfer.registry.op import Function
 
 from .inputs import MAGNITUDES, Draw, strided
+from .mutants import Arguments, instead, spoilt, wrong
 from .precision import wide
 
 
@@ -52,9 +54,7 @@ SHAPES = ((1, 64), (7, 4096), (3, 576), (5, 33), (2, 8), (129, 2048), (3, 8192),
 def inputs(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[Draw, Tensor, float]]:
     """The x of each case, with its eps."""
 
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for shape in SHAPES:
         d = draw("x".join(map(str, shape)))
         yield d, d.normal(*shape), 1e-5
@@ -87,59 +87,43 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(d.name, flow, {"weight": d.uniform(2048), "eps": 1e-5}, decode=True)
 
 
-@rms_norm.mutant("squares in x's own dtype")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
-    return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + eps) * weight
+def own_dtype(a: Arguments) -> Any:
+    """Squares in x's own dtype."""
+    x = a["x"]
+    return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + a["eps"]) * a["weight"]
 
 
-@rms_norm.mutant("eps dropped")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Any:
-    return rms_norm(x, weight=weight, eps=0.0)
+def outside(a: Arguments) -> Any:
+    """Eps added to the root instead of under it."""
+    h = wide(a["x"])
+    return (h / (h.pow(2).mean(-1, keepdim=True).sqrt() + a["eps"])).to(a["x"].dtype) * a["weight"]
 
 
-@rms_norm.mutant("eps outside the root")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
-    h = wide(x)
-    return (h / (h.pow(2).mean(-1, keepdim=True).sqrt() + eps)).to(x.dtype) * weight
+def unbiased(a: Arguments) -> Any:
+    """The mean over one number too few."""
+    h = wide(a["x"])
+    mean = h.pow(2).sum(-1, keepdim=True) / max(h.shape[-1] - 1, 1)
+    return (h * torch.rsqrt(mean + a["eps"])).to(a["x"].dtype) * a["weight"]
 
 
-@rms_norm.mutant("mean over width - 1")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Tensor:
-    h = wide(x)
-    mean = h.pow(2).sum(-1, keepdim=True) / max(x.shape[-1] - 1, 1)
-    return (h * torch.rsqrt(mean + eps)).to(x.dtype) * weight
+def in_place(a: Arguments) -> tuple[Any, Tensor]:
+    """The sum written to the residual."""
+    total = a["residual"].add_(a["x"])
+    return rms_norm(total, weight=a["weight"], eps=a["eps"]), total
 
 
-@rms_norm.mutant("last column left as it was")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Any:
-    return torch.cat((rms_norm(x, weight=weight, eps=eps)[..., :-1], x[..., -1:]), -1)
-
-
-@rms_norm.mutant("writes into x")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Any:
-    return x.copy_(rms_norm(x, weight=weight, eps=eps))
-
-
-@rms_norm.mutant("returns fp32")
-def _(x: Tensor, *, weight: Tensor, eps: float) -> Any:
-    return wide(rms_norm(x, weight=weight, eps=eps))
-
-
-@add_rms_norm.mutant("normalises x alone")
-def _(x: Tensor, residual: Tensor, *, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    return rms_norm(x, weight=weight, eps=eps), x + residual
-
-
-@add_rms_norm.mutant("returns the old residual")
-def _(x: Tensor, residual: Tensor, *, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    return rms_norm(x + residual, weight=weight, eps=eps), residual.clone()
-
-
-@add_rms_norm.mutant("updates the residual in place")
-def _(x: Tensor, residual: Tensor, *, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    return rms_norm(residual.add_(x), weight=weight, eps=eps), residual
-
-
-@add_rms_norm.mutant("eps dropped")
-def _(x: Tensor, residual: Tensor, *, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    return rms_norm(x + residual, weight=weight, eps=0.0), x + residual
+instead(rms_norm, "squares in x's own dtype", own_dtype)
+wrong(rms_norm, "eps dropped", lambda a: {"eps": 0.0})
+instead(rms_norm, "eps outside the root", outside)
+instead(rms_norm, "mean over width - 1", unbiased)
+instead(rms_norm, "last column left as it was", lambda a: torch.cat((rms_norm(**a)[..., :-1], a["x"][..., -1:]), -1))
+instead(rms_norm, "writes into x", lambda a: a["x"].copy_(rms_norm(**a)))
+spoilt(rms_norm, "returns fp32", wide)
+instead(
+    add_rms_norm,
+    "normalises x alone",
+    lambda a: (rms_norm(a["x"], weight=a["weight"], eps=a["eps"]), a["x"] + a["residual"]),
+)
+instead(add_rms_norm, "returns the old residual", lambda a: (add_rms_norm(**a)[0], a["residual"].clone()))
+instead(add_rms_norm, "updates the residual in place", in_place)
+wrong(add_rms_norm, "eps dropped", lambda a: {"eps": 0.0})

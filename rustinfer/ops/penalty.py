@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from rustinfer.registry import Case, op
 
 from .inputs import Draw, strided
-from .mutants import wrong
+from .mutants import Arguments, instead, wrong
 
 PROMPT = 1 << 30
 
@@ -60,9 +61,7 @@ SHAPES = ((1, 8, 1), (5, 1000, 4), (3, 97, 3), (2, 5, 1), (4, 64, 2), (2, 49152,
 
 @penalize.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for rows, vocab, chosen in SHAPES:
         yield example(draw(f"{chosen} of {rows}x{vocab}"), rows, vocab, chosen)
     for scale in (1e-3, 300.0):
@@ -102,21 +101,15 @@ wrong(penalize, "first rows, not the named ones", lambda a: {"rows": torch.arang
 wrong(penalize, "first lanes, not the named ones", lambda a: {"lanes": torch.arange(len(a["lanes"]))})
 
 
-@penalize.mutant("negative logits divided too")
-def _(
-    logits: Tensor,
-    rows: Tensor,
-    counts: Tensor,
-    lanes: Tensor,
-    presence: Tensor,
-    frequency: Tensor,
-    repetition: Tensor,
-    *,
-    prompt: int = PROMPT,
-) -> None:
+def divided(a: Arguments) -> None:
+    """Negative logits divided by the repetition penalty, too."""
+    logits, rows = a["logits"], a["rows"]
     asked = logits[rows].abs()
     before = asked.clone()
-    everything = torch.arange(len(rows))
-    penalize(asked, everything, counts, lanes, presence * 0, frequency * 0, repetition, prompt=prompt)
+    unasked = {"presence": a["presence"] * 0, "frequency": a["frequency"] * 0}
+    penalize(**a | unasked | {"logits": asked, "rows": torch.arange(len(rows))})
     logits[rows] = logits[rows] * torch.where(before > 0, asked / before, 1)
-    penalize(logits, rows, counts, lanes, presence, frequency, torch.ones_like(repetition), prompt=prompt)
+    penalize(**a | {"repetition": torch.ones_like(a["repetition"])})
+
+
+instead(penalize, "negative logits divided too", divided)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from rustinfer.registry import Case, Tolerance, op
 
 from .inputs import Draw
+from .mutants import Arguments, instead, spoilt, wrong
 
 EXACT = Tolerance(floor={torch.float32: 0.0, torch.float16: 0.0, torch.bfloat16: 0.0})
 Places = tuple[Tensor, Tensor, Tensor, Tensor]
@@ -61,39 +63,22 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(wide.name, (wide.flow[0] // 2, wide.flow[1], wide.flow[2][:, :5]), wide.bound, decode=True)
 
 
-@advance.mutant("unused rows move")
-def _(newest: Tensor, begin: Tensor, pages: Tensor, *, page_size: int) -> Places:
-    unused = newest < 0
-    found: Places = advance(newest, begin, pages, page_size=page_size)
-    newest += unused
+def all_move(a: Arguments) -> Places:
+    """Rows that are not in use raised too."""
+    unused = a["newest"] < 0
+    found: Places = advance(**a)
+    a["newest"] += unused
     return found
 
 
-@advance.mutant("the place of the token before")
-def _(newest: Tensor, begin: Tensor, pages: Tensor, *, page_size: int) -> Places:
-    positions, slots, lengths, drawing = advance(newest, begin, pages, page_size=page_size)
-    return positions, slots - (slots > 0).long(), lengths, drawing
+def but(at: int, change: Callable[[Tensor], Tensor]) -> Callable[[Places], Any]:
+    """One of the four results changed."""
+    return lambda found: (*found[:at], change(found[at]), *found[at + 1 :])
 
 
-@advance.mutant("the newest token is not seen")
-def _(newest: Tensor, begin: Tensor, pages: Tensor, *, page_size: int) -> Places:
-    positions, slots, lengths, drawing = advance(newest, begin, pages, page_size=page_size)
-    return positions, slots, (lengths - 1).clamp(min=0), drawing
-
-
-@advance.mutant("the number of the token before")
-def _(newest: Tensor, begin: Tensor, pages: Tensor, *, page_size: int) -> Places:
-    positions, slots, lengths, drawing = advance(newest, begin, pages, page_size=page_size)
-    return positions, slots, lengths, drawing - 1
-
-
-@advance.mutant("pages of 16 assumed")
-def _(newest: Tensor, begin: Tensor, pages: Tensor, *, page_size: int) -> Places:
-    found: Places = advance(newest, begin, pages, page_size=16)
-    return found
-
-
-@advance.mutant("slot 0 for unused rows")
-def _(newest: Tensor, begin: Tensor, pages: Tensor, *, page_size: int) -> Places:
-    positions, slots, lengths, drawing = advance(newest, begin, pages, page_size=page_size)
-    return positions, slots.clamp(min=0), lengths, drawing
+instead(advance, "unused rows move", all_move)
+spoilt(advance, "the place of the token before", but(1, lambda slots: slots - (slots > 0).long()))
+spoilt(advance, "the newest token is not seen", but(2, lambda lengths: (lengths - 1).clamp(min=0)))
+spoilt(advance, "the number of the token before", but(3, lambda drawing: drawing - 1))
+wrong(advance, "pages of 16 assumed", lambda a: {"page_size": 16})
+spoilt(advance, "slot 0 for unused rows", but(1, lambda slots: slots.clamp(min=0)))

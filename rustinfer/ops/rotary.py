@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -11,6 +11,7 @@ from torch import Tensor
 from rustinfer.registry import Case, op
 
 from .inputs import MAGNITUDES, Draw
+from .mutants import Arguments, instead, wrong
 from .precision import wide
 
 
@@ -34,9 +35,7 @@ def table(d: Draw, positions: int, dim: int, theta: float = 10000.0) -> dict[str
 
 @rope.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for rows, heads, dim in ((1, 1, 2), (7, 9, 64), (3, 32, 128), (5, 3, 80), (33, 8, 64), (2, 5, 6)):
         d = draw(f"{rows}x{heads}x{dim}")
         flow = (d.normal(rows, heads, dim), d.integers(rows, below=2048))
@@ -54,29 +53,21 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(d.name, (d.normal(8, 9, 64), d.integers(8, below=512)), table(d, 512, 64), decode=True)
 
 
-@rope.mutant("pairs interleaved")
-def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Tensor:
-    c, s = cos[positions, None], sin[positions, None]
-    a, b = wide(x)[..., ::2], wide(x)[..., 1::2]
-    return torch.stack((a * c - b * s, b * c + a * s), -1).flatten(-2).to(x.dtype)
+def neighbours(a: Arguments) -> Tensor:
+    """Pairs of neighbours rotated instead of pairs of halves."""
+    c, s = a["cos"][a["positions"], None], a["sin"][a["positions"], None]
+    even, odd = wide(a["x"])[..., ::2], wide(a["x"])[..., 1::2]
+    return torch.stack((even * c - odd * s, odd * c + even * s), -1).flatten(-2).to(a["x"].dtype)
 
 
-@rope.mutant("rotates backwards")
-def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Any:
-    return rope(x, positions, cos=cos, sin=-sin)
+def first_half(a: Arguments) -> Tensor:
+    """Only the first half of each head rotated."""
+    half = a["x"].shape[-1] // 2
+    return torch.cat((rope(**a)[..., :half], a["x"][..., half:]), -1)
 
 
-@rope.mutant("row number as position")
-def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Any:
-    return rope(x, torch.arange(len(positions), device=x.device), cos=cos, sin=sin)
-
-
-@rope.mutant("second half not rotated")
-def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Any:
-    half = x.shape[-1] // 2
-    return torch.cat((rope(x, positions, cos=cos, sin=sin)[..., :half], x[..., half:]), -1)
-
-
-@rope.mutant("rotates in place")
-def _(x: Tensor, positions: Tensor, *, cos: Tensor, sin: Tensor) -> Any:
-    return x.copy_(rope(x, positions, cos=cos, sin=sin))
+instead(rope, "pairs interleaved", neighbours)
+wrong(rope, "rotates backwards", lambda a: {"sin": -a["sin"]})
+wrong(rope, "row number as position", lambda a: {"positions": torch.arange(len(a["positions"]))})
+instead(rope, "second half not rotated", first_half)
+instead(rope, "rotates in place", lambda a: a["x"].copy_(rope(**a)))

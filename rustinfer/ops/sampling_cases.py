@@ -6,8 +6,8 @@ Tokens are compared exactly, so no case may hold a near tie: a test of the ops c
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,16 +15,14 @@ from torch import Tensor
 from rustinfer.registry import Case
 
 from .inputs import Draw
-from .mutants import wrong
+from .mutants import Arguments, instead, spoilt, wrong
 from .philox import gumbel
 from .sampling import argmax, cutoff, sample
 
 
 @argmax.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for rows, vocab in ((1, 97), (5, 1000), (3, 32001), (2, 8), (4, 1), (1, 128256)):
         d = draw(f"{rows}x{vocab}")
         yield Case(d.name, (d.normal(rows, vocab, scale=5, dtype=torch.float32),), decode=rows > 3)
@@ -42,29 +40,11 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case("no rows", (torch.zeros(0, 97, device=device),))
 
 
-@argmax.mutant("highest id among equals")
-def _(logits: Tensor) -> Tensor:
-    return logits.shape[1] - 1 - logits.flip(-1).argmax(-1)
-
-
-@argmax.mutant("last token skipped")
-def _(logits: Tensor) -> Tensor:
-    return logits[:, : max(logits.shape[1] - 1, 1)].argmax(-1)
-
-
-@argmax.mutant("starts from zero")
-def _(logits: Tensor) -> Tensor:
-    return logits.clamp(min=0).argmax(-1)
-
-
-@argmax.mutant("compares in bf16")
-def _(logits: Tensor) -> Tensor:
-    return logits.bfloat16().argmax(-1)
-
-
-@argmax.mutant("returns int32")
-def _(logits: Tensor) -> Tensor:
-    return logits.argmax(-1).int()
+instead(argmax, "highest id among equals", lambda a: a["logits"].shape[1] - 1 - a["logits"].flip(-1).argmax(-1))
+wrong(argmax, "last token skipped", lambda a: {"logits": a["logits"][:, : max(a["logits"].shape[1] - 1, 1)]})
+wrong(argmax, "starts from zero", lambda a: {"logits": a["logits"].clamp(min=0)})
+wrong(argmax, "compares in bf16", lambda a: {"logits": a["logits"].bfloat16()})
+spoilt(argmax, "returns int32", Tensor.int)
 
 
 Row = tuple[float, int, float, float]  # temperature, top_k, top_p, min_p
@@ -107,9 +87,7 @@ def case(d: Draw, rows: tuple[Row, ...], vocab: int, *, scale: float = 2.0, deco
 
 @sample.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for name, rows in ROWS.items():
         for vocab in (1000, 97):
             yield case(draw(f"{name} of {vocab}"), rows, vocab)
@@ -160,49 +138,52 @@ wrong(sample, "one seed for all rows", lambda a: {"seeds": a["seeds"][:1].expand
 wrong(sample, "seed per step, not per position", lambda a: {"positions": torch.zeros_like(a["positions"])})
 
 
-@sample.mutant("u rounded to float32")
-def _(
-    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
-) -> Tensor:
-    exact = gumbel(seeds, positions, logits.shape[1])
-    noise = -(-(-(-exact).exp()).exp().float().log()).log()
-    return drawn(logits, temperature, cutoff(tempered(logits, temperature), top_k, top_p, min_p), noise)
+wrong(sample, "greedy rows drawn too", lambda a: {"temperature": a["temperature"].clamp(min=0.5)})
 
 
-@sample.mutant("ties cut at top-k tokens")
-def _(
-    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
-) -> Any:
-    rank = logits.sort(stable=True, dim=-1, descending=True).indices.argsort(-1)
-    logits = logits.masked_fill((rank >= top_k[:, None]) & (top_k[:, None] > 0), -torch.inf)
-    return sample(logits, temperature, top_k, top_p, min_p, seeds, positions)
+def rounded(a: Arguments) -> Tensor:
+    """Noise of a u that was rounded to float32."""
+    noise = -(-(-(-noise_of(a)).exp()).exp().float().log()).log()
+    return drawn(a, least_kept(a), noise)
 
 
-@sample.mutant("nucleus without the token that completes it")
-def _(
-    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
-) -> Tensor:
-    scaled = tempered(logits, temperature)
-    least = cutoff(scaled, top_k, top_p, min_p)
+def cut_ties(a: Arguments) -> Arguments:
+    """Exactly top_k tokens, though others are as likely as the last of them."""
+    rank = a["logits"].sort(stable=True, dim=-1, descending=True).indices.argsort(-1)
+    beyond = (rank >= a["top_k"][:, None]) & (a["top_k"][:, None] > 0)
+    return {"logits": a["logits"].masked_fill(beyond, -torch.inf)}
+
+
+def short(a: Arguments) -> Tensor:
+    """A nucleus without the token that completes it."""
+    scaled, least = tempered(a), least_kept(a)
     above = scaled.masked_fill(scaled <= least, torch.inf).amin(-1, keepdim=True)
-    short = (top_p[:, None] < 1) & above.isfinite()
-    return drawn(logits, temperature, above.where(short, least), gumbel(seeds, positions, logits.shape[1]))
+    return drawn(a, above.where((a["top_p"][:, None] < 1) & above.isfinite(), least), noise_of(a))
 
 
-@sample.mutant("greedy rows drawn too")
-def _(
-    logits: Tensor, temperature: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor, seeds: Tensor, positions: Tensor
-) -> Any:
-    return sample(logits, temperature.clamp(min=0.5), top_k, top_p, min_p, seeds, positions)
-
-
-def tempered(logits: Tensor, temperature: Tensor) -> Tensor:
+def tempered(a: Arguments) -> Tensor:
     """Logits over temperature, where it is not 0."""
-    return logits / temperature.where(temperature > 0, 1)[:, None]
+    scaled: Tensor = a["logits"] / a["temperature"].where(a["temperature"] > 0, 1)[:, None]
+    return scaled
 
 
-def drawn(logits: Tensor, temperature: Tensor, least: Tensor, noise: Tensor) -> Tensor:
+def least_kept(a: Arguments) -> Tensor:
+    """The least scaled logit that each row keeps."""
+    return cutoff(tempered(a), a["top_k"], a["top_p"], a["min_p"])
+
+
+def noise_of(a: Arguments) -> Tensor:
+    """The noise of each row's seed and position, in float64."""
+    return gumbel(a["seeds"], a["positions"], a["logits"].shape[1])
+
+
+def drawn(a: Arguments, least: Tensor, noise: Tensor) -> Tensor:
     """The last step of sample: what noise picks among the scaled logits of at least `least`."""
-    scaled = tempered(logits, temperature)
+    scaled = tempered(a)
     kept = scaled.masked_fill(scaled < least, -torch.inf)
-    return (kept + noise).argmax(-1).where(temperature > 0, logits.argmax(-1))
+    return (kept + noise).argmax(-1).where(a["temperature"] > 0, a["logits"].argmax(-1))
+
+
+instead(sample, "u rounded to float32", rounded)
+wrong(sample, "ties cut at top-k tokens", cut_ties)
+instead(sample, "nucleus without the token that completes it", short)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -55,9 +56,7 @@ RANGES = ((0.5, 2.0), (0.1, 0.98))
 
 @keep_typical.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    def draw(name: str) -> Draw:
-        return Draw(name, dtype, device)
-
+    draw = partial(Draw, dtype=dtype, device=device)
     for rows, vocab, chosen in ((4, 97, 4), (5, 1000, 3), (8, 33, 8), (3, 5, 3), (2, 1, 2), (2, 8000, 2)):
         yield example(draw(f"{chosen} of {rows}x{vocab}"), rows, vocab, chosen)
     for scale in (1e-3, 300.0):
