@@ -74,8 +74,11 @@ def install(client: Client) -> list[str]:
     python = client.home / "bin" / "python"
     if not python.exists():
         venv.create(client.home, with_pip=True)
-        pip = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--require-hashes"]
-        subprocess.run([*pip, "-r", str(lock(client.home.name))], env=CLEAN, check=True)
+        # The lock has all that there is to install: pip would take a dependency's extras for something else.
+        words = ["-qq", "--disable-pip-version-check", "--require-hashes", "--no-deps"]
+        subprocess.run(
+            [str(python), "-m", "pip", "install", *words, "-r", str(lock(client.home.name))], env=CLEAN, check=True
+        )
     return [str(python)]
 
 
