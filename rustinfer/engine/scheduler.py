@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import insort
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from operator import attrgetter
 
 from .kvcache import KVCache
 from .leaving import Leaving
@@ -28,6 +29,7 @@ class Limits:
     few: int = 0
 
 
+row = attrgetter("row")
 Guess = Callable[[Sequence, int], list[int]]
 """The tokens that may come next in a sequence, at most so many."""
 
@@ -47,6 +49,7 @@ class Scheduler:
         self.waiting = Waiting()
         self.preemptions = 0
         self._leaving = Leaving(cache)
+        self._planned: list[Sequence] = []
         self._decoding: list[Sequence] = []
         self._rows = Rows(limits.sequences)
         self.guess: Guess = lambda sequence, most: []
@@ -74,13 +77,17 @@ class Scheduler:
         self.waiting.promote(now, self.limits.age)
         self._admit(plan.chunks, budget)
         self._extend(plan)
-        if plan.decodes == self._decoding:
-            plan.decodes = self._decoding
-        self._decoding = plan.decodes
         if plan:
             self._close_ranks(plan)
             plan.touched, self.cache.touched = self.cache.touched, []
+        self._line_up(plan)
         return plan
+
+    def _line_up(self, plan: Plan) -> None:
+        """Put those who decode in the order of their rows, so that what is computed of them lies as it is read."""
+        if plan.decodes != self._planned or plan.moves:
+            self._planned, self._decoding = plan.decodes, sorted(plan.decodes, key=row)
+        plan.decodes = self._decoding
 
     def _close_ranks(self, plan: Plan) -> None:
         for sequence, source in self._rows.close(self.running):
@@ -99,7 +106,7 @@ class Scheduler:
     def again(self, sequence: Sequence) -> None:
         """The last token that a running sequence was to compute does not count: to whoever follows, it is a new one."""
         sequence.computed -= 1
-        self._decoding = []
+        self._planned, self._decoding = [], []
 
     def settle(self, sequence: Sequence) -> None:
         """The prompt is computed, and found sound, for the first time: share it, and let the siblings come in."""

@@ -141,6 +141,18 @@ def test_the_list_of_those_who_decode_is_the_same_while_nobody_comes_or_goes() -
     assert s.plan().decodes is not first.decodes
 
 
+def test_those_who_decode_stand_in_the_order_of_their_rows() -> None:
+    s = scheduler()
+    for i, limit in enumerate((1, 8, 1, 8)):
+        s.add(sequences(f"{i}", [i + 1], i, limit=limit))
+    run(s, s.plan())
+    s.add(sequences("new", [9], 4))
+    run(s, s.plan())
+    rows = [q.row for q in s.plan().decodes]
+    assert rows == sorted(rows) == [0, 1, 2]
+    assert [q.row for q in s.running] != rows
+
+
 def test_a_step_that_does_not_count_is_planned_again_as_a_new_one() -> None:
     s = scheduler()
     s.add(sequences("a", [1], 0))
