@@ -10,6 +10,7 @@ from ...registry import PackedWeight, Weight
 
 MATRICES = ("qkv", "out", "gate_up", "down")
 FLOW = ("tokens", "positions", "slots", "lengths", "pages")
+DRAWS = ("newest", "begin", "seeds", "temperature", "told", "stop")
 
 
 def parts(name: str) -> tuple[str, str, str]:
@@ -19,8 +20,8 @@ def parts(name: str) -> tuple[str, str, str]:
 
 LAYER = ("norm", "mlp_norm", "keys", "values", *(part for name in MATRICES for part in parts(name)))
 WEIGHTS = ("norm", *parts("embedding"), *parts("head"), "cosines", "sines", "logits")
-SCRATCH = ("exchange", "epoch", "error", "host_error", "marks")
-POINTERS = (*FLOW, *WEIGHTS, *SCRATCH)
+SCRATCH = ("exchange", "winners", "epoch", "error", "host_error", "marks")
+POINTERS = (*FLOW, *DRAWS, *WEIGHTS, *SCRATCH)
 
 
 class LayerPointers(ctypes.Structure):
@@ -33,7 +34,7 @@ class LayerPointers(ctypes.Structure):
 def arguments_type(layers: int) -> type[ctypes.Structure]:
     """The structure for a number of layers."""
     fields: list[tuple[str, type]] = [(name, ctypes.c_void_p) for name in POINTERS]
-    fields += [("rows", ctypes.c_int32), ("pages_stride", ctypes.c_int32)]
+    fields += [(name, ctypes.c_int32) for name in ("rows", "pages_stride", "count", "unused")]
     fields += [("eps", ctypes.c_float), ("scale", ctypes.c_float), ("layers", LayerPointers * layers)]
     return type("Arguments", (ctypes.Structure,), {"_fields_": fields})
 

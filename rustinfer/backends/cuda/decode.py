@@ -20,7 +20,7 @@ from .arguments import MATRICES, arguments_type, point, point_layers
 from .backend import cuda
 from .driver import Function as Launchable
 from .fault import explained
-from .plan import Plan
+from .plan import TOKENS, TURNS, Plan
 
 BF16 = torch.bfloat16
 MOST_ROWS = 8
@@ -80,7 +80,10 @@ def refusal(given: Mapping[str, Any]) -> Refusal:
 
 
 class Decoder:
-    """The kernel for one decoder and page size, with its scratch; calls share the scratch and so run one by one."""
+    """The kernel for one decoder and page size, with its scratch; calls share the scratch and so run one by one.
+
+    A call launches it with tensors by the names of the kernel's argument: for logits, or for `count` tokens.
+    """
 
     def __init__(self, plan: Plan, target: Target, bound: Bound) -> None:
         self.plan, device = plan, target.device
@@ -97,16 +100,12 @@ class Decoder:
         self.kept = bound  # the kernel has their addresses
         self._error = ctypes.c_int64.from_address(self.scratch["host_error"].data_ptr())
 
-    def __call__(
-        self, tokens: Tensor, positions: Tensor, slots: Tensor, lengths: Tensor, pages: Tensor, caches: Caches
-    ) -> Tensor:
-        logits = torch.empty((len(tokens), self.plan.vocab), dtype=torch.float32, device=tokens.device)
-        flow = {"tokens": tokens, "positions": positions, "slots": slots, "lengths": lengths, "pages": pages}
-        point(self.argument, flow | {"logits": logits})
+    def __call__(self, flow: dict[str, Tensor], caches: Caches, count: int = 0) -> None:
+        point(self.argument, flow)
         point_layers(self.argument, [{"keys": keys, "values": values} for keys, values in caches])
-        self.argument.rows, self.argument.pages_stride = len(tokens), pages.stride(0)
+        self.argument.rows, self.argument.pages_stride = len(flow["tokens"]), flow["pages"].stride(0)
+        self.argument.count = count
         self.function.launch(self.plan.blocks, self.argument, cooperative=True)
-        return logits
 
     def fault(self) -> str | None:
         """What a launch reported that gave up, with the shapes; from the host's memory."""
@@ -115,20 +114,29 @@ class Decoder:
         return f"{explained(code)} ({shapes})" if code else None
 
 
-class Steps:
-    """What the model calls: a decoder for each page size, the usual one compiled while the model is built."""
+class Decoders:
+    """A decoder for each page size, the usual one compiled while the model is built."""
 
-    def __init__(self, target: Target, bound: Bound) -> None:
+    def __init__(self, target: Target, bound: Bound, page: int = PAGE) -> None:
         self._target, self._bound = target, bound
         self._blocks = torch.cuda.get_device_properties(target.device).multi_processor_count
         self._made: dict[int, Decoder] = {}
-        self._decoder(PAGE)
+        self.decoder(page)
 
-    def _decoder(self, page: int) -> Decoder:
+    def decoder(self, page: int) -> Decoder:
+        """The one for pages of this size."""
         if page not in self._made:
             plan = shape(self._bound, self._target.rows or MOST_ROWS, self._blocks, page)
             self._made[page] = Decoder(plan, self._target, self._bound)
         return self._made[page]
+
+    def fault(self) -> str | None:
+        """What a kernel reported that gave up, or None."""
+        return next(filter(None, (decoder.fault() for decoder in self._made.values())), None)
+
+
+class Steps(Decoders):
+    """What the model calls for one token of each sequence."""
 
     def __call__(
         self,
@@ -140,21 +148,43 @@ class Steps:
         pages: Tensor,
         caches: Caches,
     ) -> Tensor:
-        if not len(tokens):
-            return tokens.new_empty((0, self._bound["head"].shape[0]), dtype=torch.float32)
-        return self._decoder(caches[0][0].shape[2])(tokens, positions, slots, lengths, pages, caches)
+        shape = len(tokens), self._bound["head"].shape[0]
+        logits = torch.empty(shape, dtype=torch.float32, device=tokens.device)
+        flow = {"tokens": tokens, "positions": positions, "slots": slots, "lengths": lengths, "pages": pages}
+        if len(tokens):
+            self.decoder(caches[0][0].shape[2])({**flow, "logits": logits}, caches)
+        return logits
 
-    def fault(self) -> str | None:
-        """What a kernel reported that gave up, or None."""
-        return next(filter(None, (decoder.fault() for decoder in self._made.values())), None)
+
+class Runs(Decoders):
+    """What it calls for some tokens of each, in launches of so many as a launch may take."""
+
+    def __call__(
+        self,
+        tokens: Tensor,
+        newest: Tensor,
+        begin: Tensor,
+        temperature: Tensor,
+        seeds: Tensor,
+        pages: Tensor,
+        told: Tensor,
+        stop: Tensor,
+        caches: Caches,
+    ) -> None:
+        flow = {"tokens": tokens, "newest": newest, "begin": begin, "temperature": temperature, "seeds": seeds}
+        flow |= {"pages": pages, "stop": stop}
+        for first in range(0, len(told) if len(tokens) else 0, TOKENS):
+            part = told[first : first + TOKENS]
+            self.decoder(caches[0][0].shape[2])({**flow, "told": part}, caches, len(part))
 
 
 def scratch(plan: Plan, device: torch.device) -> dict[str, Tensor]:
-    """What the blocks tell each other, twice: a launch uses one half and clears the other. -1: not there yet."""
+    """What the blocks tell each other, in parts that take turns. -1: not there yet."""
     marks = plan.blocks * (plan.layers + 1) * 16 if plan.tuned.get("MARKS") else 1
     error = torch.zeros(1, dtype=torch.int64)
     return {
-        "exchange": torch.full((2, plan.layers, plan.exchange), -1, dtype=torch.int32, device=device),
+        "exchange": torch.full((TURNS, plan.layers, plan.exchange), -1, dtype=torch.int32, device=device),
+        "winners": torch.full((TURNS, plan.winners), -1, dtype=torch.int32, device=device),
         "epoch": torch.zeros(1, dtype=torch.int32, device=device),
         "error": torch.zeros(1, dtype=torch.int64, device=device),
         "host_error": error.pin_memory() if device.type == "cuda" else error,
@@ -171,3 +201,14 @@ def scratch(plan: Plan, device: torch.device) -> dict[str, Tensor]:
 def decode_step(target: Target, *, decoder: Bound) -> Function:
     """A block on every multiprocessor, with weights that stream through it whatever the blocks wait for."""
     return Steps(target, decoder)
+
+
+@cuda.kernel(
+    ops.decode_tokens,
+    build=True,
+    requires=Requires("cuda", frozenset({BF16}), min_sm=(9, 0), max_rows=MOST_ROWS, decode=True),
+    when=refusal,
+)
+def decode_tokens(target: Target, *, decoder: Bound, page_size: int) -> Function:
+    """The same kernel, which draws in its head and goes on with what it drew."""
+    return Runs(target, decoder, page_size)

@@ -16,6 +16,8 @@ SHARED = 227 * 1024  # bytes that one block may have
 IN_FLIGHT = 48 * 1024  # bytes a multiprocessor has on their way: more only makes everything else wait longer
 PILE, CALM = 5, 2  # tiles not yet used from which on only so many may be on their way
 SPLITS = 16  # of a sequence's positions
+TOKENS = 4  # of a launch at most: so long may whoever aborts have to wait
+TURNS = 3  # parts of what the blocks tell each other: in use, clean, being cleared
 LIMIT = 4_000_000_000  # cycles that any wait may take: two seconds and more
 
 
@@ -122,10 +124,10 @@ class Plan:
 
     @property
     def fixed(self) -> int:
-        """Bytes of shared memory beside the ring: sums, what is known of the rows, mbarriers of 16 slots."""
+        """Bytes of shared memory beside the ring: sums, what is known of the rows, mbarriers."""
         run = WARPS * self.places // (WARPS // (self.heads // self.kv_heads))
         floats = 2 * self.parts * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
-        return 4 * floats + 8 * 2 * 16 + 32 * self.rows
+        return 4 * floats + 8 * 2 * 16 + 32 * self.rows * (TOKENS + 1) + 16
 
     @property
     def slots(self) -> int:
@@ -143,6 +145,11 @@ class Plan:
         words = self.rows * (self.qkv + 2 * self.width) + self.blocks * self.unit
         return -(-(words + self.rows * (self.mixed + self.hidden) // 2) // 4) * 4
 
+    @property
+    def winners(self) -> int:
+        """Words in which the blocks tell each other the best of their logits."""
+        return -(-2 * self.rows * self.blocks // 4) * 4
+
     @cached_property
     def defines(self) -> dict[str, int]:
         """What the kernel's source is compiled with."""
@@ -155,4 +162,5 @@ class Plan:
             "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
             "PARTS": self.parts, "AHEAD": ahead, "PILE": min(PILE, self.slots - 1), "CALM": min(CALM, ahead),
             "AT_ONCE": 4 if self.bits < 16 and self.rows <= 2 else 2, "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
+            "TOKENS": TOKENS,
         } | dict(self.tuned)  # fmt: skip

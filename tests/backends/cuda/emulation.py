@@ -17,7 +17,7 @@ from torch import Tensor
 from rustinfer.backends.cuda.arguments import arguments_type, point, point_layers
 from rustinfer.backends.cuda.decode import scratch, shape
 from rustinfer.backends.cuda.nvrtc import SOURCES
-from rustinfer.backends.cuda.plan import Plan
+from rustinfer.backends.cuda.plan import TOKENS, Plan
 from rustinfer.registry import Case
 
 HERE = Path(__file__).parent
@@ -48,14 +48,17 @@ def library(plan: Plan) -> Any:
 
 @dataclass
 class Emulated:
-    """A decoder of one case on `blocks` emulated multiprocessors; its scratch lives from step to step."""
+    """A decoder of one case on `blocks` emulated multiprocessors; its scratch lives from launch to launch.
+
+    The case is one of `decode_step`, or of `decode_tokens`.
+    """
 
     case: Case
     blocks: int = 3
     tuned: dict[str, int] | None = None
 
     def __post_init__(self) -> None:
-        plan = shape(self.case.bound["decoder"], len(self.case.flow[0]), self.blocks, self.case.flow[6][0][0].shape[2])
+        plan = shape(self.case.bound["decoder"], len(self.case.flow[0]), self.blocks, self.case.flow[-1][0][0].shape[2])
         self.plan = Plan(**{**vars(plan), "tuned": self.tuned or {}})
         assert self.plan.refusal() is None, self.plan.refusal()
         self.scratch, self.function = scratch(self.plan, CPU), library(self.plan)
@@ -63,19 +66,31 @@ class Emulated:
     def __call__(self, seed: int = 0, *, dropped: int = 0, blind: bool = False) -> Tensor:
         """Run a step: `dropped` loses the word of that number, `blind` waits for no other block."""
         tokens, positions, slots, _, lengths, pages, caches = self.case.flow
-        bound = self.case.bound["decoder"]
-        argument: Any = arguments_type(self.plan.layers)()
         logits = torch.full((len(tokens), self.plan.vocab), torch.nan)
         flow = {"tokens": tokens, "positions": positions, "slots": slots, "lengths": lengths, "pages": pages}
+        self._launch({**flow, "logits": logits}, caches, 0, seed, dropped, blind)
+        return logits
+
+    def run(self, seed: int = 0, *, dropped: int = 0) -> None:
+        """The same for several tokens."""
+        names = ("tokens", "newest", "begin", "temperature", "seeds", "pages", "told", "stop")
+        flow = dict(zip(names, self.case.flow, strict=False))
+        for part in flow["told"].split(TOKENS):
+            self._launch({**flow, "told": part}, self.case.flow[-1], len(part), seed, dropped, False)
+
+    def _launch(
+        self, flow: dict[str, Tensor], caches: Any, count: int, seed: int, dropped: int, blind: bool
+    ) -> None:  # fmt: skip
+        bound = self.case.bound["decoder"]
+        argument: Any = arguments_type(self.plan.layers)()
         weights = {name: bound[name] for name in ("embedding", "norm", "head")}
         point(argument, flow | weights | {"cosines": bound["cos"], "sines": bound["sin"]} | self.scratch)
-        point(argument, {"logits": logits})
         point_layers(argument, bound["layers"])
         point_layers(argument, [{"keys": keys, "values": values} for keys, values in caches])
-        argument.rows, argument.pages_stride = len(tokens), pages.stride(0)
-        argument.eps, argument.scale = bound["eps"], self.plan.dim**-0.5 * 1.4426950408889634
+        argument.rows, argument.pages_stride = len(flow["tokens"]), flow["pages"].stride(0)
+        argument.count, argument.eps = count, bound["eps"]
+        argument.scale = self.plan.dim**-0.5 * 1.4426950408889634
         self.function(ctypes.addressof(argument), seed, dropped, blind, self.plan.shared)
-        return logits
 
     @property
     def error(self) -> int:

@@ -1,6 +1,6 @@
 // Runs a CUDA kernel on a CPU: what kernels/ptx.cuh offers, with every thread of every block as a fiber of one process.
-// Blocks and threads take turns at random, copies arrive late and out of order, and shared memory that a copy is still
-// to fill is full of NaNs: so a missing wait gives wrong numbers, and a missing signal a time-out, on any machine.
+// Blocks and threads take turns at random, copies arrive late and out of order, with what was there when they were asked for
+// or what is there when they arrive, and shared memory that a copy is still to fill is full of NaNs: so a missing wait gives wrong numbers, and a missing signal a time-out, on any machine.
 // It does not show missing fences: memory here is sequentially consistent.
 #pragma once
 #include <math.h>
@@ -49,6 +49,7 @@ struct Copy {
   const void* from;
   u32 bytes;
   u64* barrier;
+  std::vector<u8> early;  // what was there when it was asked for, where that is what arrives
 };
 struct Block {
   std::vector<u8> memory;
@@ -102,7 +103,7 @@ inline void deliver(Block& block) {
   size_t i = machine->random() % block.copies.size();
   Copy copy = block.copies[i];
   block.copies.erase(block.copies.begin() + i);
-  memcpy(copy.to, copy.from, copy.bytes);
+  memcpy(copy.to, copy.early.empty() ? copy.from : copy.early.data(), copy.bytes);
   Mbarrier& m = block.barriers[copy.barrier];
   m.bytes -= copy.bytes;
   settle(m);
@@ -209,7 +210,9 @@ DEVICE u64 read_once() { return 0; }
 DEVICE void bulk_copy(void* to, const void* from, u32 bytes, u64* b) {
   if (bytes % 16 || (u64)to % 16 || (u64)from % 16) abort();
   memset(to, 0xff, bytes);
-  emulated::here().copies.push_back({to, from, bytes, b});
+  emulated::Copy copy{to, from, bytes, b};
+  if (emulated::machine->random() % 2) copy.early.assign((const u8*)from, (const u8*)from + bytes);
+  emulated::here().copies.push_back(copy);
 }
 DEVICE void bulk_copy_once(void* to, const void* from, u32 bytes, u64* b, u64) { bulk_copy(to, from, bytes, b); }
 
@@ -238,6 +241,13 @@ DEVICE void publish(u16* p, float v) {
   if (*p != 0xffff) abort();
   if (!lost()) *p = rounded(v);
 }
+DEVICE void publish(u32* p, u32 v) {
+  if (*p != ABSENT) abort();
+  if (!lost()) *p = v;
+}
+DEVICE void fence() {}
+DEVICE void tell_host(i64* p, i64 v) { *p = v; }
+DEVICE i64 ask_host(const i64* p) { return *p; }
 // `blind` takes what is not there for zero.
 DEVICE u32 look(const void* p) {
   u32 v = *(const u32*)p;

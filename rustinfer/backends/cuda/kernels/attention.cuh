@@ -56,8 +56,8 @@ struct Attention {
 
   // The newest position: begin with its score; one warp stores key and value. A row without a slot uses what is cached.
   DEVICE void newest(const Unit& unit, u32 (&k)[8], const float (&value)[E]) {
-    const bool stored = s.rows[unit.row].slot >= 0;
-    const u64 at = s.rows[unit.row].newest;
+    const bool stored = c.row(unit.row).slot >= 0;
+    const u64 at = c.row(unit.row).newest;
     const u64 to = ((at / PAGE * KV_HEADS + unit.head) * PAGE + at % PAGE) * DIM;
     uint4 *a = (uint4*)(layer.keys + to + 8 * j), *b = (uint4*)(layer.keys + to + DIM / 2 + 8 * j);
     u32* cached = (u32*)(layer.values + to + c.lane * E);
@@ -132,11 +132,11 @@ struct Attention {
 
   // All of unit number u.
   DEVICE void run(int u, const Splits& splits, int l) {
-    const Unit unit = ::unit(s.rows, splits, u);
+    const Unit unit = ::unit(&c.row(0), splits, u);
     const Exchange e = c.at(l);
-    const int length = s.rows[unit.row].length;
+    const int length = c.row(unit.row).length;
     if (head < GROUP) {
-      const u64 turn = (u64)s.rows[unit.row].position * (DIM / 2) + 8 * j;
+      const u64 turn = (u64)c.row(unit.row).position * (DIM / 2) + 8 * j;
       const float4* cosines = (const float4*)(p.cosines + turn);
       const float4* sines = (const float4*)(p.sines + turn);
       const float4 cosine[2] = {cosines[0], cosines[1]}, sine[2] = {sines[0], sines[1]};

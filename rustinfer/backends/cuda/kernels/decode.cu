@@ -1,9 +1,10 @@
-// One token for up to eight sequences through a whole decoder, in one launch: a block on every multiprocessor.
+// A token, or a few, for up to eight sequences through a whole decoder, in one launch: a block on every multiprocessor.
 // Weights stream through shared memory without a pause, whatever the blocks wait for; what they exchange is small.
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
 #error "decode.cu needs compute capability 9.0 or newer: it copies into shared memory in bulk"
 #endif
 #include "attention.cuh"
+#include "draw.cuh"
 #include "stream.cuh"
 
 DEVICE void mark(const Consumer& c, int l, int stage) {
@@ -42,7 +43,7 @@ struct Products {
     for (int n = 0; n < OLD; n++) {
       int i = thread() + n * CONSUMERS, b = i / rows.count, row = rows.first + i % rows.count;
       if (i >= rows.count * p.rows) continue;
-      old[n] = from ? look(from + b * WIDTH + row) : as_bits(embedded(p, b, row, table_scale(p, b)));
+      old[n] = from ? look(from + b * WIDTH + row) : as_bits(embedded(p, c.row(b).token, row, table_scale(p, c.row(b).token)));
     }
   }
   // The scales of the rows of 8-bit weights, also ahead of the product.
@@ -147,8 +148,9 @@ struct Products {
   }
 };
 
-// Logits. They depend on nothing but the last layer, so their rows stream without a pause.
-DEVICE void head_stage(Consumer& c) {
+// Logits, or what is drawn from them. They depend on nothing but the last layer, so their rows stream without a pause.
+DEVICE void head_stage(Consumer& c, Drawing& drawing) {
+  constexpr int N = (PARTS + TEAM - 1) / TEAM;
   const Arguments& p = c.p;
   const Share mine = share(VOCAB, LAYERS);
   Activations a;
@@ -157,60 +159,85 @@ DEVICE void head_stage(Consumer& c) {
   mark(c, LAYERS, S_HEAD + RECEIVED);
   for (int first = 0; first < mine.count; first += PARTS) {
     const Share rows = part_of(mine, first);
+    const int i = thread_anew(), b = i / TEAM, member = i % TEAM;
     const float* scales = (const float*)p.head.scales + rows.first;
-    float scale[HEAD_BITS == 8 ? Products::N : 1];
+    float scale[HEAD_BITS == 8 ? N : 1];
 #pragma unroll
-    for (int n = 0; n < (HEAD_BITS == 8 ? Products::N : 0); n++) {
-      const int i = thread() + n * CONSUMERS;
-      if (i < rows.count * p.rows) scale[n] = scales[i % rows.count];
-    }
+    for (int n = 0; n < (HEAD_BITS == 8 ? N : 0); n++)
+      if (member + n * TEAM < rows.count) scale[n] = scales[member + n * TEAM];
     c.products<HEAD_BITS, WIDTH_CHUNK, WIDE>(quads_of(rows.count), false, a);
     barrier(1, CONSUMERS);
 #pragma unroll
-    for (int n = 0; n < Products::N; n++) {
-      const int i = thread() + n * CONSUMERS, b = i / rows.count, row = i % rows.count;
-      if (i >= rows.count * p.rows) continue;
-      const float once = HEAD_BITS == 8 ? scale[n] : 1;
-      p.logits[(u64)b * VOCAB + rows.first + row] = c.total(row, b) * once * c.norm_scale(b);
+    for (int n = 0; n < N; n++) {
+      const int row = member + n * TEAM;
+      if (row >= rows.count || b >= p.rows) continue;
+      const float logit = c.total(row, b) * (HEAD_BITS == 8 ? scale[n] : 1) * c.norm_scale(b);
+      if (p.count)
+        drawing.consider(b, logit, rows.first + row);
+      else
+        p.logits[(u64)b * VOCAB + rows.first + row] = logit;
     }
     c.half ^= 1;
   }
-  barrier(1, CONSUMERS);
-  // This block's warps have seen what every block wrote, so all have begun: the epoch may move on.
-  if (block() == 0 && thread() == 0) *p.epoch = c.epoch + 1;
 }
 
-DEVICE void consume(const Arguments& p, const Shared& s, const Splits& splits, u32 epoch) {
-  Consumer c(p, s, epoch);
+DEVICE void consume(const Arguments& p, const Shared& s, int epoch) {
+  Consumer c(p, s);
   mark(c, LAYERS, 0);
-  for (int l = 0; l < LAYERS; l++) Products(c, l).run(splits);
-  head_stage(c);
+#pragma unroll 1
+  for (c.turn = epoch;; c.turn = (c.turn + 1) % TURNS, c.token++) {
+    const Splits splits = choose_splits(&c.row(0), p.rows);
+#pragma unroll 1
+    for (int l = 0; l < LAYERS; l++) Products(c, l).run(splits);
+    Drawing drawing(c);
+    head_stage(c, drawing);
+    if (p.count && drawing.finish()) continue;
+    if (!p.count) barrier(1, CONSUMERS);
+    break;
+  }
+  // This block's warps have seen what every block wrote, so all have begun: the epoch may move on.
+  if (block() == 0 && thread() == 0) *p.epoch = (c.turn + 1) % TURNS;
   mark(c, LAYERS, S_HEAD);
+}
+
+// The warps that are left: between two tokens they meet the consumers, before and after the draw.
+DEVICE void tidy(const Arguments& p, const Shared& s, int epoch) {
+  for (int t = 0;; t++) {
+    clear(p, (epoch + t) % TURNS, thread() - (PRODUCER + 1) * 32, THREADS - (PRODUCER + 1) * 32);
+    if (!p.count) return;
+    fence();
+    barrier(2, THREADS - 32);
+    barrier(2, THREADS - 32);
+    if (!*s.going) return;
+  }
 }
 
 KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
   if (reported(p.error)) return;  // an earlier launch failed: what the blocks exchanged cannot be trusted
   const Shared s = carve();
-  const int warp = thread() / 32, lane = thread() % 32;
+  const int warp = thread() / 32, lane = thread() % 32, tokens = p.count ? p.count : 1;
   if (thread() == 0) {
     for (int i = 0; i < SLOTS; i++) {
       mbar_init(s.full + i, 1);
       mbar_init(s.empty + i, WARPS);
     }
+    mbar_init(s.drawn, 1);
     mbars_visible();
   }
-  if (thread() < p.rows) s.rows[thread()] = read_row(p, thread());
-  const Splits splits = choose_splits(p);
-  const u32 epoch = *p.epoch;
+  for (int i = thread(); i < tokens * p.rows; i += THREADS)
+    s.rows[i / p.rows * ROWS + i % p.rows] = read_row(p, i / p.rows, i % p.rows);
+  if (p.count && thread() < p.rows)
+    s.wishes[thread()] = {p.seeds[thread()], p.begin[thread()], p.temperature[thread()]};
+  const int epoch = *p.epoch;
   block_barrier();
   if (warp >= WARPS) {
     leave_registers<56>();
     if (warp == PRODUCER)
-      Producer(p, s, lane).run(splits);
+      Producer(p, s, lane).run();
     else
-      clear(p, epoch, thread() - (PRODUCER + 1) * 32, THREADS - (PRODUCER + 1) * 32);
+      tidy(p, s, epoch);
   } else {
     take_registers<224>();
-    consume(p, s, splits, epoch);
+    consume(p, s, epoch);
   }
 }

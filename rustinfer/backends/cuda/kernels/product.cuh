@@ -22,18 +22,20 @@ struct Activations {
 struct Consumer {
   const Arguments& p;
   const Shared& s;
-  const u32 epoch;
+  int turn = 0;  // of the exchange
+  int token = 0;  // of the launch
   int warp, lane, g, t;  // g, t: the lane's row (or column) and its quarter in a matrix instruction
   int tile, half;        // half: which half of `parts` is being filled
 
-  DEVICE Consumer(const Arguments& p, const Shared& s, u32 epoch) : p(p), s(s), epoch(epoch), tile(0), half(0) { begin(); }
+  DEVICE Consumer(const Arguments& p, const Shared& s) : p(p), s(s), tile(0), half(0) { begin(); }
 
   // The start of a stage.
   DEVICE void begin() {
     const int i = thread_anew();
     warp = i / 32, lane = i % 32, g = lane / 4, t = lane % 4;
   }
-  DEVICE Exchange at(int layer) const { return exchange(p, epoch, layer); }
+  DEVICE const Row& row(int b) const { return s.rows[token * ROWS + b]; }
+  DEVICE Exchange at(int layer) const { return exchange(p, turn, layer); }
 
   DEVICE const u8* wait_for(int tile) const {
     const int at = tile % SLOTS;
@@ -124,9 +126,10 @@ struct Consumer {
         h.want(2 * n, (row * K + k) * 4);
         h.want(2 * n + 1, (row * K + k + 4) * 4);
       } else {  // the first layer's stream is the embedding
-        const float scale = table_scale(p, row);
+        const int token = this->row(row).token;
+        const float scale = table_scale(p, token);
 #pragma unroll
-        for (int i = 0; i < 2; i++) h.v[2 * n + i] = embedded4(p, row, k + 4 * i, scale);
+        for (int i = 0; i < 2; i++) h.v[2 * n + i] = embedded4(p, token, k + 4 * i, scale);
       }
     }
     h.ask();

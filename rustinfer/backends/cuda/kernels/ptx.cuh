@@ -103,6 +103,19 @@ DEVICE void publish(u16* p, float v) {
   asm("cvt.rn.bf16.f32 %0, %1;" : "=h"(bits) : "f"(v));
   asm volatile("st.relaxed.gpu.global.u16 [%0], %1;" ::"l"(p), "h"(bits) : "memory");
 }
+DEVICE void publish(u32* p, u32 v) { asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory"); }
+// What this thread wrote is there for all others, also for bulk copies, before anything that it writes from now on.
+DEVICE void fence() {
+  asm volatile("fence.acq_rel.gpu;" ::: "memory");
+  asm volatile("fence.proxy.async;" ::: "memory");
+}
+// Words between the host and the device, while both run.
+DEVICE void tell_host(i64* p, i64 v) { asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory"); }
+DEVICE i64 ask_host(const i64* p) {
+  i64 v;
+  asm volatile("ld.relaxed.sys.global.u64 %0, [%1];" : "=l"(v) : "l"(p) : "memory");
+  return v;
+}
 DEVICE u32 look(const void* p) {
   u32 v;
   asm volatile("ld.relaxed.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");

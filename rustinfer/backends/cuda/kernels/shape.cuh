@@ -1,7 +1,7 @@
 // The shape of the model and of the launch, the kernel's one argument, and who does what share of a product.
 // Set from outside (plan.py): GRID ROWS WIDTH HIDDEN HEADS KV_HEADS DIM LAYERS VOCAB PAGE, the BITS of a layer's weights,
 // HEAD_BITS and TABLE_BITS (the embedding), the chunks WIDTH_CHUNK MIXED_CHUNK HIDDEN_CHUNK, the ring's SLOTS SLOT AHEAD
-// PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), SPLITS, LIMIT, MARKS.
+// PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), TOKENS (the most in a launch), SPLITS, LIMIT, MARKS.
 #pragma once
 #include "ptx.cuh"
 
@@ -16,7 +16,9 @@ static_assert(TILE_PAGES >= 1 && TILE_PAGES * PAGE == TILE_PLACES, "a tile of ke
 constexpr int PIECES = WARPS / GROUP, RUN = TILE_PLACES / PIECES, PASSES = RUN / PLACES;
 static_assert(GROUP <= WARPS && RUN % PLACES == 0, "a warp for each query head");
 
-enum Stage { S_QKV = 1, S_ATTENTION, S_MERGE, S_OUT, S_GATE_UP, S_DOWN, S_HEAD, S_ARRIVAL, S_SLOT };
+constexpr int TURNS = 3;  // parts of the exchange: in use, clean, being cleared. A launch of several tokens goes through them
+
+enum Stage { S_QKV = 1, S_ATTENTION, S_MERGE, S_OUT, S_GATE_UP, S_DOWN, S_HEAD, S_ARRIVAL, S_SLOT, S_DRAW };
 
 // How weights are stored. 16 bits: bf16. 8: signed integers with a scale for each row. 4: unsigned integers, with a scale
 // and a zero for each GROUPED columns of a row; of a group's 32 bytes, byte j has column j below column j + 32.
@@ -40,18 +42,28 @@ struct Layer {
   Matrix qkv, out, gate_up, down;
 };
 
+// With `count` tokens to draw, what a step is told of its rows (positions, slots, lengths) follows from `newest`, the
+// position of each row's newest token in the cache (negative: no part in it). `tokens` and `newest` are moved on, `told`
+// [count][rows] is written word by word as tokens are drawn; when `stop` is set the rest is not. Without, logits come out.
 struct Arguments {
-  const i64 *tokens, *positions, *slots;
+  i64* tokens;
+  const i64 *positions, *slots;
   const int *lengths, *pages;
+  i64* newest;
+  const i64 *begin, *seeds;
+  const float* temperature;
+  i64* told;
+  const i64* stop;
   const u16* norm;
   Matrix embedding, head;
   const float *cosines, *sines;
   float* logits;
-  float* exchange;  // [2][LAYERS] of what `Exchange` says; this launch uses one half and clears the other
-  u32* epoch;
+  float* exchange;  // [TURNS][LAYERS] of what `Exchange` says
+  u32* winners;     // [TURNS][ROWS][GRID][2]: the best of each block's logits, as `Best` has it
+  u32* epoch;       // whose turn it is
   u64 *error, *host_error;
   i64* marks;
-  int rows, pages_stride;
+  int rows, pages_stride, count, unused;
   float eps, scale;
   Layer layers[LAYERS];
 };
@@ -64,9 +76,9 @@ struct Exchange {
   static constexpr int WORDS =
       (ROWS * (QKV + 2 * WIDTH) + GRID * UNIT + ROWS * (MIXED + HIDDEN) / 2 + 3) / 4 * 4;
 };
-DEVICE Exchange exchange(const Arguments& p, u32 epoch, int layer) {
+DEVICE Exchange exchange(const Arguments& p, int turn, int layer) {
   Exchange e;
-  e.qkv = p.exchange + ((u64)(epoch & 1) * LAYERS + layer) * Exchange::WORDS;
+  e.qkv = p.exchange + ((u64)turn * LAYERS + layer) * Exchange::WORDS;
   e.middle = e.qkv + ROWS * QKV;
   e.stream = e.middle + ROWS * WIDTH;
   e.mixed = (u16*)(e.stream + ROWS * WIDTH);
@@ -74,6 +86,8 @@ DEVICE Exchange exchange(const Arguments& p, u32 epoch, int layer) {
   e.shares = (float*)(e.hidden + ROWS * HIDDEN);
   return e;
 }
+
+constexpr int WINNERS = (2 * ROWS * GRID + 3) / 4 * 4;  // words of the blocks' best of one token
 
 struct Share {
   int first, count;
@@ -89,20 +103,20 @@ DEVICE Share part_of(Share whole, int i) {
   return {whole.first + i, whole.count - i < PARTS ? whole.count - i : PARTS};
 }
 
-// The embedding of a row's token as bf16 gives it: one column, and the bits of four from k on. `scale` is `table_scale`.
-DEVICE float table_scale(const Arguments& p, int row) {
-  return TABLE_BITS == 16 ? 1 : ((const float*)p.embedding.scales)[p.tokens[row]];
+// The embedding of a token as bf16 gives it: one column, and the bits of four from k on. `scale` is `table_scale`.
+DEVICE float table_scale(const Arguments& p, int token) {
+  return TABLE_BITS == 16 ? 1 : ((const float*)p.embedding.scales)[token];
 }
-DEVICE const u8* table_row(const Arguments& p, int row) {
-  return p.embedding.data + (u64)p.tokens[row] * row_bytes(TABLE_BITS, WIDTH);
+DEVICE const u8* table_row(const Arguments& p, int token) {
+  return p.embedding.data + (u64)token * row_bytes(TABLE_BITS, WIDTH);
 }
 DEVICE float signed_byte(u32 v, int i) { return (int)(v << (24 - 8 * i)) >> 24; }
-DEVICE float embedded(const Arguments& p, int row, int k, float scale) {
-  const u8* from = table_row(p, row) + row_bytes(TABLE_BITS, k);
+DEVICE float embedded(const Arguments& p, int token, int k, float scale) {
+  const u8* from = table_row(p, token) + row_bytes(TABLE_BITS, k);
   return low(TABLE_BITS == 16 ? *(const u16*)from : pack(signed_byte(*from, 0) * scale, 0));
 }
-DEVICE uint4 embedded4(const Arguments& p, int row, int k, float scale) {
-  const u8* from = table_row(p, row) + row_bytes(TABLE_BITS, k);
+DEVICE uint4 embedded4(const Arguments& p, int token, int k, float scale) {
+  const u8* from = table_row(p, token) + row_bytes(TABLE_BITS, k);
   u32 x, y;
   if (TABLE_BITS == 16) {
     x = ((const u32*)from)[0], y = ((const u32*)from)[1];
@@ -114,62 +128,81 @@ DEVICE uint4 embedded4(const Arguments& p, int row, int k, float scale) {
   return make_uint4(x << 16, x & 0xffff0000u, y << 16, y & 0xffff0000u);
 }
 
-// How attention is split in this launch: alike in every block.
-struct Splits {
-  int count;  // of one key head of one row
-  int units;  // pieces of work a layer
-};
-DEVICE int pages_before(int length) { return length > 1 ? (length - 1 + PAGE - 1) / PAGE : 0; }
-DEVICE Splits choose_splits(const Arguments& p) {
-  int most = 1;
-  for (int b = 0; b < p.rows; b++) {
-    int tiles = (pages_before(p.lengths[b]) + TILE_PAGES - 1) / TILE_PAGES;
-    most = tiles > most ? tiles : most;
-  }
-  // Never more units than blocks where there are splits: the first of a head waits for the others.
-  int room = GRID / (p.rows * KV_HEADS), limit = room < 1 ? 1 : room < SPLITS ? room : SPLITS;
-  int count = most < limit ? most : limit;
-  return {count, p.rows * KV_HEADS * count};
-}
-
 // Shared memory, carved once.
-// What a launch asks of a row, read once: a layer that had to read it would wait for memory that streams weights.
+// What a token asks of a row, read once: a layer that had to read it would wait for memory that streams weights.
 struct Row {
   i64 slot;
   u64 newest;  // where the newest position's key and value are, or are to be put: page * PAGE + place
-  int position, pages, length, unused;
+  int position, pages, length, token;
+};
+// How a row's tokens are drawn.
+struct Wish {
+  i64 seed, begin;
+  float temperature;
+  int unused[3];
 };
 struct Shared {
   u8* ring;
-  Row* rows;
+  Row* rows;       // [TOKENS][ROWS]
+  Wish* wishes;    // [ROWS]
   float* parts;    // [2][PARTS * ROWS][WARPS]
   float* weights;  // [WARPS][RUN]: attention weights of a warp's places
   float* merge;    // [WARPS][DIM + 2]: a warp's sums, peak and weight
   float* sums;     // [WARPS][8]
   u64 *full, *empty;
+  u64* drawn;  // whether the next token may begin; then `going` says whether there is one
+  int* going;
 };
 DEVICE Shared carve() {
   Shared s;
   s.ring = shared_base();
   s.rows = (Row*)(s.ring + SLOTS * SLOT);
-  s.parts = (float*)(s.rows + ROWS);
+  s.wishes = (Wish*)(s.rows + TOKENS * ROWS);
+  s.parts = (float*)(s.wishes + ROWS);
   s.weights = s.parts + 2 * PARTS * ROWS * WARPS;
   s.merge = s.weights + WARPS * RUN;
   s.sums = s.merge + WARPS * (DIM + 2);
   s.full = (u64*)(s.sums + WARPS * 8);
   s.empty = s.full + SLOTS;
+  s.drawn = s.empty + SLOTS;
+  s.going = (int*)(s.drawn + 1);
   return s;
 }
 
-DEVICE Row read_row(const Arguments& p, int b) {
+DEVICE int pages_before(int length) { return length > 1 ? (length - 1 + PAGE - 1) / PAGE : 0; }
+DEVICE u64 place(const Arguments& p, int b, int at) {
+  return (u64)p.pages[(u64)b * p.pages_stride + at / PAGE] * PAGE + at % PAGE;
+}
+// Of the t-th token of a launch.
+DEVICE Row read_row(const Arguments& p, int t, int b) {
   Row row;
-  const int last = p.lengths[b] - 1;
-  const i64 position = p.positions[b];
-  row.slot = p.slots[b], row.length = last + 1, row.pages = pages_before(last + 1);
+  const i64 before = p.count ? p.newest[b] : 0;
+  const int last = p.count ? (before < 0 ? -1 : (int)before + 1 + t) : p.lengths[b] - 1;
+  const i64 position = p.count ? last : p.positions[b];
+  row.slot = p.count ? (last < 0 ? -1 : (i64)place(p, b, last)) : p.slots[b];
+  row.length = last + 1, row.pages = pages_before(last + 1);
   row.position = position < 0 ? 0 : position;  // of padding it may be anything
   row.newest = row.slot;
-  if (row.slot < 0) row.newest = last < 0 ? 0 : (u64)p.pages[(u64)b * p.pages_stride + last / PAGE] * PAGE + last % PAGE;
+  if (row.slot < 0) row.newest = last < 0 ? 0 : place(p, b, last);
+  row.token = p.tokens[b];
   return row;
+}
+
+// How attention is split for one token: alike in every block.
+struct Splits {
+  int count;  // of one key head of one row
+  int units;  // pieces of work a layer
+};
+DEVICE Splits choose_splits(const Row* rows, int n) {
+  int most = 1;
+  for (int b = 0; b < n; b++) {
+    int tiles = (rows[b].pages + TILE_PAGES - 1) / TILE_PAGES;
+    most = tiles > most ? tiles : most;
+  }
+  // Never more units than blocks where there are splits: the first of a head waits for the others.
+  int room = GRID / (n * KV_HEADS), limit = room < 1 ? 1 : room < SPLITS ? room : SPLITS;
+  int count = most < limit ? most : limit;
+  return {count, n * KV_HEADS * count};
 }
 
 // One piece of attention: split `split` of key head `head` of row `row`.

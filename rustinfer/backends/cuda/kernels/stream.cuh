@@ -3,6 +3,7 @@
 #pragma once
 #include "shape.cuh"
 
+constexpr int QKV_TILES = ((QKV + GRID - 1) / GRID + tile_rows(BITS) - 1) / tile_rows(BITS) * (WIDTH / WIDTH_CHUNK);
 struct Producer {
   const Arguments& p;
   const Shared& s;
@@ -71,6 +72,11 @@ struct Producer {
       }
   }
 
+  // Nobody will use the tiles from there on, but a block must not end while they are on their way.
+  DEVICE void settle(int first) {
+    for (; first < tile; first++) await(p, s.full + first % SLOTS, first / SLOTS & 1, S_ARRIVAL);
+  }
+
   // A unit's cached keys and values: a lane for each page, keys in the slot's first half. `ids`: the unit's first 32 pages.
   DEVICE void cached(const Layer& layer, const Unit& unit, int ids) {
     constexpr int BYTES = PAGE * DIM * 2;
@@ -91,19 +97,42 @@ struct Producer {
     return i < unit.pages ? p.pages[(u64)unit.row * p.pages_stride + unit.first_page + i] : 0;
   }
 
-  DEVICE void run(const Splits& splits) {
+  // All tokens of a launch. Of the next one only what fits into the ring goes ahead, until it is known that there is one;
+  // then, too, what this one wrote to the cache is there to be read.
+  DEVICE void run() {
+    for (int t = 0;; t++) {
+      const Row* rows = s.rows + t * ROWS;
+      token(rows, choose_splits(rows, p.rows), t);
+      if (!going) break;
+      if (t + 1 >= (p.count ? p.count : 1)) break;
+    }
+  }
+  bool going = true;
+  DEVICE void await_draw(int t) {
+    await(p, s.drawn, t - 1 & 1, S_DRAW);
+    going = *s.going;
+    fence();
+  }
+  DEVICE void token(const Row* rows_of, const Splits& splits, int t) {
+    const int begun = tile;
+    if (t && QKV_TILES > SLOTS) await_draw(t);
+    if (!going) return;
     for (int l = 0; l < LAYERS; l++) {
       const Layer& layer = p.layers[l];
       int u = first_unit(l), ids = 0;
       Unit mine;
       if (u < splits.units) {
-        mine = unit(s.rows, splits, u);
+        mine = unit(rows_of, splits, u);
         ids = page_ids(mine, 0);  // asked for early: the tiles of qkv go first
       }
       rows<BITS, WIDTH, WIDTH_CHUNK>(layer.qkv, share(QKV, l));
+      if (t && l == 0 && QKV_TILES <= SLOTS) {
+        await_draw(t);
+        if (!going) return settle(begun);
+      }
       for (; u < splits.units; u += GRID) {
         if (u >= GRID) {
-          mine = unit(s.rows, splits, u);
+          mine = unit(rows_of, splits, u);
           ids = page_ids(mine, 0);
         }
         cached(layer, mine, ids);
@@ -121,10 +150,14 @@ struct Producer {
   }
 };
 
-// The other half of the exchange, made ABSENT for the next launch by the warps that have nothing else to do.
-DEVICE void clear(const Arguments& p, u32 epoch, int helper, int helpers) {
-  constexpr u64 N = (u64)LAYERS * Exchange::WORDS / 4;
-  uint4* half = (uint4*)p.exchange + (u64)((epoch + 1) & 1) * N;
-  for (u64 i = (u64)block() * helpers + helper; i < N; i += (u64)GRID * helpers)
-    half[i] = make_uint4(ABSENT, ABSENT, ABSENT, ABSENT);
+// A part of the exchange, made ABSENT again by the warps that have nothing else to do: that of the token before, which all
+// blocks have done with when this one begins. Of the winners that of the token before that: somebody may still be reading.
+DEVICE void absent(uint4* from, u64 n, int helper, int helpers) {
+  for (u64 i = (u64)block() * helpers + helper; i < n; i += (u64)GRID * helpers)
+    from[i] = make_uint4(ABSENT, ABSENT, ABSENT, ABSENT);
+}
+DEVICE void clear(const Arguments& p, int turn, int helper, int helpers) {
+  constexpr u64 N = (u64)LAYERS * Exchange::WORDS / 4, W = WINNERS / 4;
+  absent((uint4*)p.exchange + (turn + 2) % TURNS * N, N, helper, helpers);
+  absent((uint4*)p.winners + (turn + 1) % TURNS * W, W, helper, helpers);
 }

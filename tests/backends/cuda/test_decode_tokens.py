@@ -1,0 +1,88 @@
+"""Several tokens in a launch: the decode kernel's own code against the op's definition, on an emulated GPU."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+
+from rustinfer import ops
+from rustinfer.backends.cuda.fault import explained
+from rustinfer.ops.decode_tokens import NOTHING, UNSOUND
+from rustinfer.registry import Case
+from rustinfer.testing.judge import Judge, outputs
+from rustinfer.testing.values import copied, doubled
+
+from .emulation import Emulated
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulation needs g++")
+CPU = torch.device("cpu")
+NAMES = [case.name for case in ops.decode_tokens.make_cases(torch.bfloat16, CPU) if len(case.flow[0])]
+
+
+def case(name: str) -> Case:
+    """The case of that name, in bfloat16."""
+    return next(case for case in ops.decode_tokens.make_cases(torch.bfloat16, CPU) if case.name == name)
+
+
+def judge(made: Case) -> Judge:
+    """What the definition gives, in bfloat16 and in float64."""
+    op, plain, gold = ops.decode_tokens, copied(made.flow), doubled(copied(made.flow))
+    op(*plain, **made.bound)
+    op(*gold, **doubled(made.bound))
+    return Judge(outputs(op, None, plain), outputs(op, None, gold), 2.0, op.tolerance.floor[torch.bfloat16])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_emulated_kernel_draws_what_the_op_draws(name: str) -> None:
+    made = case(name)
+    judged, kernel = judge(made), Emulated(made, 5)
+    kernel.run(seed=1)
+    assert kernel.error == 0, explained(kernel.error)
+    judged.require(outputs(ops.decode_tokens, None, made.flow))
+
+
+def test_launches_are_alike_however_blocks_take_turns_and_whatever_was_before() -> None:
+    told, kernel = [], Emulated(case("three rows, one is padding"), 7)
+    for seed in range(3):  # the parts of the exchange change places each time
+        kernel.case = case("three rows, one is padding")
+        kernel.run(seed)
+        told.append(kernel.case.flow[6])
+    assert kernel.error == 0, explained(kernel.error)
+    assert all(torch.equal(words, told[0]) for words in told)
+
+
+def test_a_stop_while_it_runs_ends_it_after_the_token_that_is_on_its_way() -> None:
+    made = case("one row, greedy")
+    *flow, _, caches = made.flow
+    told = flow[6]
+    told.zero_()
+    kernel = Emulated(replace(made, flow=(*flow, told[0], caches)), 5)  # the first token told is what stops it
+    kernel.run(seed=3)
+    assert kernel.error == 0, explained(kernel.error)
+    again = case("one row, greedy")
+    ops.decode_tokens(*again.flow, **again.bound)
+    assert told.tolist() == [*again.flow[6][:2].tolist(), [NOTHING], [NOTHING]]
+    assert flow[1].item() == again.flow[1].item() - 2
+
+
+@pytest.mark.parametrize("dropped", [300, 900, 1700, 3000])
+def test_a_lost_word_ends_in_an_error_and_nothing_more_is_told(dropped: int) -> None:
+    kernel = Emulated(case("one row, greedy"), 2)
+    kernel.run(dropped=dropped)
+    assert "waited too long for" in explained(kernel.error)
+    assert (kernel.case.flow[6] == -9).any()
+
+
+def test_numbers_that_are_not_finite_are_told_and_spoil_no_other_row() -> None:
+    made = case("a page's end on the way")
+    made.bound["decoder"]["embedding"][made.flow[0][0]] = torch.nan
+    wanted = copied(made.flow)
+    ops.decode_tokens(*wanted, **made.bound)
+    kernel = Emulated(made, 3)
+    kernel.run(seed=2)
+    assert kernel.error == 0, explained(kernel.error)
+    assert made.flow[6][0, 0] == wanted[6][0, 0] == UNSOUND
+    assert torch.equal(made.flow[6][:, 1], wanted[6][:, 1])
