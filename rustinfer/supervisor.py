@@ -56,6 +56,7 @@ def serve(args: argparse.Namespace) -> int:
             reset=lambda: path.unlink(missing_ok=True),
         )
         door = [f"--listen-fd={listener.fileno()}", f"--turn={path.with_name('turn')}"]
+        door += also_named(args)
         server = [sys.executable, "-m", "rustinfer.server.main", "--engine", address, *door, *server_flags(args)]
         servers = [
             Child(name, server, environment(args, keys=True), inherits=[listener.fileno()])
@@ -75,6 +76,11 @@ def engine_flags(args: argparse.Namespace) -> list[str]:
 def server_flags(args: argparse.Namespace) -> list[str]:
     """The server's part of the flags, without its keys: other users can read a command line."""
     return as_flags(args, (*(pair for pair in SERVER if pair[0] != KEYS_FLAG), *CHILDS))
+
+
+def also_named(args: argparse.Namespace) -> list[str]:
+    """The model answers to the name that it was asked for by, an alias say; where that is a path, nobody is told it."""
+    return [] if args.served_model_name or os.sep in args.model else [f"--also-named={args.model}"]
 
 
 def environment(args: argparse.Namespace, *, keys: bool) -> dict[str, str]:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from rustinfer.child import Child
-from rustinfer.supervisor import Supervisor, environment, server_flags
+from rustinfer.supervisor import Supervisor, also_named, environment, server_flags
 
 from .engine.tiny import save
 
@@ -231,6 +231,12 @@ def test_serve_that_is_told_to_stop_while_it_starts_is_gone(
 def gone(process: subprocess.Popen[bytes], family: list[int]) -> bool:
     family += [pid for pid in descendants(process.pid) if pid not in family]
     return process.poll() is not None and not any(map(alive, family))
+
+
+def test_a_model_answers_to_what_it_was_asked_for_by() -> None:
+    assert also_named(Namespace(model="smollm2", served_model_name=None)) == ["--also-named=smollm2"]
+    assert also_named(Namespace(model="smollm2", served_model_name="mine")) == []
+    assert also_named(Namespace(model="/home/me/model", served_model_name=None)) == []
 
 
 def test_keys_go_by_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ async def models(request: Request) -> Response:
 
 async def model(request: Request) -> Response:
     served, name = _served(request), request.path_params["id"]
-    if name not in request.app.state.options.names(served.card):
+    if name not in request.app.state.options.answers_to(served.card):
         raise unknown_model(name)
     return JSON(_model(name, served.card))
 

@@ -100,6 +100,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         tokens_per_minute=arguments.tokens_per_minute,
         share_prefixes=bool(arguments.share_prefixes),
         served_names=tuple(arguments.served_model_name),
+        also_named=arguments.also_named,
         any_model=bool(arguments.any_model),
         metrics_compat=arguments.metrics_compat,
         allow_origins=tuple(arguments.allow_origin),
@@ -124,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--listen-fd", type=int, metavar="N", help="serve on this inherited listening socket, not on a new one")
     add("--turn", metavar="FILE", help="stand by until no other server holds this file's lock")
     add("--served-model-name", action="append", default=[], metavar="NAME", help="serve the model under this name")
+    add("--also-named", metavar="NAME", help="answer to this name too, which is not listed")
     add("--version", action="version", version=f"rustinfer {__version__}")
     add_arguments(parser)
     flags.add_arguments(parser, "both", (*WIRE, *COMMON))

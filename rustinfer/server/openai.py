@@ -35,7 +35,7 @@ async def understood(request: Request, prepare: Callable[[dict[str, Any], Served
     options, link = request.app.state.options, request.app.state.link
     raw = await body.read(request, options.max_body)
     served = link.model()
-    names = None if options.any_model else options.names(served.card)
+    names = None if options.any_model else options.answers_to(served.card)
     await request.app.state.gate.check(raw, prepare, served, names)
 
     def understand() -> Made:

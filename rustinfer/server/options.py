@@ -27,6 +27,7 @@ class Options:
     tokens_per_minute: int | None = None
     share_prefixes: bool = False
     served_names: tuple[str, ...] = ()
+    also_named: str | None = None
     any_model: bool = False
     metrics_compat: str | None = None
     allow_origins: tuple[str, ...] = ()
@@ -48,6 +49,10 @@ class Options:
 
     def names(self, card: ModelCard) -> tuple[str, ...]:
         return self.served_names or (card.id,)
+
+    def answers_to(self, card: ModelCard) -> tuple[str, ...]:
+        """The names that are told of, and the one that it was asked for by."""
+        return self.names(card) + (() if self.also_named is None else (self.also_named,))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

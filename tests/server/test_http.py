@@ -282,6 +282,13 @@ def test_any_model_and_served_names(address: str, engine: FakeEngine) -> None:
         asked = {"model": "b/c", "prompt": "x"}
         assert http.post("/v1/completions", json=asked).json()["model"] == "b/c"
         assert http.post("/v1/completions", json=asked | {"model": MODEL}).status_code == 404
+    with live(address, also_named="short") as server, httpx.Client(base_url=server.url) as http:
+        server.wait_ready()
+        assert [m["id"] for m in http.get("/v1/models").json()["data"]] == [MODEL]
+        assert http.get("/v1/models/short").json()["id"] == "short"
+        for name in (MODEL, "short"):
+            assert http.post("/v1/completions", json=asked | {"model": name}).json()["model"] == name
+        assert http.post("/v1/completions", json=asked | {"model": "shorter"}).status_code == 404
     with live(address, any_model=True) as server:
         server.wait_ready()
         assert httpx.post(f"{server.url}/v1/completions", json={"model": "gpt-9", "prompt": "x"}).status_code == 200
