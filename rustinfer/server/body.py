@@ -15,12 +15,15 @@ READ_SECONDS = 30.0
 
 
 async def read(request: Request, limit: int) -> bytes | bytearray:
-    """The whole body. Raises ApiError: 400 for another content type, 408 when it dawdles, 413 past `limit` bytes."""
+    """The whole body. Raises ApiError: 400 for what is no plain JSON, 408 when it dawdles, 413 past `limit` bytes."""
     kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
     if kind != "application/json" and not kind.endswith("+json"):
         raise bad_request(
             "The request needs the header Content-Type: application/json.", code="unsupported_content_type"
         )
+    if (packed := request.headers.get("content-encoding", "identity").strip().lower()) not in ("", "identity"):
+        message = f"The request body must be plain: Content-Encoding {packed[:20]!r} is not supported."
+        raise bad_request(message, code="unsupported_content_encoding")
     length = request.headers.get("content-length", "")
     if length.isdigit() and int(length) > limit:
         raise _too_large(limit)

@@ -99,3 +99,10 @@ def test_ch13_bad_bodies(http: httpx.Client) -> None:
 
 def test_ch14_content_type(http: httpx.Client) -> None:
     refused(http.post("/v1/chat/completions", data={"model": MODEL}), None)
+
+
+@pytest.mark.parametrize("packing", ["gzip", "identity"])
+def test_a_packed_body_is_told_of_as_one(http: httpx.Client, packing: str) -> None:
+    headers = {"content-encoding": packing, "content-type": "application/json"}
+    response = http.post("/v1/chat/completions", content=b"\x1f\x8b", headers=headers)
+    assert ("Content-Encoding 'gzip' is not supported" in refused(response, None)) == (packing == "gzip")
