@@ -21,6 +21,11 @@ LOG_FORMATS = ("text", "json")
 SUFFIXES = {"k": 10**3, "m": 10**6, "K": 1 << 10, "M": 1 << 20}
 
 
+def flag(name: str, words: str, **details: Any) -> Flag:
+    """A flag with its help's words, and what else argparse is to know."""
+    return name, {**details, "help": words}
+
+
 def count(text: str) -> int:
     """A whole number, or one as vLLM's users write it: 32k is 32,000, 1.5k 1,500, and 32K 32,768. Raises ValueError."""
     factor = SUFFIXES.get(text[-1:], 1)
@@ -34,106 +39,82 @@ def count(text: str) -> int:
 
 
 ENGINE: Flags = (
-    ("--device", {"choices": DEVICES, "help": "where to run (default: the GPU if there is one)"}),
-    ("--dtype", {"choices": DTYPES, "help": "what to compute in (default: what suits model and machine)"}),
-    (
-        "--max-model-len",
-        {"type": count, "metavar": "N", "help": "longest prompt and answer together, in tokens: 4096, 32k"},
-    ),
-    ("--max-num-seqs", {"type": int, "metavar": "N", "help": "most sequences in a step (default: 64, on a GPU 256)"}),
-    (
-        "--max-num-batched-tokens",
-        {"type": count, "metavar": "N", "help": "most tokens in a step (default: 512, on a GPU 8192)"},
-    ),
-    (
-        "--max-num-queued-reqs",
-        {"type": int, "metavar": "N", "help": "refuse requests while so many wait (default: 1024)"},
-    ),
-    ("--kv-cache-tokens", {"type": count, "metavar": "N", "help": "tokens the cache holds, of all sequences together"}),
-    (
+    flag("--device", "where to run (default: the GPU if there is one)", choices=DEVICES),
+    flag("--dtype", "what to compute in (default: what suits model and machine)", choices=DTYPES),
+    flag("--max-model-len", "longest prompt and answer together, in tokens: 4096, 32k", type=count, metavar="N"),
+    flag("--max-num-seqs", "most sequences in a step (default: 64, on a GPU 256)", type=int, metavar="N"),
+    flag("--max-num-batched-tokens", "most tokens in a step (default: 512, on a GPU 8192)", type=count, metavar="N"),
+    flag("--max-num-queued-reqs", "refuse requests while so many wait (default: 1024)", type=int, metavar="N"),
+    flag("--kv-cache-tokens", "tokens the cache holds, of all sequences together", type=count, metavar="N"),
+    flag(
         "--gpu-memory-utilization",
-        {"type": float, "metavar": "F", "help": "share of the GPU's memory for weights, cache and all (default: 0.92)"},
+        "share of the GPU's memory for weights, cache and all (default: 0.92)",
+        type=float,
+        metavar="F",
     ),
-    ("--enforce-eager", {"action": "store_true", "help": "record no CUDA graphs: starts sooner, runs slower"}),
-    ("--block-size", {"type": int, "metavar": "N", "help": "tokens in one page of the cache (default: 16)"}),
-    ("--no-enable-prefix-caching", {"action": "store_false", "help": "let requests share no prefixes"}),
-    ("--prefer", {"action": "append", "metavar": "NAME", "help": "a back end to ask before the others"}),
-    ("--pin", {"action": "append", "metavar": "OP=BACKEND", "help": "run this op by this back end, or refuse"}),
-    ("--strict", {"action": "store_true", "help": "refuse to run a reference kernel on a GPU"}),
-    (
+    flag("--enforce-eager", "record no CUDA graphs: starts sooner, runs slower", action="store_true"),
+    flag("--block-size", "tokens in one page of the cache (default: 16)", type=int, metavar="N"),
+    flag("--no-enable-prefix-caching", "let requests share no prefixes", action="store_false"),
+    flag("--prefer", "a back end to ask before the others", action="append", metavar="NAME"),
+    flag("--pin", "run this op by this back end, or refuse", action="append", metavar="OP=BACKEND"),
+    flag("--strict", "refuse to run a reference kernel on a GPU", action="store_true"),
+    flag(
         "--speculative-config",
-        {"metavar": "JSON", "help": 'guess tokens ahead, as {"method": "ngram"}; says the same in fewer steps'},
+        'guess tokens ahead, as {"method": "ngram"}; says the same in fewer steps',
+        metavar="JSON",
     ),
-    (
-        "--deterministic",
-        {"action": "store_true", "help": "the same tokens to the bit whatever else runs; slower, or refused"},
-    ),
-    ("--load-format", {"choices": LOAD_FORMATS, "help": "dummy: random weights of the model's shape"}),
-    ("--quantization", {"choices": QUANTIZATIONS, "help": "pack dense weights so while loading (default: keep them)"}),
-    ("--seed", {"type": int, "metavar": "N", "help": "seed for requests that bring none (default: 0)"}),
-    ("--threads", {"type": int, "metavar": "N", "help": "threads to compute with (default: physical cores)"}),
-    ("--served-model-name", {"metavar": "NAME", "help": "the model's name towards clients"}),
+    flag("--deterministic", "the same tokens to the bit whatever else runs; slower, or refused", action="store_true"),
+    flag("--load-format", "dummy: random weights of the model's shape", choices=LOAD_FORMATS),
+    flag("--quantization", "pack dense weights so while loading (default: keep them)", choices=QUANTIZATIONS),
+    flag("--seed", "seed for requests that bring none (default: 0)", type=int, metavar="N"),
+    flag("--threads", "threads to compute with (default: physical cores)", type=int, metavar="N"),
+    flag("--served-model-name", "the model's name towards clients", metavar="NAME"),
 )
 
 SERVER: Flags = (
-    ("--host", {"default": "127.0.0.1", "help": "address to listen on (default: 127.0.0.1)"}),
-    ("--port", {"type": int, "default": 8000, "help": "port to listen on, 0 for any free one (default: 8000)"}),
-    ("--api-key", {"action": "append", "default": (), "metavar": "KEY", "help": "demand one of these keys"}),
-    ("--api-key-file", {"metavar": "FILE", "help": "more keys, one a line; read again at SIGHUP"}),
-    (
+    flag("--host", "address to listen on (default: 127.0.0.1)", default="127.0.0.1"),
+    flag("--port", "port to listen on, 0 for any free one (default: 8000)", type=int, default=8000),
+    flag("--api-key", "demand one of these keys", action="append", default=(), metavar="KEY"),
+    flag("--api-key-file", "more keys, one a line; read again at SIGHUP", metavar="FILE"),
+    flag(
         "--requests-per-minute",
-        {"type": int, "metavar": "N", "help": "generating requests that one key may send (default: any number)"},
+        "generating requests that one key may send (default: any number)",
+        type=int,
+        metavar="N",
     ),
-    (
+    flag(
         "--tokens-per-minute",
-        {"type": int, "metavar": "N", "help": "tokens that one key may use, prompts and answers (default: any number)"},
+        "tokens that one key may use, prompts and answers (default: any number)",
+        type=int,
+        metavar="N",
     ),
-    (
-        "--share-prefixes",
-        {"action": "store_true", "help": "let keys share cached prefixes, which its timing gives away"},
-    ),
-    (
-        "--metrics-compat",
-        {"choices": METRICS, "help": "publish metrics under this server's names as well as under ours"},
-    ),
-    ("--any-model", {"action": "store_true", "help": "answer whatever model name a request has"}),
-    (
-        "--allow-origin",
-        {"action": "append", "default": (), "metavar": "ORIGIN", "help": "let pages of this origin call"},
-    ),
-    (
-        "--allow-host",
-        {"action": "append", "default": (), "metavar": "NAME", "help": "a name that requests may ask for, * for any"},
-    ),
-    (
-        "--middleware",
-        {"action": "append", "default": (), "metavar": "NAME", "help": "let requests pass through this plugin"},
-    ),
-    ("--log-requests", {"action": "store_true", "help": "a line in the log for each request, without its text"}),
-    ("--ssl-certfile", {"metavar": "FILE", "help": "serve HTTPS with this certificate chain"}),
-    ("--ssl-keyfile", {"metavar": "FILE", "help": "its private key, where the chain's file has none"}),
-    ("--max-body-mib", {"type": int, "default": 32, "metavar": "N", "help": "largest request body (default: 32)"}),
-    (
+    flag("--share-prefixes", "let keys share cached prefixes, which its timing gives away", action="store_true"),
+    flag("--metrics-compat", "publish metrics under this server's names as well as under ours", choices=METRICS),
+    flag("--any-model", "answer whatever model name a request has", action="store_true"),
+    flag("--allow-origin", "let pages of this origin call", action="append", default=(), metavar="ORIGIN"),
+    flag("--allow-host", "a name that requests may ask for, * for any", action="append", default=(), metavar="NAME"),
+    flag("--middleware", "let requests pass through this plugin", action="append", default=(), metavar="NAME"),
+    flag("--log-requests", "a line in the log for each request, without its text", action="store_true"),
+    flag("--ssl-certfile", "serve HTTPS with this certificate chain", metavar="FILE"),
+    flag("--ssl-keyfile", "its private key, where the chain's file has none", metavar="FILE"),
+    flag("--max-body-mib", "largest request body (default: 32)", type=int, default=32, metavar="N"),
+    flag(
         "--shutdown-timeout",
-        {
-            "type": float,
-            "default": 10.0,
-            "metavar": "S",
-            "help": "seconds for running requests at the end (default: 10)",
-        },
+        "seconds for running requests at the end (default: 10)",
+        type=float,
+        default=10.0,
+        metavar="S",
     ),
 )
 
 COMMON: Flags = (
-    ("--config", {"metavar": "FILE", "help": "flags from a .toml or .yaml file; the command line goes first"}),
-    ("--log-level", {"default": "info", "choices": LOG_LEVELS, "help": "how much to log (default: info)"}),
-    ("--log-format", {"default": "text", "choices": LOG_FORMATS, "help": "json: one object a line (default: text)"}),
+    flag("--config", "flags from a .toml or .yaml file; the command line goes first", metavar="FILE"),
+    flag("--log-level", "how much to log (default: info)", default="info", choices=LOG_LEVELS),
+    flag("--log-format", "json: one object a line (default: text)", default="text", choices=LOG_FORMATS),
 )
 """What both processes take."""
 
-WIRE: Flags = (
-    ("--wire-key-file", {"metavar": "FILE", "help": "the key that engine and servers share where they meet by TCP"}),
-)
+WIRE: Flags = (flag("--wire-key-file", "the key that engine and servers share where they meet by TCP", metavar="FILE"),)
 """What engine and server take where each is started by itself."""
 
 

@@ -12,11 +12,11 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from statistics import median
 
 from ..errors import Refused
-from .bench_measure import median, open_for_measuring, prompt, time_one
-from .facts import save
-from .output import as_json, table
+from .bench_measure import open_for_measuring, prompt, time_one
+from .facts import report
 
 SHORT = 16  # tokens before the decode that is measured
 
@@ -91,14 +91,10 @@ def _report(args: Namespace, speeds: dict[str, Speed]) -> None:
     shape = {"model": args.model, "threads": args.threads, "input_len": args.input_len, "runs": args.num_iters}
     rates = {name: asdict(speed) for name, speed in speeds.items()}
     result = shape | {"tokens_per_second": rates, "ratio": asdict(over) if over else None}
-    save(args.output, result)
-    if args.json:
-        as_json(result)
-        return
     rows = [(name, f"{s.decode:.1f}", f"{s.prefill:.1f}") for name, s in speeds.items()]
     if over:
         rows.append(("rustinfer / llama.cpp", f"{over.decode:.2f}", f"{over.prefill:.2f}"))
     title = f"{args.model}, {args.threads} threads, tokens/s, median of {args.num_iters}"
-    table(("", "decode", f"prefill of {args.input_len}"), rows, title=title)
-    if not over:
+    report(args, result, ("", "decode", f"prefill of {args.input_len}"), rows, title=title)
+    if not over and not args.json:
         print("llama-cpp-python is not installed here: pip install llama-cpp-python puts it beside ours.")

@@ -14,14 +14,13 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from .. import LLM, SamplingParams
 from ..engine.options import Options
-from .bench_measure import median
 from .chart import draw
-from .facts import save
+from .facts import report
 from .local import open_llm
-from .output import as_json, table
 from .roofline import Floors
 from .stopwatch import Roof, roof
 
@@ -46,14 +45,10 @@ def gpu(args: Namespace) -> int:
         "rows": {name: {unit: value} for name, value, unit in rows},
         "shares of the roof": (shares := shares_of_the_roof(args.model, rows, limits)),
     }
-    save(args.output, result)
+    lines = [(n, f"{value:.2f}", unit, f"{shares[n]:.0%}" if n in shares else "") for n, value, unit in rows]
+    report(args, result, ("", "", "", "of the roof"), lines, title=args.model)
     if args.output:
         plot(Path(args.output), args.model, rows, shares)
-    if args.json:
-        as_json(result)
-    else:
-        lines = [(n, f"{value:.2f}", unit, f"{shares[n]:.0%}" if n in shares else "") for n, value, unit in rows]
-        table(("", "", "", "of the roof"), lines, title=args.model)
     return 0
 
 

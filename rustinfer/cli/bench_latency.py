@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from statistics import median
 
-from .bench_measure import median, open_for_measuring, prompt, time_one
-from .facts import save
-from .output import as_json, table
+from .bench_measure import open_for_measuring, prompt, time_one
+from .facts import report
 
 
 def latency(args: Namespace) -> int:
@@ -23,11 +23,7 @@ def latency(args: Namespace) -> int:
     rows = {name: (median(values), min(values), max(values)) for name, values in measures.items()}
     shape = {"model": args.model, "input_len": args.input_len, "output_len": args.output_len, "runs": len(runs)}
     result = shape | {name: dict(zip(("median", "best", "worst"), row, strict=True)) for name, row in rows.items()}
-    save(args.output, result)
-    if args.json:
-        as_json(result)
-    else:
-        title = f"{args.model}: {args.input_len} tokens in, {args.output_len} out, {len(runs)} runs"
-        shown = [(name, *(f"{value:.2f}" for value in row)) for name, row in rows.items()]
-        table(("", "median", "best", "worst"), shown, title=title)
+    title = f"{args.model}: {args.input_len} tokens in, {args.output_len} out, {len(runs)} runs"
+    shown = [(name, *(f"{value:.2f}" for value in row)) for name, row in rows.items()]
+    report(args, result, ("", "median", "best", "worst"), shown, title=title)
     return 0

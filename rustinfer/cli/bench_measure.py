@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import statistics
 import time
 from argparse import Namespace
 from collections.abc import Sequence
@@ -52,8 +51,3 @@ def time_one(llm: LLM, ids: Sequence[int], tokens: int) -> Timing:
         made += len(delta.token_ids)
     each = (last - first) / (made - early) if made > early else 0.0
     return Timing(first - start, each, made)
-
-
-def median(values: Sequence[float]) -> float:
-    """The middle value."""
-    return statistics.median(values)

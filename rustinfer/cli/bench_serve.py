@@ -13,11 +13,10 @@ from typing import Any
 
 from ..errors import UserError
 from ..flags import ENGINE, as_flags
+from . import facts
 from .chart import draw
 from .client import Client
-from .facts import save
 from .load import Load, Send, in_turn, on_time, sender
-from .output import as_json, table
 from .ratios import compared, names
 from .spawned import Spawned
 from .speaker import DEFAULT_MODEL
@@ -86,7 +85,6 @@ def report(args: Namespace, rows: list[dict[str, Any]]) -> None:
     rows = compared(rows, kind)
     shape = {"workload": args.workload, "input_len": args.input_len, "output_len": args.output_len}
     result = {**shape, "num_prompts": args.num_prompts, "rounds": args.num_iters, "levels": rows}
-    save(args.output, result)
     if args.plot:
         lines = {
             name: [(row[kind], row["output_tokens_per_second"]) for row in rows if row["server"] == name]
@@ -94,13 +92,10 @@ def report(args: Namespace, rows: list[dict[str, Any]]) -> None:
         }
         label = "clients at once" if kind == "clients" else "requests a second"
         draw(args.plot, f"{args.workload}: {args.input_len} in, {args.output_len} out", label, "output tokens/s", lines)
-    if args.json:
-        as_json(result)
-        return
     title = f"{args.num_prompts} x ({args.input_len} tokens in, {args.output_len} out), {args.workload}; p50 / p99"
     others = names(rows)
     columns = (*COLUMNS, *(f"x {name}" for name in others))
-    table(columns, [cells(row, kind, others) for row in rows], title=title)
+    facts.report(args, result, columns, [cells(row, kind, others) for row in rows], title=title)
 
 
 def cells(row: dict[str, Any], kind: str, others: Sequence[str] = ()) -> tuple[str, ...]:

@@ -14,9 +14,8 @@ from ..errors import Refused
 from ..flags import ENGINE as ENGINE_FLAGS
 from ..flags import as_flags
 from .client import Client
-from .facts import save
+from .facts import report
 from .load import Trace, sender
-from .output import as_json, table
 from .spawned import Spawned
 from .workload import Ask
 
@@ -29,12 +28,8 @@ def startup(args: Namespace) -> int:
     runs = [once(args) for _ in range(args.num_iters)]
     rows = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
     result: dict[str, Any] = {"model": args.model, "runs": len(runs), "median": rows, "each": runs}
-    save(args.output, result)
-    if args.json:
-        as_json(result)
-    else:
-        shown = [(name, f"{value:.2f}") for name, value in rows.items()]
-        table(("", ""), shown, title=f"{args.model}: start-up, median of {len(runs)}")
+    shown = [(name, f"{value:.2f}") for name, value in rows.items()]
+    report(args, result, ("", ""), shown, title=f"{args.model}: start-up, median of {len(runs)}")
     return 0
 
 

@@ -8,8 +8,7 @@ from argparse import Namespace
 from .. import LLM
 from .bench_measure import greedy, open_for_measuring, prompt
 from .chart import draw
-from .facts import save
-from .output import as_json, table
+from .facts import report
 
 RATES = ("seconds", "requests/s", "output tokens/s", "prompt and output tokens/s")
 
@@ -21,16 +20,12 @@ def throughput(args: Namespace) -> int:
         rows = [measure(llm, number, args) for number in numbers(args.num_prompts)]
     lengths = {"num_prompts": args.num_prompts, "input_len": args.input_len, "output_len": args.output_len}
     result = {"model": args.model, **lengths, **rows[-1], "together": rows}
-    save(args.output, result)
     title = f"{args.model}: {args.input_len} tokens in, {args.output_len} out"
     if args.plot:
         points = [(float(row["together"]), row["output tokens/s"]) for row in rows]
         draw(args.plot, title, "requests together", "output tokens/s", {"rustinfer": points})
-    if args.json:
-        as_json(result)
-    else:
-        shown = [(row["together"], *(f"{row[rate]:.2f}" for rate in RATES)) for row in rows]
-        table(("requests together", *RATES), shown, title=title)
+    shown = [(row["together"], *(f"{row[rate]:.2f}" for rate in RATES)) for row in rows]
+    report(args, result, ("requests together", *RATES), shown, title=title)
     return 0
 
 

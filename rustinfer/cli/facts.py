@@ -6,12 +6,14 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..engine.machine import physical_cores
 from ..version import __version__
+from .output import as_json, table
 
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
@@ -44,6 +46,17 @@ def machine() -> str:
     has = [feature for feature in FEATURES if feature in of.get("flags", "").split()]
     load = f"load {os.getloadavg()[0]:.1f} at the end"
     return ", ".join([f"{physical_cores()} cores", of.get("model name", "unknown CPU"), *has, load])
+
+
+def report(
+    args: Namespace, result: dict[str, Any], columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str
+) -> None:
+    """Write a benchmark's result where --output names a file; print it as --json asks, or as a table."""
+    save(args.output, result)
+    if args.json:
+        as_json(result)
+    else:
+        table(columns, rows, title=title)
 
 
 def save(path: str | None, result: dict[str, Any]) -> None:

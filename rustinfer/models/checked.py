@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
 
 from ..registry import Weight
 from .config import ModelConfig
 from .errors import CheckpointError
+from .named import Named
 from .shapes import weight_shapes
 
 
-class Stored(Mapping[str, Weight]):
+class Stored(Named):
     """Weights in files, of which each can tell its shape before it is read."""
 
     @abstractmethod
@@ -19,7 +19,7 @@ class Stored(Mapping[str, Weight]):
         """Rows first. Raises KeyError for an unknown name."""
 
 
-class CheckedWeights(Mapping[str, Weight]):
+class CheckedWeights(Named):
     """Weights of a decoder. Raises CheckpointError where a weight that its configuration describes has another shape.
 
     Weights that only some architecture knows are passed on as they are. A tied head is hidden: the model then reads
@@ -31,6 +31,7 @@ class CheckedWeights(Mapping[str, Weight]):
         self.where = where
         self._shapes = weight_shapes(config)
         self._hidden = {"lm_head.weight"} if config.tied else set()
+        self.names = dict.fromkeys(name for name in source if name not in self._hidden)
 
     def __getitem__(self, name: str) -> Weight:
         if name in self._hidden:
@@ -39,12 +40,3 @@ class CheckedWeights(Mapping[str, Weight]):
         if expected is not None and name in self.source and (found := self.source.shape(name)) != expected:
             raise CheckpointError(f"{self.where}: {name} is {[*found]}, but the configuration says {[*expected]}")
         return self.source[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.source and name not in self._hidden
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in self.source if name not in self._hidden)
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from zlib import crc32
 
 import torch
@@ -13,6 +13,7 @@ from ..text.tokenizer import byte_characters
 from .checkpoint import ChatTemplateSource, Checkpoint, choose_dtype
 from .config import ModelConfig
 from .errors import MissingTensorError
+from .named import Named
 from .shapes import SHAPES, weight_shapes
 
 TEMPLATE = (
@@ -21,11 +22,11 @@ TEMPLATE = (
 )
 
 
-class DummyWeights(Mapping[str, Weight]):
+class DummyWeights(Named):
     """Random weights of a configuration, made on the device when looked up. A name always gives the same values."""
 
     def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device, seed: int = 0) -> None:
-        self.shapes = weight_shapes(config)
+        self.names = self.shapes = weight_shapes(config)
         self.dtype = dtype
         self.device = device
         self.seed = seed
@@ -39,15 +40,6 @@ class DummyWeights(Mapping[str, Weight]):
         generator = torch.Generator(self.device).manual_seed(crc32(name.encode()) ^ self.seed)
         weight = torch.empty(shape, dtype=self.dtype, device=self.device)
         return weight.normal_(0, 0.02, generator=generator)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.shapes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.shapes)
-
-    def __len__(self) -> int:
-        return len(self.shapes)
 
 
 def open_shape(name: str, dtype: torch.dtype | str, device: torch.device) -> Checkpoint:

@@ -6,7 +6,7 @@ scale of an input is used, which costs no accuracy. A cache that the checkpoint 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -44,6 +44,7 @@ class Fp8Weights(Stored):
 
     def __init__(self, shards: Shards, block: object = None) -> None:
         self.shards = shards
+        self.names = dict.fromkeys(name for name in shards if not name.endswith(SIDE))
         self._block = _sizes(block, str(shards.directory))
 
     def __getitem__(self, name: str) -> Weight:
@@ -59,15 +60,6 @@ class Fp8Weights(Stored):
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
         return self.shards.shape(name)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.shards and not str(name).endswith(SIDE)
-
-    def __iter__(self) -> Iterator[str]:
-        return (name for name in self.shards if not name.endswith(SIDE))
-
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
 
     def _spread(self, name: str, rows: int, columns: int) -> Tensor:
         """The scales as [rows, groups] in float32, whatever they stand for in the file."""

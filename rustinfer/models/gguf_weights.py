@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -51,7 +50,7 @@ class GgufWeights(Stored):
         self.dtype = dtype
         self.device = device
         # One that is not known keeps its name, so that the model can be seen not to read it.
-        self._names = {hugging_face_name(old) or old: old for old in file.tensors if old not in _TABLES}
+        self.names = self._names = {hugging_face_name(old) or old: old for old in file.tensors if old not in _TABLES}
         self._paired = file.metadata.get("general.architecture") == "llama"
 
     def __getitem__(self, name: str) -> Weight:
@@ -59,15 +58,6 @@ class GgufWeights(Stored):
             raise MissingTensorError(f"{self.file.path}: tensor {name} is missing")
         tensor = self.file.tensors[self._names[name]]
         return read_tensor(self.file, tensor, self.dtype, self._order(name)).to(self.device)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._names
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""

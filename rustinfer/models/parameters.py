@@ -2,35 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from ..registry import Weight, dense, join
+from .named import Named
 
 _COMPUTED = (".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias")
 
 
-class Parameters(Mapping[str, Weight]):
+class Parameters(Named):
     """A checkpoint's weights, remembered from the first look-up on, so that wirings share them by identity.
 
     Raises KeyError for a name that the checkpoint lacks.
     """
 
     def __init__(self, source: Mapping[str, Weight]) -> None:
-        self.source = source
+        self.source = self.names = source
         self._held: dict[str, Weight] = {}
 
     def __getitem__(self, name: str) -> Weight:
         if name not in self._held:
             self._held[name] = self.source[name]
         return self._held[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.source)
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def dense(self, name: str) -> Tensor:
         """A weight as a plain tensor: for vectors such as those of norms and biases."""

@@ -5,18 +5,19 @@ Weights alone are packed, to the nearest, without calibration: activations keep 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 
 from ..registry import FP8, INT4, INT8, Format, PackedWeight, Weight
 from .errors import CheckpointError
+from .named import Named
 
 BLOCK = 128  # rows and columns of an fp8 block that share a scale
 
 
-class Quantised(Mapping[str, Weight]):
+class Quantised(Named):
     """A checkpoint's weights with its matrices packed when looked up; vectors stay as they are.
 
     The embedding and the head are packed as int8 by row whatever is asked: of a vocabulary's rows each is read by
@@ -24,7 +25,8 @@ class Quantised(Mapping[str, Weight]):
     """
 
     def __init__(self, source: Mapping[str, Weight], scheme: str) -> None:
-        self.source, self.scheme = source, scheme
+        self.source = self.names = source
+        self.scheme = scheme
 
     def __getitem__(self, name: str) -> Weight:
         weight = self.source[name]
@@ -34,15 +36,6 @@ class Quantised(Mapping[str, Weight]):
             return weight
         vocabulary = name.startswith(("model.embed_tokens.", "lm_head."))
         return SCHEMES["int8" if vocabulary else self.scheme](weight)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self.source
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.source)
-
-    def __len__(self) -> int:
-        return len(self.source)
 
 
 def int8_rows(weight: Tensor) -> PackedWeight:

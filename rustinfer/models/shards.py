@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
@@ -30,7 +29,7 @@ class Shards(Stored):
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self.files = {name: SafetensorsFile(inside(directory, name)) for name in _shard_names(directory)}
-        self._homes = self._find_homes()
+        self.names = self._homes = self._find_homes()
         self.dtype: torch.dtype | None = None
         self.device = torch.device("cpu")
         self._ahead: Transfer | None = None
@@ -75,15 +74,6 @@ class Shards(Stored):
     def shape(self, name: str) -> tuple[int, ...]:
         """A tensor's shape, without reading it."""
         return self._homes[name].entries[name].shape
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._homes
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._homes)
-
-    def __len__(self) -> int:
-        return len(self._homes)
 
     def _find_homes(self) -> dict[str, SafetensorsFile]:
         homes: dict[str, SafetensorsFile] = {}

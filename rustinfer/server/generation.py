@@ -22,6 +22,7 @@ from .errors import bad_request
 from .form import form
 from .openapi.forms import LOGIT_BIAS, RESPONSE_FORMAT, SCHEMA, STOP, STREAMED, STRUCTURED_OUTPUTS
 from .served import Served
+from .strict import Strict
 
 MAX_STOPS = 4
 MAX_LABEL = 512
@@ -54,9 +55,7 @@ def _biases(value: Any) -> Any:
     return {int(k): v for k, v in value.items()}
 
 
-class StreamOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class StreamOptions(Strict):
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
     include_obfuscation: Literal[False] | None = None

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from .openapi.forms import CONTENT, SPOKEN
+from .strict import Strict
 
 MAX_CALLS = 128
 
@@ -29,16 +30,12 @@ def _text(part: Any) -> str:
     return str(part["text"])
 
 
-class CalledFunction(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class CalledFunction(Strict):
     name: str
     arguments: str | dict[str, Any] = "{}"
 
 
-class ToolCall(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class ToolCall(Strict):
     id: str | None = None
     type: Literal["function"] = "function"
     function: CalledFunction

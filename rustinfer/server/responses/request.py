@@ -10,6 +10,7 @@ from ..chat_request import Effort
 from ..fields import COMMON_REFUSED, Refused
 from ..generation import Label
 from ..openapi.forms import INPUT, STREAMED
+from ..strict import Strict
 from ..tools.wanted import MAX_TOOLS, FunctionName
 
 MAX_ITEMS = 4096
@@ -25,10 +26,8 @@ INCLUDES = ("message.output_text.logprobs", "reasoning.encrypted_content")
 """What `include` may hold; there is nothing encrypted here, so the second adds nothing."""
 
 
-class ResponseTool(BaseModel):
+class ResponseTool(Strict):
     """A function, the only kind of tool that is the client's own."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
 
     type: Literal["function"]
     name: FunctionName
@@ -37,15 +36,13 @@ class ResponseTool(BaseModel):
     strict: bool | None = None
 
 
-class NamedResponseTool(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class NamedResponseTool(Strict):
     type: Literal["function"]
     name: FunctionName
 
 
-class TextFormat(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore", populate_by_name=True)
+class TextFormat(Strict):
+    model_config = ConfigDict(populate_by_name=True)
 
     type: Literal["text", "json_object", "json_schema"]
     name: str | None = None
@@ -54,25 +51,19 @@ class TextFormat(BaseModel):
     description: str | None = None
 
 
-class TextOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class TextOptions(Strict):
     format: TextFormat | None = None
     verbosity: Literal["medium"] | None = None
 
 
-class ReasoningOptions(BaseModel):
+class ReasoningOptions(Strict):
     """There are no summaries here: the thoughts themselves are given."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
 
     effort: Effort | None = None
     summary: Literal["auto", "concise", "detailed"] | None = None
 
 
-class ResponseStreamOptions(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class ResponseStreamOptions(Strict):
     include_obfuscation: bool | None = None
 
 

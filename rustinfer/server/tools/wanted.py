@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from ..strict import Strict
 
 Mode = Literal["none", "auto", "required", "named"]
 MAX_TOOLS = 128
@@ -13,10 +15,8 @@ NO_PARAMETERS = {"type": "object", "properties": {}, "additionalProperties": Fal
 FunctionName = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_.-]{1,64}$")]
 
 
-class Function(BaseModel):
+class Function(Strict):
     """`strict` is always honoured where a grammar writes the call, and left to the model otherwise."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
 
     name: FunctionName
     description: str | None = None
@@ -24,23 +24,17 @@ class Function(BaseModel):
     strict: bool | None = None
 
 
-class Tool(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class Tool(Strict):
     type: Literal["function"]
     function: Function
 
 
-class NamedFunction(BaseModel):
-    model_config = ConfigDict(strict=True, extra="ignore")
-
+class NamedFunction(Strict):
     name: FunctionName
 
 
-class NamedTool(BaseModel):
+class NamedTool(Strict):
     """The one function that must be called."""
-
-    model_config = ConfigDict(strict=True, extra="ignore")
 
     type: Literal["function"]
     function: NamedFunction
