@@ -19,7 +19,6 @@ class Mute:
         return TextDelta("", None, len(token_ids))
 
     def finish(self) -> str:
-        """Nothing."""
         return ""
 
 

@@ -39,7 +39,6 @@ EXAMPLES = {
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the subcommands."""
     actions = parser.add_subparsers(dest="action", metavar="|".join(ACTIONS), required=True)
     made = {name: actions.add_parser(name, help=words) for name, words in ACTIONS.items()}
     for name, action in made.items():

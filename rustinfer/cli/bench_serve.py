@@ -80,7 +80,6 @@ def median(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def report(args: Namespace, rows: list[dict[str, Any]]) -> None:
-    """Show the rows, and write the files."""
     kind = "clients" if args.clients else "request_rate"
     rows = compared(rows, kind)
     shape = {"workload": args.workload, "input_len": args.input_len, "output_len": args.output_len}
@@ -99,7 +98,6 @@ def report(args: Namespace, rows: list[dict[str, Any]]) -> None:
 
 
 def cells(row: dict[str, Any], kind: str, others: Sequence[str] = ()) -> tuple[str, ...]:
-    """A row of the table."""
     unit = "clients" if kind == "clients" else "requests/s"
     rates = (f"{row['requests_per_second']:.2f}", f"{row['output_tokens_per_second']:.1f}")
     times = (pair(row[name]) for name in ("first_token_ms", "between_tokens_ms"))

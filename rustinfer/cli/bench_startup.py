@@ -34,7 +34,6 @@ def startup(args: Namespace) -> int:
 
 
 def once(args: Namespace) -> dict[str, float]:
-    """One server's life."""
     start = time.perf_counter()
     with Spawned(args.model, as_flags(args, ENGINE_FLAGS)) as child:
         ready = time.perf_counter() - start

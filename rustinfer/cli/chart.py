@@ -53,7 +53,6 @@ def chart(title: str, x_label: str, y_label: str, series: Series) -> str:
 
 
 def draw(path: str, title: str, x_label: str, y_label: str, series: Series) -> None:
-    """Write the chart to a file."""
     Path(path).write_text(chart(title, x_label, y_label, series))
 
 

@@ -15,7 +15,6 @@ HELP = "Type a message. /clear forgets the conversation, /exit or Ctrl-D ends it
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model (default: smollm2, or the server's)")
     parser.add_argument("--system", metavar="TEXT", help="the system message")
     parser.add_argument("-m", "--message", metavar="TEXT", help="say this, print the answer, and end")

@@ -43,7 +43,6 @@ def all_checks(port: int) -> list[Finding]:
 
 
 def python() -> Finding:
-    """The interpreter."""
     return Finding("ok", "python", f"{platform.python_version()} at {sys.executable}")
 
 
@@ -119,7 +118,6 @@ def cache() -> Finding:
 
 
 def models() -> Finding:
-    """What has been pulled."""
     found = sorted({path.name for path in cache_folder().rglob("*.gguf")})
     if found:
         return Finding("ok", "models", ", ".join(found))

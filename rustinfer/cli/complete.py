@@ -12,7 +12,6 @@ COMPLETION_TOKENS = 128
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb."""
     parser.add_argument("model", nargs="?", metavar="MODEL", help="a model (default: smollm2, or the server's)")
     parser.add_argument("prompt", metavar="TEXT", help="the text to continue; - reads it from standard input")
     parser.add_argument("--echo", action="store_true", help="print the text itself first")

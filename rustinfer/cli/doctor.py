@@ -12,7 +12,6 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb."""
     parser.add_argument("--port", type=int, default=8000, help="the port to check (default: 8000)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     parser.epilog = examples("rustinfer doctor", "rustinfer doctor --port 9000 --json")

@@ -28,11 +28,9 @@ class Local:
             self.llm = open_llm(model, options)
 
     def chat(self, messages: list[Message]) -> Pieces:
-        """The answer to a conversation."""
         for delta in self.llm.stream(messages, self.params):
             yield delta.text
 
     def complete(self, prompt: str) -> Pieces:
-        """How the text goes on."""
         for delta in self.llm.stream(prompt, self.params):
             yield delta.text

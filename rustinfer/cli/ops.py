@@ -9,7 +9,6 @@ from .parser import examples
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the three subcommands."""
     actions = parser.add_subparsers(dest="action", metavar="list|why|check|bench", required=True)
     listing = actions.add_parser("list", help="every op, its signature, and the back ends that have a kernel for it")
     listing.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -46,7 +45,6 @@ def _configure_why(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    """Run one of the subcommands."""
     if args.action == "list":
         from .ops_list import show
 

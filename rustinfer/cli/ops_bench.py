@@ -26,7 +26,6 @@ SPREAD = {"cuda": 512 << 20, "cpu": 128 << 20}  # bytes over which calls are spr
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments."""
     parser.add_argument("op", metavar="OP", help=f"one of {', '.join(sorted(WORKLOADS))}")
     parser.add_argument("--shape", default="", metavar="SIZES", help="such as rows=8,columns=2048,outputs=8192")
     parser.add_argument("--dtype", choices=DTYPES[1:], default="bfloat16", help="default: bfloat16")
@@ -43,7 +42,6 @@ def configure(parser: ArgumentParser) -> None:
 
 
 def bench(args: Namespace) -> int:
-    """Measure and print."""
     registry = load_plugins().registry
     if args.op not in WORKLOADS or args.op not in registry.ops:
         raise UnknownOpError(f"ops bench {args.op}: there is no workload for it; there is for {', '.join(WORKLOADS)}")

@@ -43,7 +43,6 @@ def select(bindings: Sequence[Binding], op: str | None, site: str | None) -> lis
 
 
 def as_row(binding: Binding) -> dict[str, object]:
-    """A binding as plain data."""
     return {
         "site": binding.site,
         "op": binding.op.name,

@@ -50,7 +50,6 @@ def size_of(*tensors: Any) -> float:
 
 
 def linear(m: Maker, rows: int = 1, columns: int = 2048, outputs: int = 2048) -> Workload:
-    """A projection."""
     x, weight = m.normal(rows, columns), m.weight(outputs, columns)
     made = rows * outputs * x.itemsize
     return Workload({"weight": weight}, (x,), size_of(x, weight) + made, 2 * rows * columns * outputs)
@@ -71,7 +70,6 @@ def embedding(m: Maker, rows: int = 64, columns: int = 2048, outputs: int = 3276
 
 
 def rms_norm(m: Maker, rows: int = 64, columns: int = 2048) -> Workload:
-    """A norm."""
     x = m.normal(rows, columns)
     return Workload({"weight": m.normal(columns), "eps": 1e-5}, (x,), 2 * size_of(x), 0)
 
@@ -89,12 +87,10 @@ def gated(m: Maker, rows: int = 64, columns: int = 8192) -> Workload:
 
 
 def tables(m: Maker, dim: int) -> dict[str, Tensor]:
-    """Cosines and sines."""
     return {name: m.normal(POSITIONS, dim // 2, dtype=torch.float32) for name in ("cos", "sin")}
 
 
 def rope(m: Maker, rows: int = 64, heads: int = 32, dim: int = 64) -> Workload:
-    """Rotation."""
     x = m.normal(rows, heads, dim)
     return Workload(tables(m, dim), (x, m.indices(rows, POSITIONS)), 2 * size_of(x), 0)
 
@@ -155,7 +151,6 @@ def attention(
 
 
 def argmax(m: Maker, rows: int = 1, vocab: int = 128256) -> Workload:
-    """The likeliest tokens."""
     logits = m.normal(rows, vocab, dtype=torch.float32)
     return Workload({}, (logits,), size_of(logits), 0)
 

@@ -49,5 +49,4 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 
 def as_json(value: object) -> None:
-    """Print a value as JSON."""
     print(json.dumps(value, indent=2, ensure_ascii=False))

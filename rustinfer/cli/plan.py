@@ -19,7 +19,6 @@ CONTEXT = 512
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb."""
     parser.add_argument("model", metavar="MODEL", help="directory, .gguf, hub id, alias or shape; must be here already")
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     add_arguments(parser)

@@ -19,7 +19,6 @@ COLUMNS = ("plugin", "distribution", "version", "state", "adds", "error")
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb."""
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.epilog = examples(
         "rustinfer plugins",

@@ -8,7 +8,6 @@ from .parser import examples
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb."""
     parser.add_argument("model", metavar="MODEL", help="an alias (smollm2) or a hub id (org/name)")
     parser.epilog = examples(
         "rustinfer pull smollm2",

@@ -13,7 +13,6 @@ from .speaker import DEFAULT_MODEL
 
 
 def configure(parser: ArgumentParser) -> None:
-    """Add the arguments of the verb."""
     parser.add_argument(
         "model", nargs="?", metavar="MODEL", help="directory, .gguf, hub id or alias (default: smollm2)"
     )

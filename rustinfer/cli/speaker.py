@@ -76,14 +76,12 @@ class Remote:
         self.client, self.name, self.sampling = client, name, sampling
 
     def chat(self, messages: list[Message]) -> Pieces:
-        """The answer to a conversation."""
         body = {"model": self.name, "messages": messages, **self.sampling}
         for event in self.client.stream("/v1/chat/completions", body):
             for choice in event["choices"]:
                 yield choice["delta"].get("content") or ""
 
     def complete(self, prompt: str) -> Pieces:
-        """How the text goes on."""
         body = {"model": self.name, "prompt": prompt, **self.sampling}
         for event in self.client.stream("/v1/completions", body):
             for choice in event["choices"]:

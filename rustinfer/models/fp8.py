@@ -58,7 +58,6 @@ class Fp8Weights(Stored):
         return PackedWeight(FP8, data, scales, None, data.shape[1] // scales.shape[1], data.shape, dtype)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's shape, without reading it."""
         return self.shards.shape(name)
 
     def _spread(self, name: str, rows: int, columns: int) -> Tensor:

@@ -41,7 +41,6 @@ class GgufHeader:
         return self.count("tensor", 24, _MOST_ENTRIES), self.count("metadata field", 13, _MOST_ENTRIES)
 
     def metadata(self, fields: int) -> dict[str, Any]:
-        """The table of metadata."""
         table: dict[str, Any] = {}
         for _ in range(fields):
             key = self.string()
@@ -76,11 +75,9 @@ class GgufHeader:
         return self.strings(count) if item == _STRING else [self.value(key, item, depth + 1) for _ in range(count)]
 
     def number(self, form: str) -> Any:
-        """One number."""
         return Struct(form).unpack(self._take(Struct(form).size))[0]
 
     def numbers(self, form: str, count: int) -> list[Any]:
-        """An array of numbers."""
         return list(Struct(f"<{count}{form[1]}").unpack(self._take(count * Struct(form).size)))
 
     def string(self) -> str:

@@ -60,7 +60,6 @@ class GgufWeights(Stored):
         return read_tensor(self.file, tensor, self.dtype, self._order(name)).to(self.device)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's shape, without reading it."""
         return self.file.tensors[self._names[name]].shape
 
     def _order(self, name: str) -> NDArray[np.intp] | None:

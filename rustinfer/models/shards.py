@@ -72,7 +72,6 @@ class Shards(Stored):
         return self._ahead.take(name).view(entry.dtype).view(entry.shape)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """A tensor's shape, without reading it."""
         return self._homes[name].entries[name].shape
 
     def _find_homes(self) -> dict[str, SafetensorsFile]:

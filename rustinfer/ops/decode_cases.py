@@ -126,20 +126,10 @@ def halves_swapped(a: Arguments) -> Arguments:
     return bound(a, layers=[{**w, "gate_up": torch.cat(w["gate_up"].chunk(2)[::-1])} for w in layers])
 
 
-def newest_unseen(a: Arguments) -> Arguments:
-    """Attention one position short."""
-    return {"lengths": (a["lengths"] - 1).clamp(min=0)}
-
-
-def stale(a: Arguments) -> Arguments:
-    """Nothing written to the cache."""
-    return {"slots": torch.full_like(a["slots"], -1)}
-
-
 wrong(decode_step, "norms exchanged", changed(norm="mlp_norm", mlp_norm="norm"))
 wrong(decode_step, "gate and up exchanged", halves_swapped)
-wrong(decode_step, "newest position unseen", newest_unseen)
-wrong(decode_step, "cache not written", stale)
+wrong(decode_step, "newest position unseen", lambda a: {"lengths": (a["lengths"] - 1).clamp(min=0)})
+wrong(decode_step, "cache not written", lambda a: {"slots": torch.full_like(a["slots"], -1)})
 wrong(decode_step, "layers in reverse", lambda a: bound(a, layers=a["decoder"]["layers"][::-1]))
 wrong(decode_step, "eps dropped", lambda a: bound(a, eps=0.0))
 wrong(decode_step, "embedding in place of the head", lambda a: bound(a, head=a["decoder"]["embedding"]))

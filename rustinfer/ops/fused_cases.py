@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rustinfer.registry import FP8, INT4, INT8, Case, Weight, dense
 
-from .cache import caches
+from .cache import caches, wrapped
 from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
 from .inputs import MAGNITUDES, Draw, strided
 from .mutants import Arguments, wrong
@@ -148,41 +148,16 @@ def last_column_lost(a: Arguments) -> Arguments:
     return {"weight": weight}
 
 
-def unskipped(a: Arguments) -> Arguments:
-    """Rows with slot -1 stored in the last slot."""
-    return {"slots": a["slots"] % (a["k_cache"].shape[0] * a["k_cache"].shape[2])}
-
-
-def no_bias(a: Arguments) -> Arguments:
-    """The projection's bias dropped."""
-    return {"bias": None}
-
-
-def shifted(a: Arguments) -> Arguments:
-    """Every row rotated as the one after it."""
-    return {"positions": (a["positions"] + 1) % a["cos"].shape[0]}
-
-
-def unadded(a: Arguments) -> Arguments:
-    """The residual left out."""
-    return {"residual": torch.zeros_like(a["residual"])}
-
-
-def in_place(a: Arguments) -> Arguments:
-    """The residual updated in place."""
-    return {"residual": a["residual"].add_(a["x"]), "x": torch.zeros_like(a["x"])}
-
-
 for _op in (gate_up_silu, norm_gate_up_silu):
     wrong(_op, "halves swapped", halves_swapped)
     wrong(_op, "rows of the weight reversed", lambda a: {"weight": dense(a["weight"]).flip(0)})
     wrong(_op, "last input column skipped", last_column_lost)
 for _op in (qkv_rope_write, norm_qkv_rope_write):
     wrong(_op, "weight read as q, v, k", values_first)
-    wrong(_op, "slot -1 wraps to the last slot", unskipped)
-    wrong(_op, "bias dropped", no_bias)
-    wrong(_op, "positions one too high", shifted)
+    wrong(_op, "slot -1 wraps to the last slot", wrapped)
+    wrong(_op, "bias dropped", lambda a: {"bias": None})
+    wrong(_op, "positions one too high", lambda a: {"positions": (a["positions"] + 1) % a["cos"].shape[0]})
 for _op in (norm_gate_up_silu, norm_qkv_rope_write):
-    wrong(_op, "residual left out", unadded)
+    wrong(_op, "residual left out", lambda a: {"residual": torch.zeros_like(a["residual"])})
     wrong(_op, "eps dropped", lambda a: {"eps": 0.0})
-    wrong(_op, "residual updated in place", in_place)
+    wrong(_op, "residual updated in place", lambda a: {"residual": a["residual"].add_(a["x"]), "x": a["x"] * 0})

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from rustinfer.registry import FP8, INT4, Format, PackedWeight, Weight
+from rustinfer.registry import FP8, INT4, Case, Format, PackedWeight, Weight
 
 MAGNITUDES = (1e-3, 1.0, 300.0)
 
@@ -73,6 +74,27 @@ def strided(x: Tensor) -> Tensor:
     view = wider[..., : x.shape[-1]]
     view.copy_(x)
     return view
+
+
+def of_logits(
+    make: Callable[..., Case], draw: Callable[[str], Draw], shapes: Iterable[tuple[int, int, int]], some: int = 2
+) -> Iterator[Case]:
+    """What the cases of every op have that writes to logits, its first argument, where it is asked to.
+
+    `make(draw, rows, vocab, asked, scale=)` makes one in which so many rows, or places, are asked for; `shapes` are
+    the plain ones, and `some` is how many the others ask for.
+    """
+    for rows, vocab, asked in shapes:
+        yield make(draw(f"{asked} of {rows}x{vocab}"), rows, vocab, asked)
+    for scale in (1e-3, 300.0):
+        yield make(draw(f"times {scale:g}"), 3, 70, some, scale=scale)
+    yield make(draw("nobody asks"), 3, 70, 0)
+    yield make(draw("no rows"), 0, 97, 0)
+    wider = make(draw("views of wider rows"), 3, 200, some)
+    yield Case(wider.name, (strided(wider.flow[0]), *wider.flow[1:]))
+    masked = make(draw("masked tokens"), 3, 65, some)
+    masked.flow[0][:, ::3] = -torch.inf
+    yield masked
 
 
 def without_zeros(weight: Weight) -> Weight:

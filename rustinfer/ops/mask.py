@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rustinfer.registry import Case, op
 
-from .inputs import Draw, strided
+from .inputs import Draw, of_logits
 from .mutants import Arguments, instead, wrong
 
 
@@ -50,20 +50,11 @@ def masked(d: Draw, rows: int, vocab: int, chosen: int, *, scale: float = 3.0) -
 @mask_logits.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     draw = partial(Draw, dtype=dtype, device=device)
-    for rows, vocab, chosen in ((1, 64, 1), (5, 1000, 3), (3, 97, 3), (8, 31, 2), (2, 1, 1), (2, 49152, 1), (4, 33, 4)):
-        yield masked(draw(f"{chosen} of {rows}x{vocab}"), rows, vocab, chosen)
-    for scale in (1e-3, 300.0):
-        yield masked(draw(f"times {scale:g}"), 3, 70, 2, scale=scale)
-    yield masked(draw("nobody asks"), 3, 70, 0)
-    yield masked(draw("no rows"), 0, 97, 0)
-    case = masked(draw("views of wider rows"), 3, 200, 2)
-    yield Case(case.name, (strided(case.flow[0]), *case.flow[1:]))
+    shapes = ((1, 64, 1), (5, 1000, 3), (3, 97, 3), (8, 31, 2), (2, 1, 1), (2, 49152, 1), (4, 33, 4))
+    yield from of_logits(masked, draw, shapes)
     case = masked(draw("all, nothing, one"), 3, 65, 3)
     case.flow[2][0], case.flow[2][1], case.flow[2][2] = -1, 0, 0
     case.flow[2][2, 1] = -(2**31)
-    yield case
-    case = masked(draw("already masked"), 2, 65, 2)
-    case.flow[0][:, ::3] = -torch.inf
     yield case
 
 
@@ -107,18 +98,8 @@ def biased(d: Draw, rows: int, vocab: int, count: int, *, scale: float = 3.0) ->
 
 @bias_logits.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    draw = partial(Draw, dtype=dtype, device=device)
-    for rows, vocab, count in ((1, 8, 3), (5, 1000, 700), (2, 49152, 2000), (3, 5, 15), (1, 1, 1)):
-        yield biased(draw(f"{count} in {rows}x{vocab}"), rows, vocab, count)
-    for scale in (1e-3, 300.0):
-        yield biased(draw(f"times {scale:g}"), 3, 50, 20, scale=scale)
-    yield biased(draw("no biases"), 3, 50, 0)
-    yield biased(draw("no rows"), 0, 50, 0)
-    case = biased(draw("views of wider rows"), 3, 200, 90)
-    yield Case(case.name, (strided(case.flow[0]), *case.flow[1:]))
-    case = biased(draw("masked tokens"), 3, 50, 60)
-    case.flow[0][:, ::3] = -torch.inf
-    yield case
+    shapes = ((1, 8, 3), (5, 1000, 700), (2, 49152, 2000), (3, 5, 15), (1, 1, 1))
+    yield from of_logits(biased, partial(Draw, dtype=dtype, device=device), shapes, some=60)
 
 
 wrong(bias_logits, "taken off", lambda a: {"biases": -a["biases"]})

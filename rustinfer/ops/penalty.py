@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rustinfer.registry import Case, op
 
-from .inputs import Draw, strided
+from .inputs import Draw, of_logits
 from .mutants import Arguments, instead, wrong
 
 PROMPT = 1 << 30
@@ -62,10 +62,7 @@ SHAPES = ((1, 8, 1), (5, 1000, 4), (3, 97, 3), (2, 5, 1), (4, 64, 2), (2, 49152,
 @penalize.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     draw = partial(Draw, dtype=dtype, device=device)
-    for rows, vocab, chosen in SHAPES:
-        yield example(draw(f"{chosen} of {rows}x{vocab}"), rows, vocab, chosen)
-    for scale in (1e-3, 300.0):
-        yield example(draw(f"times {scale:g}"), 4, 50, 3, scale=scale)
+    yield from of_logits(example, draw, SHAPES, some=3)
     yield example(draw("many lanes in no use"), 3, 50, 2, lanes=40)
     case = example(draw("nothing said yet"), 3, 50, 3)
     case.flow[2].bitwise_and_(PROMPT)
@@ -78,13 +75,6 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(case.name, (*case.flow[:2], counts.to(torch.int32), *case.flow[3:]), {"prompt": 4096})
     case = example(draw("a long output"), 2, 20, 2)
     case.flow[2][:, ::3] = PROMPT + 131_071
-    yield case
-    yield example(draw("nobody asks"), 3, 50, 0)
-    yield example(draw("no rows"), 0, 50, 0)
-    case = example(draw("views of wider rows"), 3, 200, 2)
-    yield Case(case.name, (strided(case.flow[0]), *case.flow[1:]))
-    case = example(draw("masked tokens"), 3, 50, 3)
-    case.flow[0][:, ::7] = -torch.inf
     yield case
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rustinfer.registry import Case, op
 
-from .inputs import Draw, strided
+from .inputs import Draw, of_logits
 from .mutants import wrong
 
 
@@ -56,18 +56,8 @@ RANGES = ((0.5, 2.0), (0.1, 0.98))
 
 @keep_typical.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    draw = partial(Draw, dtype=dtype, device=device)
-    for rows, vocab, chosen in ((4, 97, 4), (5, 1000, 3), (8, 33, 8), (3, 5, 3), (2, 1, 2), (2, 8000, 2)):
-        yield example(draw(f"{chosen} of {rows}x{vocab}"), rows, vocab, chosen)
-    for scale in (1e-3, 300.0):
-        yield example(draw(f"times {scale:g}"), 4, 50, 3, scale=scale)
-    yield example(draw("nobody asks"), 3, 70, 0)
-    yield example(draw("no rows"), 0, 97, 0)
-    case = example(draw("views of wider rows"), 3, 200, 3)
-    yield Case(case.name, (strided(case.flow[0]), *case.flow[1:]))
-    case = example(draw("masked tokens"), 6, 100, 5)
-    case.flow[0][:, ::3] = -torch.inf
-    yield case
+    shapes = ((4, 97, 4), (5, 1000, 3), (8, 33, 8), (3, 5, 3), (2, 1, 2), (2, 8000, 2))
+    yield from of_logits(example, partial(Draw, dtype=dtype, device=device), shapes, some=3)
     # p of 0.6, 0.1, 0.1, 0.1, 0.1: the entropy is 1.23, so 0.6 (0.51 away) comes before 0.1 (1.08 away).
     ties = torch.tensor([[0.6, 0.1, 0.1, 0.1, 0.1]] * 2, device=device).log()
     one = torch.ones(2, device=device)

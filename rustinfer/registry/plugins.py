@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import EntryPoint, entry_points
 from threading import Timer
 from typing import TYPE_CHECKING, Any, Protocol
@@ -107,7 +107,7 @@ def _distribution(point: Point) -> tuple[str, str]:
 def _load(plugins: Plugins, point: Point, blocked: set[str], strict: bool) -> PluginRecord:
     record = PluginRecord(point.name, point.value, *_distribution(point))
     if point.name in blocked:
-        return _with(record, state="disabled")
+        return replace(record, state="disabled")
     waiting = Timer(SLOW_SECONDS, log.warning, (SLOW, point.name, SLOW_SECONDS, point.name))
     waiting.daemon = True
     waiting.start()
@@ -117,14 +117,10 @@ def _load(plugins: Plugins, point: Point, blocked: set[str], strict: bool) -> Pl
         if strict:
             raise
         log.error("plugin %s (%s) failed to load: %s: %s", point.name, point.value, type(error).__name__, error)
-        return _with(record, state="failed", error=f"{type(error).__name__}: {error}")
+        return replace(record, state="failed", error=f"{type(error).__name__}: {error}")
     finally:
         waiting.cancel()
-    return _with(record, hooks=hooks, provides=provides)
-
-
-def _with(record: PluginRecord, **changes: Any) -> PluginRecord:
-    return PluginRecord(**{**record.__dict__, **changes})
+    return replace(record, hooks=hooks, provides=provides)
 
 
 def _register(plugins: Plugins, point: Point) -> tuple[tuple[str, ...], tuple[str, ...]]:

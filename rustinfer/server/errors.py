@@ -56,16 +56,17 @@ def bad_request(message: str, param: str | None = None, code: str | None = None)
     return ApiError(400, message, param=param, code=code)
 
 
-def engine_unavailable() -> ApiError:
-    message = "The model's engine is not available at the moment. Try again shortly."
+def unavailable(message: str, code: str) -> ApiError:
     headers = {"Retry-After": RETRY_AFTER}
-    return ApiError(503, message, kind="unavailable_error", code="engine_unavailable", headers=headers)
+    return ApiError(503, message, kind="unavailable_error", code=code, headers=headers)
+
+
+def engine_unavailable() -> ApiError:
+    return unavailable("The model's engine is not available at the moment. Try again shortly.", "engine_unavailable")
 
 
 def shutting_down() -> ApiError:
-    message = "The server is shutting down. Try again shortly."
-    headers = {"Retry-After": RETRY_AFTER}
-    return ApiError(503, message, kind="unavailable_error", code="shutting_down", headers=headers)
+    return unavailable("The server is shutting down. Try again shortly.", "shutting_down")
 
 
 def internal_error(code: str | None = None) -> ApiError:
@@ -81,8 +82,7 @@ def from_engine(code: str, message: str) -> ApiError:
     if code == "draining":
         return shutting_down()
     if code in ("overloaded", "grammar_unavailable"):
-        headers = {"Retry-After": RETRY_AFTER}
-        return ApiError(503, message, kind="unavailable_error", code=code, headers=headers)
+        return unavailable(message, code)
     return internal_error(code)
 
 

@@ -12,6 +12,5 @@ if TYPE_CHECKING:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Declare the option."""
     group = parser.getgroup("rustinfer")
     group.addoption("--backend", action="append", default=[], metavar="NAME", help="back end to judge (default: all)")

@@ -51,7 +51,6 @@ class Budget:
         self.spend(length // _CHARACTERS)
 
     def concatenate(self, parts: Iterable[str]) -> str:
-        """The parts in one text."""
         held = list(parts)
         self.text(sum(map(len, held)))
         return "".join(held)

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.types import Message
 
 from ..caller import CALLER
-from ..errors import JSON, ApiError, bad_request, internal_error
+from ..errors import JSON, ApiError, bad_request, internal_error, unavailable
 from ..fields import validated
 from ..generate import collect
 from ..openai import generate, understood
@@ -27,7 +27,6 @@ MAX_BACKGROUND = 64
 
 
 async def create(request: Request) -> Response:
-    """Whole, streamed, or in the background."""
     owner, store = CALLER.get(), _store(request)
 
     def prepared(body: dict[str, Any], served: Served) -> Prepared:
@@ -84,9 +83,8 @@ def _in_background(request: Request, made: Prepared, owner: str) -> Response:
     store, answer = _store(request), made.answer
     assert isinstance(answer, ResponseAnswer)
     if store.running >= MAX_BACKGROUND:
-        headers = {"Retry-After": "1"}
         message = f"{MAX_BACKGROUND} responses run in the background already. Try again shortly."
-        raise ApiError(503, message, kind="unavailable_error", code="overloaded", headers=headers)
+        raise unavailable(message, "overloaded")
 
     async def run() -> None:
         try:

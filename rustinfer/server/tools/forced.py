@@ -20,7 +20,6 @@ class ArgumentsParser:
         self._name, self._begun = name, False
 
     def push(self, text: str) -> list[Event]:
-        """The text is the arguments."""
         events: list[Event] = [Arguments(text)] if text else []
         if events and not self._begun:
             self._begun = True

@@ -9,7 +9,6 @@ from .tagged import TaggedParser
 
 
 def parser(names: Collection[str]) -> TaggedParser:
-    """For one answer."""
     return TaggedParser(names, "<tool_call>", "</tool_call>")
 
 

@@ -9,7 +9,6 @@ from .tagged import TaggedParser
 
 
 def parser(names: Collection[str]) -> TaggedParser:
-    """For one answer."""
     return TaggedParser(names, "<|python_tag|>", "<|eom_id|>", between=";", bare=True)
 
 

@@ -14,7 +14,6 @@ _NAMED = re.compile(r"([\w.-]+)(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(?=\{)")
 
 
 def parser(names: Collection[str]) -> TaggedParser:
-    """For one answer."""
     return TaggedParser(names, "[TOOL_CALLS]", between=",]", named=_NAMED)
 
 
