@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import chain
+from math import inf
 
 from ..protocol.messages import FinishReason
 from ..protocol.sampling import SamplingParams
@@ -24,7 +25,7 @@ class Admission:
     def check(self, request: Request, waiting: int = 0) -> int:
         """The most tokens that each of the request's sequences may produce. Raises RequestRefused."""
         length, asked = len(request.prompt), request.sampling.max_tokens
-        if self.queue is not None and waiting + request.sampling.sequences > self.queue:
+        if self.queue is not None and waiting + _newcomers(request) > self.queue:
             raise RequestRefused(
                 "overloaded", f"{waiting} requests are waiting and at most {self.queue} may: try again later"
             )
@@ -73,3 +74,8 @@ class Admission:
             own = token in self.eos_ids and not (params.ignore_eos and token in params.stop_token_ids)
             return "stop", None if own else token
         return ("length" if sequence.generated >= sequence.limit else None), None
+
+
+def _newcomers(request: Request) -> float:
+    """Sequences for which there must be room in the queue; none where an earlier prompt has asked for them."""
+    return request.together or request.sampling.sequences if request.together >= 0 else -inf

@@ -35,6 +35,7 @@ def model_card(checkpoint: Checkpoint, options: Options, size: Size, bindings: S
         defaults=dict(checkpoint.defaults),
         width=checkpoint.config.width,
         device=device_name(options.device),
+        queue=options.max_num_queued_reqs,
     )
 
 

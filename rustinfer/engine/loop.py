@@ -119,7 +119,7 @@ class EngineLoop:
             return
         try:
             m = message
-            self.engine.add(Request(m.id, m.prompt_token_ids, m.sampling, m.priority, peer, m.salt, m.pool))
+            self.engine.add(Request(m.id, m.prompt_token_ids, m.sampling, m.priority, peer, m.salt, m.pool, m.together))
         except RequestRefused as refusal:
             self.engine.measures.refused += 1
             self._send(peer, Failed(message.id, refusal.code, str(refusal)))

@@ -27,6 +27,7 @@ class Request:
     """What to continue and how. `id` is unique among its owner's; only requests of the same `salt` share prefixes.
 
     With `pool` ("mean" or "last") nothing is continued: the prompt's hidden states are wanted, as one vector.
+    `together` is as in the message Generate: for how many sequences there must be room.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Request:
     owner: bytes = b""
     salt: str = ""
     pool: Pool = ""
+    together: int = 0
 
     @property
     def key(self) -> Key:

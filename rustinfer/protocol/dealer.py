@@ -154,7 +154,7 @@ class _Link:
             key.show(self._socket)
         self._socket.connect(address)
         self._files = [cast("int", s.get(zmq.FD)) for s in (self._socket, self._monitor)]
-        self._closed = False
+        self._closed = self._looking = False
         for file in self._files:
             self._loop.add_reader(file, self.wake)
 
@@ -164,11 +164,18 @@ class _Link:
         except zmq.Again:
             return False
         # The descriptor signals edges, and sending may swallow one.
-        self._loop.call_soon(self.wake)
+        self._soon()
         return True
+
+    def _soon(self) -> None:
+        """Look again in the loop's next round: once, however many have sent, or each would take a burst of its own."""
+        if not self._looking:
+            self._looking = True
+            self._loop.call_soon(self.wake)
 
     def wake(self) -> None:
         """Read what there is. Called again by itself while there is more, so that other tasks get their turn."""
+        self._looking = False
         if self._closed:
             return
         self._watch()
@@ -181,7 +188,7 @@ class _Link:
             except zmq.Again:
                 return
             self._on_frames(self, frames)
-        self._loop.call_soon(self.wake)
+        self._soon()
 
     def lose(self, reason: str) -> None:
         if not self.lost.done():

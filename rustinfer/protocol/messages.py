@@ -38,7 +38,7 @@ class ModelCard:
 
     `width` is the length of its hidden states, `device` what people call its processor. `special_tokens` maps
     names such as bos_token to their text; `defaults` are the checkpoint's sampling defaults. The chat template may be
-    several, by name.
+    several, by name. Of sequences at most `queue` may wait (None: any number).
     """
 
     id: str
@@ -56,6 +56,7 @@ class ModelCard:
     defaults: dict[str, int | float] = field(default_factory=dict)
     width: int = 0
     device: str = "cpu"
+    queue: int | None = None
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,8 @@ class Generate:
 
     Only requests of the same `salt` share cached prefixes: what is cached can be told from how long an answer takes.
     With `pool` the prompt's hidden states are wanted as one vector, their mean or the last one; nothing is generated.
+    The first of several prompts asks for room for `together` sequences, those of all of them, and the others say -1;
+    one that is alone says 0.
     """
 
     id: str
@@ -92,6 +95,7 @@ class Generate:
     priority: int = 0
     salt: str = ""
     pool: Pool = ""
+    together: int = 0
 
 
 @dataclass(frozen=True)

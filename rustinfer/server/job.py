@@ -47,6 +47,8 @@ class Job:
         self.ids, self.n, self.caller = ids, n, caller
         self.open = set(range(len(ids) * n))
         """Choices of which the engine may still send something that is wanted."""
+        self.unheard = set(self.open)
+        """Choices of which the engine has not told anything yet."""
         self.started = time.monotonic()
         self.last_output = 0.0
         self._pending: dict[int, Piece] = {}
@@ -56,9 +58,8 @@ class Job:
     def choice(self, prompt: int, index: int) -> int:
         return prompt * self.n + index
 
-    def take(self, prompt: int, output: Output) -> None:
+    def take(self, number: int, output: Output) -> None:
         """From the engine. A choice that is closed already, by a stop string say, takes nothing more."""
-        number = self.choice(prompt, output.index)
         if number not in self.open:
             return
         self._pending.setdefault(number, Piece(number)).add(output)
@@ -71,6 +72,11 @@ class Job:
         if self._error is None:
             self._error = error
             self._news.set()
+
+    @property
+    def failed(self) -> bool:
+        """Whether whoever waits for pieces gets an error instead."""
+        return self._error is not None
 
     def poke(self) -> None:
         """Let whoever waits for pieces go on without any."""

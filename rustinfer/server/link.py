@@ -20,6 +20,7 @@ from .job import AT_ONCE, ClientGone, Job
 from .limits import Limits
 from .metrics import Metrics
 from .prepared import Prepared
+from .room import Room
 from .served import Served
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class EngineLink:
     ) -> None:
         self.metrics, self._limits, self._salted = metrics, limits, salted
         self.served: Served | None = None
+        self.room = Room()
         self.ready = asyncio.Event()
         self._channel = ServerChannel(address, self, build=__version__, server=f"server-{os.getpid()}", key=key)
         self._jobs: dict[str, tuple[Job, int]] = {}
@@ -82,19 +84,28 @@ class EngineLink:
         return self.served
 
     async def submit(self, prepared: Prepared) -> Job:
-        """Hand the prompts to the engine; of many, some at once. Raises ApiError 503 where it is not there any more."""
+        """Hand the prompts to the engine, all or none; of many, some at once.
+
+        Raises ApiError 503 where it is not there any more, or has no room for all of them.
+        """
         if self.model() is not prepared.answer.served:
             raise engine_unavailable()
         caller, prompts, sampling = CALLER.get(), prepared.prompts, prepared.sampling
+        self.room.check(len(prompts) * sampling.sequences)
         salt = "/".join(filter(None, (caller if self._salted else "", prepared.salt)))
         job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.sequences, caller)
+        self.room.waiting += len(job.open)
+        together = len(job.open)
         try:
             for number, (id, prompt) in enumerate(zip(job.ids, prompts, strict=True), 1):
-                if not self._send(Generate(id, prompt, sampling, prepared.priority, salt, prepared.pool)):
+                way = prepared.priority, salt, prepared.pool, together if number == 1 else -1
+                if not self._send(Generate(id, prompt, sampling, *way)):
                     raise engine_unavailable()
                 self._jobs[id] = (job, number - 1)
                 if number % AT_ONCE == 0:
                     await asyncio.sleep(0)
+                if job.failed:
+                    break
         except BaseException:
             self.close(job)
             raise
@@ -108,10 +119,14 @@ class EngineLink:
         """Want nothing more of a job, or of one of its choices: what still runs is aborted. Idempotent."""
         if choice is not None and len(job.open - {choice}) > 0:
             if choice in job.open:
+                self.room.waiting -= choice in job.unheard
+                job.unheard.discard(choice)
                 job.open.discard(choice)
                 self._send(Abort([job.ids[choice // job.n]], choice % job.n))
             return
         unfinished = sorted({job.ids[c // job.n] for c in job.open} & self._jobs.keys())
+        self.room.waiting -= len(job.unheard)
+        job.unheard.clear()
         job.open.clear()
         for id in job.ids:
             self._jobs.pop(id, None)
@@ -158,6 +173,7 @@ class EngineLink:
             self.served = served
             self.ready.set()
             self.metrics.up(served.card)
+            self.room.engine(served.card.queue)
             log.info("engine connected: model %s, context %d", served.card.id, served.card.context)
 
     def engine_down(self, reason: str) -> None:
@@ -177,6 +193,8 @@ class EngineLink:
             job, _ = self._jobs.get(message.id, (None, 0))
             if job is not None:
                 self._jobs.pop(message.id)
+                if message.code == "overloaded":
+                    self.room.refused(len(job.open))
                 job.fail(from_engine(message.code, message.message))
         elif isinstance(message, Stats):
             self.metrics.take(message)
@@ -197,7 +215,10 @@ class EngineLink:
                 tokens += count
                 self._observe(job, now, count)
                 self._limits.charge(job.caller, count)
-            job.take(prompt, output)
+            if (choice := job.choice(prompt, output.index)) in job.unheard:
+                job.unheard.discard(choice)
+                self.room.waiting -= 1
+            job.take(choice, output)
         self.metrics.generation_tokens.inc(tokens)
 
     def _observe(self, job: Job, now: float, count: int) -> None:

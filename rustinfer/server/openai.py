@@ -30,11 +30,13 @@ async def text_completions(request: Request) -> Response:
     return await generate(request, await understood(request, completions.prepare))
 
 
-async def understood(request: Request, prepare: Callable[[dict[str, Any], Served], Made]) -> Made:
-    """What `prepare` makes of the body and the model. Raises ApiError."""
+async def understood(request: Request, prepare: Callable[[dict[str, Any], Served], Made], *, runs: bool = True) -> Made:
+    """What `prepare` makes of the body and the model. Raises ApiError, before it looks where it could not be run."""
     options, link = request.app.state.options, request.app.state.link
     raw = await body.read(request, options.max_body)
     served = link.model()
+    if runs:
+        link.room.check()
     names = None if options.any_model else options.answers_to(served.card)
     await request.app.state.gate.check(raw, prepare, served, names)
 

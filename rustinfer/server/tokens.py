@@ -43,21 +43,25 @@ class DetokenizeRequest(BaseModel):
 
 
 async def tokenize(request: Request) -> Response:
-    return await understood(request, _tokenize)
+    return await understood(request, _tokenize, runs=False)
 
 
 async def detokenize(request: Request) -> Response:
-    return await understood(request, _detokenize)
+    return await understood(request, _detokenize, runs=False)
 
 
 async def of_chat(request: Request) -> Response:
     """How many tokens a chat's prompt has."""
-    return JSON({"object": "chat.completion.input_tokens", "input_tokens": await understood(request, _chat_count)})
+    return JSON(
+        {"object": "chat.completion.input_tokens", "input_tokens": await understood(request, _chat_count, runs=False)}
+    )
 
 
 async def of_response(request: Request) -> Response:
     """How many tokens a response's prompt has, without what it continues."""
-    return JSON({"object": "response.input_tokens", "input_tokens": await understood(request, _response_count)})
+    return JSON(
+        {"object": "response.input_tokens", "input_tokens": await understood(request, _response_count, runs=False)}
+    )
 
 
 def _tokenize(body: dict[str, Any], served: Served) -> Response:

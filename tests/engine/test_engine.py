@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -345,3 +346,15 @@ def test_l8_every_choice_of_a_request_counts_in_the_queue() -> None:
     e.add(request("d", [1], n=2))
     Log().drain(e)
     e.add(request("e", [1], n=5))
+
+
+def test_all_prompts_of_a_request_are_taken_with_the_first_or_refused_with_it() -> None:
+    e = engine(queue=5)
+    first = replace(request("a", [1], n=2), together=6)
+    with pytest.raises(RequestRefused, match="at most 5"):
+        e.add(first)
+    e.add(replace(first, together=4))
+    e.add(request("b", [1], n=1))  # somebody else takes the last place
+    e.add(replace(request("c", [1], n=2), together=-1))
+    with pytest.raises(RequestRefused):
+        e.add(request("d", [1]))

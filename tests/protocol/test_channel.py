@@ -365,3 +365,40 @@ def test_open_directories_and_other_transports_are_refused(tmp_path: Path) -> No
             claim(bad)
         with pytest.raises(UserError):
             ServerChannel(bad, Log(), build="b", server="s")
+
+
+class Slow(Log):
+    """Takes longer over a message than a burst may last: each burst is one message."""
+
+    def received(self, message: Message) -> None:
+        super().received(message)
+        time.sleep(0.006)
+
+
+def test_what_was_sent_does_not_multiply_what_is_read_in_a_round(address: str) -> None:
+    """Each message sent has the socket looked at; while frames pile up that is still one burst for all of them."""
+
+    async def run() -> int:
+        log = Slow()
+        channel = ServerChannel(address, log, build="b", server="s", ping_seconds=5.0)
+        task = asyncio.create_task(channel.run())
+        engine = bind(address)
+        received = await turn(engine, lambda: log.events == [("up", 7)])
+        channel.send(GENERATE)
+        while not received:
+            received += engine.poll(0.01)
+            await asyncio.sleep(0)
+        for n in range(100):
+            engine.send(received[0].peer, Stats(7, n))
+        for n in range(50):
+            channel.send(Abort([str(n)]))
+        most, before = 0, len(log.events)
+        while log.events[-1] != Stats(7, 99):
+            await asyncio.sleep(0)
+            most, before = max(most, len(log.events) - before), len(log.events)
+        engine.close()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        return most
+
+    assert asyncio.run(asyncio.wait_for(run(), 20)) <= 2

@@ -136,20 +136,21 @@ GOOD = coder(SamplingParams).encode(PARAMS)
         [V, b"generate", msgpack.packb([0] * (MAX_ITEMS + 1))],
         [V, b"generate", msgpack.packb(msgpack.Timestamp(1))],
         payload("a", PACKED, GOOD, 0),
-        payload("a", PACKED, GOOD, 0, "", "", ""),
-        payload("a", PACKED, GOOD, 0, "", "max"),
-        payload("a", PACKED, GOOD, 0, 0, ""),
-        payload(1, PACKED, GOOD, 0, "", ""),
-        payload(b"a", PACKED, GOOD, 0, "", ""),
-        payload("a", [1], GOOD, 0, "", ""),
-        payload("a", b"\1\0\0", GOOD, 0, "", ""),
-        payload("a", PACKED, GOOD, 1.0, "", ""),
-        payload("a", PACKED, GOOD, True, "", ""),
-        payload("a", PACKED, GOOD[:-1], 0, "", ""),
-        payload("a", PACKED, [0, *GOOD[1:]], 0, "", ""),
-        payload("a", PACKED, [*GOOD[:4], float("nan"), *GOOD[5:]], 0, "", ""),
-        payload("a", PACKED, dict(enumerate(GOOD)), 0, "", ""),
-        payload("a", PACKED, None, 0, "", ""),
+        payload("a", PACKED, GOOD, 0, "", "", 0, ""),
+        payload("a", PACKED, GOOD, 0, "", "max", 0),
+        payload("a", PACKED, GOOD, 0, 0, "", 0),
+        payload("a", PACKED, GOOD, 0, "", "", "0"),
+        payload(1, PACKED, GOOD, 0, "", "", 0),
+        payload(b"a", PACKED, GOOD, 0, "", "", 0),
+        payload("a", [1], GOOD, 0, "", "", 0),
+        payload("a", b"\1\0\0", GOOD, 0, "", "", 0),
+        payload("a", PACKED, GOOD, 1.0, "", "", 0),
+        payload("a", PACKED, GOOD, True, "", "", 0),
+        payload("a", PACKED, GOOD[:-1], 0, "", "", 0),
+        payload("a", PACKED, [0, *GOOD[1:]], 0, "", "", 0),
+        payload("a", PACKED, [*GOOD[:4], float("nan"), *GOOD[5:]], 0, "", "", 0),
+        payload("a", PACKED, dict(enumerate(GOOD)), 0, "", "", 0),
+        payload("a", PACKED, None, 0, "", "", 0),
     ],
 )
 def test_f14_malformed(frames: list[bytes]) -> None:
@@ -159,7 +160,7 @@ def test_f14_malformed(frames: list[bytes]) -> None:
 
 
 def test_a_good_payload_is_good() -> None:
-    assert decode(payload("a", PACKED, GOOD, 0, "s", "mean")) == Generate("a", [1], PARAMS, 0, "s", "mean")
+    assert decode(payload("a", PACKED, GOOD, 0, "s", "mean", -1)) == Generate("a", [1], PARAMS, 0, "s", "mean", -1)
 
 
 def test_messages_of_the_other_direction_are_refused() -> None:

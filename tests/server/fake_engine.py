@@ -167,7 +167,7 @@ class FakeEngine:
             self.aborted.append(message)
             self.running = [r for r in self.running if not _meant(r, peer, message)]
             channel.send(peer, Aborted(message.ids))
-        elif self.queue is not None and len(self.running) + message.sampling.sequences > self.queue:
+        elif self.queue is not None and len(self.running) + _newcomers(message) > self.queue:
             channel.send(peer, Failed(message.id, "overloaded", f"at most {self.queue} may wait: try again later"))
         elif self.refuse:
             channel.send(peer, Failed(message.id, *self.refuse))
@@ -227,6 +227,11 @@ class FakeEngine:
 
     def _stats(self, channel: EngineChannel) -> None:
         channel.broadcast(Stats(self.epoch, running=len(self.running), pages_total=64, pages_used=len(self.running)))
+
+
+def _newcomers(message: Generate) -> int:
+    """As many as the engine looks for room for: the first of several prompts asks for all of them."""
+    return message.together or message.sampling.sequences
 
 
 def _meant(running: Running, peer: Peer, abort: Abort) -> bool:

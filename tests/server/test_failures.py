@@ -52,6 +52,50 @@ def test_l8_a_full_queue(http: httpx.Client, server: LiveServer, engine: FakeEng
 
 
 @pytest.mark.parametrize("stream", [False, True])
+def test_l8_a_queue_that_is_known_to_be_full(
+    http: httpx.Client, server: LiveServer, engine: FakeEngine, stream: bool
+) -> None:
+    """The engine is not asked, and of a request with several prompts none is taken."""
+    wait_for(lambda: not engine.running and server.link.room.waiting == 0)
+    asked = len(engine.requests)
+    server.link.room.engine(5)
+    server.link.room.waiting += 4  # of clients that have heard nothing yet
+    try:
+        for more in ({"n": 2}, {"prompt": ["a", "b"]}):
+            response = http.post("/v1/completions", json={**LONG, "temperature": 1, "stream": stream, **more})
+            assert response.status_code == 503
+            assert response.json()["error"]["code"] == "overloaded"
+        assert len(engine.requests) == asked
+        done = http.post("/v1/completions", json={**LONG, "max_tokens": 2, "stream": stream})
+        assert done.status_code == 200
+        assert server.link.room.waiting == 4
+    finally:
+        server.link.room.waiting -= 4
+        server.link.room.engine(None)
+
+
+@pytest.mark.parametrize("end", ["its answer", "the engine", "the client", "a stop string"])
+def test_whoever_has_heard_something_waits_no_more(
+    http: httpx.Client, server: LiveServer, engine: FakeEngine, end: str
+) -> None:
+    wait_for(lambda: not engine.running and server.link.room.waiting == 0)
+    body = {**LONG, "n": 2, "temperature": 1}
+    if end == "its answer":
+        http.post("/v1/completions", json={**body, "max_tokens": 2})
+    elif end == "the engine":
+        engine.fail_after = 0
+        http.post("/v1/completions", json=body)
+    elif end == "a stop string":
+        http.post("/v1/completions", json={**body, "stop": ["e"]})
+    else:
+        engine.delay = 0.05
+        with pytest.raises(httpx.ReadTimeout):
+            http.post("/v1/completions", json=body, timeout=0.2)
+    wait_for(lambda: not server.link._jobs)
+    assert server.link.room.waiting == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/responses"])
 def test_l2_m10_failure_before_the_first_token(http: httpx.Client, engine: FakeEngine, path: str, stream: bool) -> None:
     """L2: no stream has begun, so the status says it."""

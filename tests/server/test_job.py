@@ -24,13 +24,13 @@ def test_f11_what_waits_is_merged_into_one_piece_per_choice() -> None:
     async def run() -> None:
         job = Job(["a", "b"], 2)
         for token in range(100):
-            job.take(0, Output("a", 1, [token], [(-1.0, [], 1)]))
-        job.take(1, Output("b", 0, [7], finish_reason="length", cached_tokens=3))
+            job.take(1, Output("a", 1, [token], [(-1.0, [], 1)]))
+        job.take(2, Output("b", 0, [7], finish_reason="length", cached_tokens=3))
         first, second = await job.pieces()
         assert (first.choice, first.token_ids, len(first.logprobs)) == (1, list(range(100)), 100)
         assert (second.choice, second.finish_reason, second.cached_tokens) == (2, "length", 3)
         assert job.open == {0, 1, 3}
-        job.take(1, Output("b", 0, [8]))  # that choice is closed
+        job.take(2, Output("b", 0, [8]))  # that choice is closed
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(job.pieces(), 0.01)
 
