@@ -1,13 +1,14 @@
 """Hold the server against an OpenAPI document: schemathesis makes the requests, a fake engine the answers.
 
     python -m benchmarks.openapi --schemathesis PATH --out benchmarks/results/openapi/schemathesis.json
-    python -m benchmarks.openapi --schemathesis PATH --document openapi.json --out .../openai.json
+    python -m benchmarks.openapi --schemathesis PATH --document openai_chat.json --out .../openai.json
 
 schemathesis is no dependency: install it in an environment of its own and give the path of its command. The document
-is the server's own, or `--document`: OpenAI's published one, which is not kept here, cut down to the operations that
-the server has. A failure of the kind "Schema-valid request rejected" is a rule between fields or one about the model
-(its context, its vocabulary, its template) that no schema can say, and in OpenAI's document what only OpenAI's models
-do (images, audio, hosted tools); anything else is a defect.
+is the server's own, or `--document`: OpenAI's published one, which is not kept here (the package llm-comply has it, as
+specs/openai_chat.json), cut down to the operations that the server has. A failure of the kind "Schema-valid request
+rejected" is a rule between fields or one about the model (its context, its vocabulary, its template) that no schema can
+say, and in OpenAI's document what only OpenAI's models do (images, audio, hosted tools); anything else is a defect, but
+for null, which stands for a field left out here.
 """
 
 from __future__ import annotations
@@ -110,6 +111,7 @@ def summary(args: argparse.Namespace, text: str) -> dict[str, Any]:
     errors = re.search(r"Errors:\n((?:  .*\n)+)", text)
     answers = re.findall(r'"error":\{"message":"([^"]{0,160})', text)
     command = f"python -m benchmarks.openapi --schemathesis schemathesis --cases {args.cases} --seed {args.seed}"
+    command += f" --document {args.document.name}" if args.document else ""
     version = subprocess.run(
         [args.schemathesis, "--version"], capture_output=True, text=True, check=True
     ).stdout.strip()

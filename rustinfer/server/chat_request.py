@@ -10,7 +10,7 @@ from .errors import bad_request
 from .fields import COMMON_REFUSED, Refused
 from .generation import Generation
 from .message import Message
-from .tools.wanted import MAX_TOOLS, NamedTool, Tool, Wanted, tool_choice
+from .tools.wanted import MAX_TOOLS, AllowedChoice, NamedTool, Tool, Wanted, tool_choice
 
 MAX_MESSAGES = 4096
 REFUSED: Refused = {
@@ -30,7 +30,9 @@ REFUSED: Refused = {
     "web_search_options": (),
 }
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
-ToolChoice = Annotated[Literal["none", "auto", "required"] | NamedTool | None, BeforeValidator(tool_choice)]
+ToolChoice = Annotated[
+    Literal["none", "auto", "required"] | NamedTool | AllowedChoice | None, BeforeValidator(tool_choice)
+]
 
 
 class ChatRequest(Generation):
@@ -54,6 +56,11 @@ class ChatRequest(Generation):
             raise bad_request("tools holds two functions of one name.", "tools")
         single = self.parallel_tool_calls is False
         choice = self.tool_choice if self.tool_choice is not None else "auto"
+        if isinstance(choice, AllowedChoice):
+            if unknown := sorted(choice.allowed_tools.names - set(names)):
+                raise bad_request(f"tool_choice allows {unknown[0]!r}, which is not in tools.", "tool_choice")
+            functions = [f for f in functions if f.name in choice.allowed_tools.names]
+            return Wanted(choice.allowed_tools.mode, functions, None, single)
         if isinstance(choice, NamedTool):
             if choice.function.name not in names:
                 raise bad_request(f"tool_choice names {choice.function.name!r}, which is not in tools.", "tool_choice")

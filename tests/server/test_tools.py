@@ -56,6 +56,11 @@ def tool_http(tool_client: openai.OpenAI) -> httpx.Client:
     return httpx.Client(base_url=str(tool_client.base_url).removesuffix("/v1/"), timeout=20)
 
 
+def allowed(mode: str, *names: str) -> dict[str, Any]:
+    tools = [{"type": "function", "function": {"name": name}} for name in names]
+    return {"type": "allowed_tools", "allowed_tools": {"mode": mode, "tools": tools}}
+
+
 def ask(client: openai.OpenAI, messages: Any = ASK, tools: Any = (WEATHER, NOW), **more: Any) -> Any:
     return client.chat.completions.create(model=MODEL, messages=messages, tools=list(tools), temperature=0, **more)
 
@@ -179,6 +184,20 @@ def test_tl7_tl8_results_go_back(tool_client: openai.OpenAI, tool_engine: FakeEn
     assert said(tool_engine).endswith(expected)
 
 
+def test_only_the_allowed_tools_are_there(tool_client: openai.OpenAI, tool_engine: FakeEngine) -> None:
+    tool_engine.text = "Hi."
+    ask(tool_client, tool_choice=allowed("auto", "now"))
+    prompt = bytes(tool_engine.requests[-1].prompt_token_ids).decode()
+    assert "now" in prompt
+    assert "get_weather" not in prompt
+    tool_engine.text = '[{"name": "now", "parameters": {}}]'
+    (call,) = ask(tool_client, tool_choice=allowed("required", "now")).choices[0].message.tool_calls
+    assert call.function.name == "now"
+    form = tool_engine.requests[-1].sampling.structured_outputs
+    assert form is not None
+    assert "get_weather" not in form.text
+
+
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
@@ -193,6 +212,9 @@ def test_tl7_tl8_results_go_back(tool_client: openai.OpenAI, tool_engine: FakeEn
         ({"tools": [NOW], "tool_choice": {"type": "function"}}, "tool_choice.function"),
         ({"tools": [NOW], "tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
         ({"tool_choice": "required"}, "tool_choice"),
+        ({"tools": [NOW], "tool_choice": allowed("auto", "f")}, "tool_choice"),
+        ({"tools": [NOW], "tool_choice": allowed("none", "now")}, "tool_choice.allowed_tools.mode"),
+        ({"tools": [NOW], "tool_choice": allowed("auto")}, "tool_choice.allowed_tools.tools"),
         ({"tools": [NOW], "parallel_tool_calls": "no"}, "parallel_tool_calls"),
         ({"tools": [NOW], "tool_choice": "required", "response_format": {"type": "json_object"}}, "tool_choice"),
         (

@@ -16,7 +16,14 @@ from ..served import Served
 from .answer import ResponseAnswer
 from .items import Messages, messages
 from .output import new_id
-from .request import REFUSED, ResponseRequest, ResponseTool, TextFormat
+from .request import (
+    REFUSED,
+    AllowedResponseTools,
+    NamedResponseTool,
+    ResponseRequest,
+    ResponseTool,
+    TextFormat,
+)
 
 _RENAMED = {
     "max_completion_tokens": "max_output_tokens",
@@ -77,9 +84,16 @@ def _chat(request: ResponseRequest, turns: Messages) -> dict[str, Any]:
 
 def _tool_choice(request: ResponseRequest) -> Any:
     choice = request.tool_choice
-    return (
-        choice if choice is None or isinstance(choice, str) else {"type": "function", "function": {"name": choice.name}}
-    )
+    if choice is None or isinstance(choice, str):
+        return choice
+    if isinstance(choice, AllowedResponseTools):
+        allowed = {"mode": choice.mode, "tools": [_named(tool) for tool in choice.tools]}
+        return {"type": "allowed_tools", "allowed_tools": allowed}
+    return _named(choice)
+
+
+def _named(tool: NamedResponseTool) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": tool.name}}
 
 
 def _format(request: ResponseRequest) -> dict[str, Any] | None:

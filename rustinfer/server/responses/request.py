@@ -41,6 +41,12 @@ class NamedResponseTool(Strict):
     name: FunctionName
 
 
+class AllowedResponseTools(Strict):
+    type: Literal["allowed_tools"]
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedResponseTool], Field(min_length=1, max_length=MAX_TOOLS)]
+
+
 class TextFormat(Strict):
     model_config = ConfigDict(populate_by_name=True)
 
@@ -80,6 +86,8 @@ def _tool_choice(value: Any) -> Any:
         return value
     if isinstance(value, dict) and value.get("type") == "function":
         return NamedResponseTool.model_validate(value)
+    if isinstance(value, dict) and value.get("type") == "allowed_tools":
+        return AllowedResponseTools.model_validate(value)
     raise ValueError('must be "none", "auto", "required" or {"type": "function", "name": "..."}')
 
 
@@ -97,7 +105,8 @@ class ResponseRequest(BaseModel):
     max_output_tokens: int | None = None
     tools: Annotated[list[ResponseTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Annotated[
-        Literal["none", "auto", "required"] | NamedResponseTool | None, BeforeValidator(_tool_choice)
+        Literal["none", "auto", "required"] | NamedResponseTool | AllowedResponseTools | None,
+        BeforeValidator(_tool_choice),
     ] = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None

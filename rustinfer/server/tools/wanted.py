@@ -40,12 +40,30 @@ class NamedTool(Strict):
     function: NamedFunction
 
 
+class AllowedTools(Strict):
+    """Some of the functions: the others stay as if they were not in `tools`."""
+
+    mode: Literal["auto", "required"]
+    tools: Annotated[list[NamedTool], Field(min_length=1, max_length=MAX_TOOLS)]
+
+    @property
+    def names(self) -> frozenset[str]:
+        return frozenset(tool.function.name for tool in self.tools)
+
+
+class AllowedChoice(Strict):
+    type: Literal["allowed_tools"]
+    allowed_tools: AllowedTools
+
+
 def tool_choice(value: Any) -> Any:
-    """A word or a named function, so that a complaint is about what was meant."""
+    """A word, a named function or several, so that a complaint is about what was meant."""
     if value is None or (isinstance(value, str) and value in ("none", "auto", "required")):
         return value
     if isinstance(value, dict) and value.get("type") == "function":
         return NamedTool.model_validate(value)
+    if isinstance(value, dict) and value.get("type") == "allowed_tools":
+        return AllowedChoice.model_validate(value)
     raise ValueError('must be "none", "auto", "required" or {"type": "function", "function": {"name": "..."}}')
 
 

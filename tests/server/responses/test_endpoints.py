@@ -112,6 +112,13 @@ def test_forced_tools_and_forms(client: openai.OpenAI, engine: FakeEngine) -> No
     form = engine.requests[-1].sampling.structured_outputs
     assert form is not None
     assert json.loads(form.text) == {"type": "object"}
+    other = {"type": "function", "name": "now"}
+    allowed = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "now"}]}
+    answer = ask(client, tools=[TOOL, other], tool_choice=allowed)
+    form = engine.requests[-1].sampling.structured_outputs
+    assert form is not None
+    assert "get_weather" not in form.text
+    assert answer.tool_choice.model_dump() == allowed
     schema = {"type": "json_schema", "name": "x", "schema": {"type": "null"}, "strict": True}
     answer = ask(client, text={"format": schema})
     form = engine.requests[-1].sampling.structured_outputs
