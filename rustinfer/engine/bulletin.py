@@ -51,31 +51,23 @@ class Bulletin:
 
 def stats(engine: Engine, epoch: int, protocol_errors: int, raised: Sequence[Raised] = ()) -> Stats:
     """Every count and measure of an engine, memory left out, and the kernels that have raised."""
-    totals, measures, cache = engine.totals, engine.measures, engine.cache
-    waiting = engine.waiting
+    measures, cache, waiting = engine.measures, engine.cache, engine.waiting
     return Stats(
         epoch=epoch,
         running=len(engine.scheduler.running),
         waiting=sum(waiting.values()),
         pages_total=cache.pool.total,
         pages_used=cache.pool.total - cache.available,
-        prompt_tokens=totals.prompt_tokens,
-        cached_tokens=totals.cached_tokens,
-        generated_tokens=totals.generated_tokens,
         preemptions=engine.scheduler.preemptions,
         protocol_errors=protocol_errors,
         waiting_reasons=waiting,
-        computed_tokens=totals.computed_tokens,
-        steps=totals.steps,
         refused=measures.refused,
         finished={str(reason): number for reason, number in measures.finished.items()},
-        drafts=totals.drafts,
-        draft_tokens=totals.draft_tokens,
-        accepted_tokens=totals.accepted_tokens,
         step_seconds=measures.step.histogram(),
         step_tokens=measures.step_tokens.histogram(),
         queue_seconds=measures.queue.histogram(),
         prefill_seconds=measures.prefill.histogram(),
         decode_seconds=measures.decode.histogram(),
         raised=list(raised),
+        **vars(engine.totals),  # under the same names
     )

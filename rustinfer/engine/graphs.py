@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 import torch
@@ -51,12 +51,22 @@ class Graph(Generic[R]):
         return self._result
 
 
-class Graphs(NamedTuple):
-    """A decode step without its draw, and the two ways to draw."""
+class Recorded(NamedTuple, Generic[R]):
+    """A step without its draw, and the two ways to draw from what it returns."""
 
-    forward: Graph[tuple[Tensor, Tensor]]
+    forward: Graph[R]
     greedy: Graph[Tensor]
     random: Graph[Tensor]
+
+    @classmethod
+    def of(cls, forward: Callable[[], R], tell: Callable[[R, bool], Tensor], pool: Pool) -> Recorded[R]:
+        """The graphs of `forward()`, and of `tell(its result, greedy)`, in one pool."""
+        recorded = Graph(forward, pool)
+        made = recorded()
+        return cls(recorded, *(Graph(partial(tell, made, greedy), pool) for greedy in (True, False)))
+
+    def tell(self, greedy: bool) -> Tensor:
+        return self.greedy() if greedy else self.random()
 
 
 class Decodes(Protocol):
@@ -80,7 +90,7 @@ class Decode:
         self.model, self.rows, self.pool = model, rows, pool
         self._lanes, self._advance, self._draw = lanes, advance, draw
         self._starts = torch.arange(rows + 1, dtype=torch.int32, device=lanes.device)
-        self._graphs: Graphs | None = None
+        self._graphs: Recorded[tuple[Tensor, Tensor]] | None = None
         self._several: Callable[..., None] | None = getattr(model, "decode_tokens", None)
 
     @torch.inference_mode()
@@ -90,11 +100,9 @@ class Decode:
         if self.pool is None:
             self._tell(*self._forward(1, 1), greedy=True)
             return
-        forward = Graph(lambda: self._forward(self.rows, width), self.pool)
-        made = forward()
-        greedy = Graph(lambda: self._tell(*made, greedy=True), self.pool)
-        random = Graph(lambda: self._tell(*made, greedy=False), self.pool)
-        self._graphs = Graphs(forward, greedy, random)
+        self._graphs = Recorded.of(
+            lambda: self._forward(self.rows, width), lambda made, greedy: self._tell(*made, greedy), self.pool
+        )
 
     def forward(self, lanes: int, width: int) -> tuple[Tensor, Tensor]:
         """Logits [L, vocab] fp32, with L at least `lanes`, and what `tell` needs of the lanes.
@@ -116,9 +124,7 @@ class Decode:
 
     def tell(self, logits: Tensor, drawing: Tensor, greedy: bool) -> Tensor:
         """Draw from what `forward` returned, plainly; the lanes' tokens, or -1 where a lane's logits are not finite."""
-        if self._graphs:
-            return self._graphs.greedy() if greedy else self._graphs.random()
-        return self._tell(logits, drawing, greedy)
+        return self._graphs.tell(greedy) if self._graphs else self._tell(logits, drawing, greedy)
 
     def _forward(self, rows: int, width: int) -> tuple[Tensor, Tensor]:
         state = self._lanes

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
 from ..models import Model
 from .batch import Batcher, Shape
 from .draw import Draw
-from .graphs import Graph, Pool
+from .graphs import Pool, Recorded
 from .plan import Plan
 
 TOKENS = (128, 256, 512, 1024, 2048)
@@ -18,14 +16,6 @@ TOKENS = (128, 256, 512, 1024, 2048)
 FEW = 8
 GRAIN = 16
 """What a GPU's kernels call a round number."""
-
-
-class Recorded(NamedTuple):
-    """A step up to its hidden states, and the two ways to draw from them."""
-
-    forward: Graph[Tensor]
-    greedy: Graph[Tensor]
-    random: Graph[Tensor]
 
 
 class Mixed:
@@ -37,16 +27,16 @@ class Mixed:
 
     def __init__(self, model: Model, batcher: Batcher, draw: Draw, grain: int = 1) -> None:
         self.model, self.batcher, self.plainly, self._grain = model, batcher, draw, grain
-        self._graphs: dict[Shape, Recorded] = {}
+        self._graphs: dict[Shape, Recorded[Tensor]] = {}
 
     @torch.inference_mode()
     def record(self, shape: Shape, pool: Pool) -> None:
         """Make the graphs of a shape, out of padding alone."""
         self.batcher.fill(Plan(), shape)
-        forward = Graph(lambda: self._forward(shape, self.batcher.lanes.pages.shape[1]), pool)
-        hidden = forward()
-        greedy = Graph(lambda: self._tell(hidden, shape, greedy=True), pool)
-        self._graphs[shape] = Recorded(forward, greedy, Graph(lambda: self._tell(hidden, shape, greedy=False), pool))
+        width = self.batcher.lanes.pages.shape[1]
+        self._graphs[shape] = Recorded.of(
+            lambda: self._forward(shape, width), lambda hidden, greedy: self._tell(hidden, shape, greedy), pool
+        )
 
     def shape(self, plan: Plan) -> Shape:
         """The smallest shape with a graph that this plan fits into, or else its own, rounded up."""
@@ -66,8 +56,7 @@ class Mixed:
     def tell(self, hidden: Tensor, shape: Shape, greedy: bool) -> Tensor:
         """Draw plainly for the sequences that sample: their tokens, or -1 where logits are not finite; then padding."""
         if shape in self._graphs:
-            recorded = self._graphs[shape]
-            return recorded.greedy() if greedy else recorded.random()
+            return self._graphs[shape].tell(greedy)
         return self._tell(hidden, shape, greedy)
 
     def logits(self, hidden: Tensor, shape: Shape, count: int) -> Tensor:

@@ -85,36 +85,10 @@ class Sequence:
     """
 
     __slots__ = (
-        "admitted",
-        "arrived",
-        "began",
-        "cached",
-        "computed",
-        "ends",
-        "guesses",
-        "index",
-        "last",
-        "limit",
-        "matcher",
-        "needs_values",
-        "node",
-        "order",
-        "pages",
-        "pooled",
-        "prompt",
-        "published",
-        "rank",
-        "request",
-        "row",
-        "scanned",
-        "seed",
-        "settled",
-        "shared",
-        "state",
-        "steady",
-        "tabled",
-        "tokens",
-    )
+        "admitted", "arrived", "began", "cached", "computed", "ends", "guesses", "index", "last", "limit", "matcher",
+        "needs_values", "node", "order", "pages", "pooled", "prompt", "published", "rank", "request", "row",
+        "scanned", "seed", "settled", "shared", "state", "steady", "tabled", "tokens",
+    )  # fmt: skip
 
     def __init__(
         self,

@@ -12,7 +12,7 @@ from starlette.types import Receive
 from .answer import Counts, Finished
 from .choice import Choice, Part
 from .errors import ApiError
-from .job import ClientGone, Job
+from .job import Job
 from .large import INLINE
 from .link import EngineLink
 from .prepared import Prepared
@@ -86,6 +86,3 @@ async def _watch(receive: Receive, on_disconnect: Callable[[], None]) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     on_disconnect()
-
-
-__all__ = ["ClientGone", "Run", "collect", "running"]

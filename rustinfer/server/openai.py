@@ -11,7 +11,8 @@ from starlette.responses import Response
 
 from . import body, chat, completions
 from .errors import ApiError
-from .generate import ClientGone, collect
+from .generate import collect
+from .job import ClientGone
 from .large import respond
 from .prepared import Prepared
 from .served import Served

@@ -11,22 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 SCRIPTS = (
-    *("dom", "api", "store", "symbols", "math", "inline", "highlight", "markdown", "metrics", "plot"),
-    *(
-        "conversations",
-        "settings",
-        "turns",
-        "ask",
-        "chat",
-        "ops",
-        "card",
-        "tiles",
-        "dashboard",
-        "views",
-        "attach",
-        "main",
-    ),
-)
+    "dom", "api", "store", "symbols", "math", "inline", "highlight", "markdown", "metrics", "plot", "conversations",
+    "settings", "turns", "ask", "chat", "ops", "card", "tiles", "dashboard", "views", "attach", "main",
+)  # fmt: skip
 """One script when served, put together in this order."""
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from .formats import loaded
-from .tools.events import Event, Reasoning, Text, merged
+from .tools.events import Event, Reasoning, Text, merged, overlap
 
 GROUP = "rustinfer.reasoning_formats"
 
@@ -83,13 +83,8 @@ class ReasoningParser:
         if closed:
             self._held, self._state = after, "after"
             return thought.rstrip(_SPACE)
-        cut = len(self._held) if final else len(self._held) - _overlap(self._held, self._closing)
+        cut = len(self._held) if final else len(self._held) - overlap(self._held, self._closing)
         kept = self._held[:cut].rstrip(_SPACE)
         self._held = "" if final else self._held[len(kept) :]
         self._begun = self._begun or bool(kept)
         return kept
-
-
-def _overlap(text: str, mark: str) -> int:
-    """How many characters at the end may begin the mark."""
-    return next((n for n in range(min(len(text), len(mark) - 1), 0, -1) if mark.startswith(text[-n:])), 0)

@@ -10,7 +10,8 @@ from starlette.types import Receive, Scope, Send
 from .choice import Part
 from .connection import abort
 from .errors import ApiError, internal_error
-from .generate import ClientGone, Run, running
+from .generate import Run, running
+from .job import ClientGone
 from .link import EngineLink
 from .prepared import Prepared
 from .pulse import Pulse

@@ -121,8 +121,7 @@ class Replayed:
 
 def replay(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the stand-in be what graphs are."""
-    for module in ("graphs", "mixed"):
-        monkeypatch.setattr(f"rustinfer.engine.{module}.Graph", Replayed)
+    monkeypatch.setattr("rustinfer.engine.graphs.Graph", Replayed)
 
 
 def with_graphs(loaded: Loaded, *rows: int) -> Loaded:

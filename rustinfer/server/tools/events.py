@@ -50,3 +50,8 @@ def merged(events: Iterable[Event]) -> list[Event]:
         else:
             found.append(event)
     return found
+
+
+def overlap(text: str, mark: str) -> int:
+    """How many characters at the end of `text` may be the beginning of `mark`."""
+    return next((n for n in range(min(len(text), len(mark) - 1), 0, -1) if mark.startswith(text[-n:])), 0)

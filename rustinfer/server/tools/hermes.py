@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from functools import partial
 
 from .format import ToolFormat
 from .tagged import TaggedParser
 
-
-def parser(names: Collection[str]) -> TaggedParser:
-    return TaggedParser(names, "<tool_call>", "</tool_call>")
-
-
-HERMES = ToolFormat("hermes", "<tool_call>", parser, special_tokens=True)
+PARSER = partial(TaggedParser, opening="<tool_call>", closing="</tool_call>")
+HERMES = ToolFormat("hermes", "<tool_call>", PARSER, special_tokens=True)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from functools import partial
 
 from .format import ToolFormat
 from .tagged import TaggedParser
 
-
-def parser(names: Collection[str]) -> TaggedParser:
-    return TaggedParser(names, "<|python_tag|>", "<|eom_id|>", between=";", bare=True)
-
-
-LLAMA = ToolFormat("llama", '"parameters": dictionary of argument name', parser, special_tokens=True)
+PARSER = partial(TaggedParser, opening="<|python_tag|>", closing="<|eom_id|>", between=";", bare=True)
+LLAMA = ToolFormat("llama", '"parameters": dictionary of argument name', PARSER, special_tokens=True)

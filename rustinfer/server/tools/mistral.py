@@ -5,16 +5,13 @@ from __future__ import annotations
 import re
 import secrets
 import string
-from collections.abc import Collection
+from functools import partial
 
 from .format import ToolFormat
 from .tagged import TaggedParser
 
 _NAMED = re.compile(r"([\w.-]+)(?:\[CALL_ID\]\w*)?(?:\[ARGS\])?\s*(?=\{)")
-
-
-def parser(names: Collection[str]) -> TaggedParser:
-    return TaggedParser(names, "[TOOL_CALLS]", between=",]", named=_NAMED)
+PARSER = partial(TaggedParser, opening="[TOOL_CALLS]", between=",]", named=_NAMED)
 
 
 def new_id() -> str:
@@ -22,4 +19,4 @@ def new_id() -> str:
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(9))
 
 
-MISTRAL = ToolFormat("mistral", "[TOOL_CALLS]", parser, special_tokens=True, new_id=new_id)
+MISTRAL = ToolFormat("mistral", "[TOOL_CALLS]", PARSER, special_tokens=True, new_id=new_id)

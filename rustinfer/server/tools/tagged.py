@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Collection
 
 from .call import CallReader
-from .events import Event, Text, merged
+from .events import Event, Text, merged, overlap
 
 _SPACE = " \t\r\n"
 _LONGEST_NAME = 200
@@ -67,7 +67,7 @@ class TaggedParser:
     def _text(self) -> bool:
         at = self._held.find(self._opening) if self._opening else -1
         if at < 0:
-            self._say(0 if self._final else _overlap(self._held, self._opening))
+            self._say(0 if self._final else overlap(self._held, self._opening))
             return False
         self._say(len(self._held) - at)
         self._open()
@@ -149,8 +149,3 @@ class TaggedParser:
                 return False
         self._state = self._text
         return True
-
-
-def _overlap(text: str, mark: str) -> int:
-    """How many characters at the end of `text` may be the beginning of `mark`."""
-    return next((n for n in range(min(len(text), len(mark) - 1), 0, -1) if mark.startswith(text[-n:])), 0)
