@@ -39,16 +39,9 @@ def verdict(raw: bytes, name: str, names: list[str] | None, served: Served) -> d
         check_name(content.get("model"), names)
         getattr(import_module(module), attribute)(content, served)
     except ApiError as e:
-        return {
-            "status": e.status,
-            "message": e.message,
-            "kind": e.kind,
-            "param": e.param,
-            "code": e.code,
-            "headers": e.headers,
-        }
+        return vars(e)
     except Exception:
-        return {"status": 500, "message": internal_error().message, "kind": "server_error"}
+        return vars(internal_error())
     return None
 
 

@@ -41,7 +41,7 @@ async def ops(request: Request) -> Response:
     """Every binding of the running model: where, which op, which kernel, and why not each other one."""
     served = _served(request)
     running = request.app.state.link.metrics.engine.ops
-    rows = [{"site": r.site, "op": r.op, "kernel": r.kernel, "refusals": r.refusals} for r in running]
+    rows = [vars(row) for row in running]
     card = served.card
     head = {"model": card.id, "device": card.device, "dtype": card.dtype, "fingerprint": served.fingerprint}
     return JSON({"object": "list", **head, "data": rows})
