@@ -17,19 +17,9 @@ if TYPE_CHECKING:
     from .registry import API_VERSION, Backend, Binder, Case, Requires, Target, hookimpl, op
 
 __all__ = [
-    "API_VERSION",
-    "LLM",
-    "Backend",
-    "Binder",
-    "Case",
-    "Requires",
-    "SamplingParams",
-    "StructuredOutputsParams",
-    "Target",
-    "__version__",
-    "hookimpl",
-    "op",
-]
+    "API_VERSION", "LLM", "Backend", "Binder", "Case", "Requires", "SamplingParams", "StructuredOutputsParams",
+    "Target", "__version__", "hookimpl", "op",
+]  # fmt: skip
 
 _HOME = {
     "LLM": ".llm",

@@ -136,17 +136,8 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     tokenizer, template = text_side(checkpoint)
     if tokenizer and checkpoint.eos_ids:
         engine.grammars = Grammars.of(tokenizer, checkpoint.config.vocab, checkpoint.eos_ids)
-    return Loaded(
-        engine,
-        card,
-        tokenizer,
-        template,
-        bind.bindings,
-        plugins.registry.fingerprint(),
-        phases,
-        target.workspace,
-        bind.guard,
-    )
+    fingerprint, space = plugins.registry.fingerprint(), target.workspace
+    return Loaded(engine, card, tokenizer, template, bind.bindings, fingerprint, phases, space, bind.guard)
 
 
 def builder_of(architecture: str, plugins: Plugins) -> ModelBuilder:

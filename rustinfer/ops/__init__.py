@@ -34,30 +34,10 @@ from .sampling import argmax, sample
 from .typical import keep_typical
 
 __all__ = [
-    "add_rms_norm",
-    "advance",
-    "argmax",
-    "attention",
-    "bias_logits",
-    "decode_step",
-    "decode_tokens",
-    "embedding",
-    "gate_up_silu",
-    "gelu_mul",
-    "keep_typical",
-    "linear",
-    "lm_head",
-    "mask_logits",
-    "norm_gate_up_silu",
-    "norm_qkv_rope_write",
-    "penalize",
-    "qkv_rope_write",
-    "rms_norm",
-    "rope",
-    "sample",
-    "silu_mul",
-    "write_kv",
-]
+    "add_rms_norm", "advance", "argmax", "attention", "bias_logits", "decode_step", "decode_tokens", "embedding",
+    "gate_up_silu", "gelu_mul", "keep_typical", "linear", "lm_head", "mask_logits", "norm_gate_up_silu",
+    "norm_qkv_rope_write", "penalize", "qkv_rope_write", "rms_norm", "rope", "sample", "silu_mul", "write_kv",
+]  # fmt: skip
 
 
 @hookimpl

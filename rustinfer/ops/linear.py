@@ -36,28 +36,14 @@ def lm_head(hidden: Tensor, rows: Tensor, *, weight: Weight) -> Tensor:
 
 
 SHAPES = (
-    (1, 64, 32),
-    (7, 576, 1536),
-    (3, 33, 17),
-    (1, 8, 1),
-    (65, 256, 96),
-    (2, 2048, 512),
-    (16, 4096, 256),
+    (1, 64, 32), (7, 576, 1536), (3, 33, 17), (1, 8, 1), (65, 256, 96), (2, 2048, 512), (16, 4096, 256),
     (130, 192, 576),
-)
+)  # fmt: skip
 PICKS = ((1, 1, 64, 97), (9, 3, 576, 1000), (5, 5, 33, 50), (40, 7, 2048, 513), (3, 2, 8, 1))
 PACKED = (
-    (INT4, 32, "centre"),
-    (INT4, 32, "free"),
-    (INT4, 64, "free"),
-    (INT4, 128, "centre"),
-    (INT4, 0, "free"),
-    (INT8, 32, ""),
-    (INT8, 128, "free"),
-    (INT8, 0, ""),
-    (FP8, 64, ""),
-    (FP8, 0, ""),
-)
+    (INT4, 32, "centre"), (INT4, 32, "free"), (INT4, 64, "free"), (INT4, 128, "centre"), (INT4, 0, "free"),
+    (INT8, 32, ""), (INT8, 128, "free"), (INT8, 0, ""), (FP8, 64, ""), (FP8, 0, ""),
+)  # fmt: skip
 
 
 def packed(dtype: torch.dtype, device: torch.device, rows: int, columns: int) -> Iterator[tuple[Draw, PackedWeight]]:

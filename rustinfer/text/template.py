@@ -18,17 +18,10 @@ Source = str | Mapping[str, str]
 
 RESERVED = frozenset(
     (
-        "add_generation_prompt",
-        "chat_template",
-        "continue_final_message",
-        "documents",
-        "messages",
-        "return_dict",
-        "return_tensors",
-        "tokenize",
-        "tools",
+        "add_generation_prompt", "chat_template", "continue_final_message", "documents", "messages", "return_dict",
+        "return_tensors", "tokenize", "tools",
     )
-)
+)  # fmt: skip
 """Names that a request's `chat_template_kwargs` may not set."""
 
 
