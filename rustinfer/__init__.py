@@ -21,11 +21,7 @@ __all__ = [
     "Target", "__version__", "hookimpl", "op",
 ]  # fmt: skip
 
-_HOME = {
-    "LLM": ".llm",
-    "SamplingParams": ".protocol.sampling",
-    "StructuredOutputsParams": ".protocol.structured",
-}
+_HOME = {"LLM": ".llm", "SamplingParams": ".protocol.sampling", "StructuredOutputsParams": ".protocol.structured"}
 
 
 def __getattr__(name: str) -> object:

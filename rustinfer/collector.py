@@ -48,11 +48,7 @@ class Collector:
         self.deltas: deque[CompletionDelta] = deque()
         self._streams = [
             TextStream(
-                tokenizer,
-                params.stop,
-                params.skip_special_tokens,
-                params.include_stop_str_in_output,
-                params.min_tokens,
+                tokenizer, params.stop, params.skip_special_tokens, params.include_stop_str_in_output, params.min_tokens
             )
             if tokenizer and params.detokenize
             else Mute()

@@ -29,17 +29,7 @@ class Finding:
 
 def all_checks(port: int) -> list[Finding]:
     """Every finding, in the order in which a person would ask."""
-    return [
-        python(),
-        torch_found(),
-        *processor(),
-        compiler(),
-        gpu(),
-        cache(),
-        models(),
-        *plugins(),
-        free_port(port),
-    ]
+    return [python(), torch_found(), *processor(), compiler(), gpu(), cache(), models(), *plugins(), free_port(port)]
 
 
 def python() -> Finding:

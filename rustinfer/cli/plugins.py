@@ -20,10 +20,7 @@ COLUMNS = ("plugin", "distribution", "version", "state", "adds", "error")
 
 def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    parser.epilog = examples(
-        "rustinfer plugins",
-        "RUSTINFER_DISABLE_PLUGINS=acme rustinfer plugins",
-    )
+    parser.epilog = examples("rustinfer plugins", "RUSTINFER_DISABLE_PLUGINS=acme rustinfer plugins")
 
 
 def run(args: Namespace) -> int:

@@ -9,10 +9,7 @@ from .parser import examples
 
 def configure(parser: ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="an alias (smollm2) or a hub id (org/name)")
-    parser.epilog = examples(
-        "rustinfer pull smollm2",
-        "RUSTINFER_CACHE=/data/models rustinfer pull smollm2",
-    )
+    parser.epilog = examples("rustinfer pull smollm2", "RUSTINFER_CACHE=/data/models rustinfer pull smollm2")
 
 
 def run(args: Namespace) -> int:

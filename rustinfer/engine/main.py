@@ -96,12 +96,7 @@ def run(model: str, options: Options, address: str, key: WireKey | None = None) 
         loaded = load(model, options)
     card = loaded.card
     channel = EngineChannel(
-        address,
-        card,
-        epoch=secrets.randbits(63),
-        build=__version__,
-        fingerprint=loaded.fingerprint,
-        key=key,
+        address, card, epoch=secrets.randbits(63), build=__version__, fingerprint=loaded.fingerprint, key=key
     )
     loop = EngineLoop(
         loaded.engine,

@@ -20,11 +20,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 def open_checkpoint(
-    ref: str | Path,
-    *,
-    load_format: str = "auto",
-    dtype: torch.dtype | str = "auto",
-    device: torch.device | str = "cpu",
+    ref: str | Path, *, load_format: str = "auto", dtype: torch.dtype | str = "auto", device: torch.device | str = "cpu"
 ) -> Checkpoint:
     """Open what `ref` names, fetching it first where it is not on this machine.
 

@@ -20,7 +20,7 @@ class Tolerance:
 
     slack: float = 2.0
     floor: Mapping[torch.dtype, float] = field(
-        default_factory=lambda: {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3},
+        default_factory=lambda: {torch.float32: 1e-5, torch.float16: 1e-3, torch.bfloat16: 8e-3}
     )
 
 

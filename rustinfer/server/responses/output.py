@@ -82,13 +82,7 @@ class Output:
 
 def _message() -> dict[str, Any]:
     part = {"type": "output_text", "text": "", "annotations": [], "logprobs": []}
-    return {
-        "id": new_id("msg"),
-        "type": "message",
-        "role": "assistant",
-        "status": "in_progress",
-        "content": [part],
-    }
+    return {"id": new_id("msg"), "type": "message", "role": "assistant", "status": "in_progress", "content": [part]}
 
 
 def _reasoning() -> dict[str, Any]:

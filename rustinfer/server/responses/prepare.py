@@ -16,14 +16,7 @@ from ..served import Served
 from .answer import ResponseAnswer
 from .items import Messages, messages
 from .output import new_id
-from .request import (
-    REFUSED,
-    AllowedResponseTools,
-    NamedResponseTool,
-    ResponseRequest,
-    ResponseTool,
-    TextFormat,
-)
+from .request import REFUSED, AllowedResponseTools, NamedResponseTool, ResponseRequest, ResponseTool, TextFormat
 
 _RENAMED = {
     "max_completion_tokens": "max_output_tokens",
