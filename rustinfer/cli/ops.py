@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
+from importlib import import_module
 
 from ..engine.options import add_arguments
 from .parser import examples
@@ -45,18 +46,5 @@ def _configure_why(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> int:
-    if args.action == "list":
-        from .ops_list import show
-
-        return show(as_json=args.json)
-    if args.action == "check":
-        from .ops_check import check
-
-        return check(args.backend, args.op)
-    if args.action == "bench":
-        from .ops_bench import bench
-
-        return bench(args)
-    from .ops_why import why
-
-    return why(args)
+    name = args.action.replace("explain", "why")
+    return int(import_module(f".ops_{name}", __package__).run(args))

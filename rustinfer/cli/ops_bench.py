@@ -41,7 +41,7 @@ def configure(parser: ArgumentParser) -> None:
     )
 
 
-def bench(args: Namespace) -> int:
+def run(args: Namespace) -> int:
     registry = load_plugins().registry
     if args.op not in WORKLOADS or args.op not in registry.ops:
         raise UnknownOpError(f"ops bench {args.op}: there is no workload for it; there is for {', '.join(WORKLOADS)}")

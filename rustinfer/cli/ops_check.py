@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
+from argparse import Namespace
 
 from ..errors import Refused
 from ..registry import UnknownBackendError, UnknownOpError, load_plugins
 
 
-def check(backend: str, ops: Sequence[str]) -> int:
+def run(args: Namespace) -> int:
     """Run `pytest --pyargs rustinfer.testing.suite --backend BACKEND` and return its exit code."""
-    registry = load_plugins().registry
+    backend, ops, registry = args.backend, args.op, load_plugins().registry
     if backend not in registry.backends:
         raise UnknownBackendError(f"no back end named {backend}; installed: {', '.join(sorted(registry.backends))}")
     kernels = registry.backends[backend].kernels

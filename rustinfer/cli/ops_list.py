@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from ..registry import load_plugins
@@ -12,11 +13,11 @@ if TYPE_CHECKING:
     from ..registry import Op, Registry
 
 
-def show(*, as_json: bool) -> int:
+def run(args: Namespace) -> int:
     """Print each op with its parameters and the back ends that have a kernel for it."""
     registry = load_plugins().registry
     rows = [describe(registry, op) for op in sorted(registry.ops.values(), key=lambda op: op.name)]
-    if as_json:
+    if args.json:
         output.as_json(rows)
     else:
         columns = ("op", "flows", "frozen at bind", "kernels", "from")

@@ -19,7 +19,7 @@ LAYER = re.compile(r"(.*?\.)(\d+)(\..*|)")
 COLUMNS = ("site", "op", "steps", "kernel", "not chosen")
 
 
-def why(args: Namespace) -> int:
+def run(args: Namespace) -> int:
     """Load and bind the model by the same code as the engine, then print what was chosen."""
     with open_llm(args.model, Options.of(args)) as llm:
         chosen = select(llm.bindings, args.op, args.site)

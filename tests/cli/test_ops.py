@@ -130,14 +130,14 @@ def test_check_refuses_what_is_not_there(
 ) -> None:
     monkeypatch.setattr(ops_check, "load_plugins", lambda: Namespace(registry=toy()[0]))
     with pytest.raises(UserError, match=message):
-        ops_check.check(backend, ops)
+        ops_check.run(Namespace(backend=backend, op=ops))
 
 
 def test_check_runs_the_suite(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[list[str]] = []
     monkeypatch.setattr(ops_check, "load_plugins", lambda: Namespace(registry=toy()[0]))
     monkeypatch.setattr(pytest, "main", lambda arguments: called.append(arguments) or 1)
-    assert ops_check.check("acme", ["double"]) == 1
+    assert ops_check.run(Namespace(backend="acme", op=["double"])) == 1
     (arguments,) = called
     assert arguments[:4] == ["--pyargs", "rustinfer.testing.suite", "--backend", "acme"]
     assert arguments[-2:] == ["-k", "acme-double-"]
