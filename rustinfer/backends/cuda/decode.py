@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from math import log2
 from typing import Any, Literal, cast
+from weakref import WeakValueDictionary
 
 import torch
 from torch import Tensor
@@ -114,6 +115,10 @@ class Decoder:
         return f"{explained(code)} ({shapes})" if code else None
 
 
+KNOWN: WeakValueDictionary[tuple[int, int, int, int], Decoder] = WeakValueDictionary()
+"""Decoders by what they are for: one token and several take the same kernel, and its scratch."""
+
+
 class Decoders:
     """A decoder for each page size, the usual one compiled while the model is built."""
 
@@ -127,7 +132,9 @@ class Decoders:
         """The one for pages of this size."""
         if page not in self._made:
             plan = shape(self._bound, self._target.rows or MOST_ROWS, self._blocks, page)
-            self._made[page] = Decoder(plan, self._target, self._bound)
+            key = id(self._bound), plan.rows, plan.blocks, page  # a decoder keeps what it is bound to
+            known = KNOWN.get(key)
+            self._made[page] = KNOWN[key] = known or Decoder(plan, self._target, self._bound)
         return self._made[page]
 
     def fault(self) -> str | None:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from rustinfer import ops
+from rustinfer.backends.cuda.decode import Runs, Steps
 from rustinfer.backends.cuda.fault import explained
+from rustinfer.backends.cuda.plan import Plan
 from rustinfer.ops.decode_tokens import NOTHING, UNSOUND
-from rustinfer.registry import Case
+from rustinfer.registry import Case, Target
 from rustinfer.testing.judge import Judge, outputs
 from rustinfer.testing.values import copied, doubled
 
@@ -86,3 +89,26 @@ def test_numbers_that_are_not_finite_are_told_and_spoil_no_other_row() -> None:
     assert kernel.error == 0, explained(kernel.error)
     assert made.flow[6][0, 0] == wanted[6][0, 0] == UNSOUND
     assert torch.equal(made.flow[6][:, 1], wanted[6][:, 1])
+
+
+def test_one_token_and_several_take_the_same_decoder(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Made:
+        def __init__(self, plan: Plan, target: Target, bound: object) -> None:
+            made.append(plan)
+
+        def fault(self) -> str:
+            return "gave up"
+
+    gpu = SimpleNamespace(multi_processor_count=20)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: gpu)
+    monkeypatch.setattr("rustinfer.backends.cuda.decode.Decoder", Made)
+    target, decoder = Target.of("cpu", torch.bfloat16).decoding(2), case("one row, greedy").bound["decoder"]
+    both = Steps(target, decoder), Runs(target, decoder, 16)
+    assert len(made) == 1
+    assert [call.fault() for call in both] == ["gave up", "gave up"]
+    Runs(target, decoder, 32)
+    Runs(target.decoding(4), decoder)
+    Runs(target, dict(decoder))  # type: ignore[arg-type]
+    assert len(made) == 4
