@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Protocol
 
+from ..heap import trim
 from ..protocol.codec import ProtocolError
 from ..protocol.messages import Abort, Aborted, Delta, Drain, Failed, Generate, Message, Output, Raised
 from ..protocol.router import Gone, Peer, Received
@@ -21,6 +22,7 @@ from .sequence import Request
 
 log = logging.getLogger("rustinfer.engine")
 DRAIN_SECONDS = 30.0
+TIDY_SECONDS = 10.0
 
 
 class Channel(Protocol):
@@ -62,6 +64,7 @@ class EngineLoop:
         self._bulletin = Bulletin(self._state, clock, memory)
         self._signals = self._turns = 0
         self._waiting = False
+        self._tidied = clock()
 
     @property
     def progress(self) -> int | None:
@@ -93,6 +96,7 @@ class EngineLoop:
     def _poll(self, wait: bool) -> list[Received]:
         if not wait or self.engine.has_work:
             return self.channel.poll(0.0)
+        self._tidy()
         try:
             self._waiting = True
             # A signal from here on raises; one from before has set the count.
@@ -101,6 +105,12 @@ class EngineLoop:
             return []
         finally:
             self._waiting = False
+
+    def _tidy(self) -> None:
+        """There is nothing to do: give the system what is free, now and then."""
+        if (now := self._clock()) - self._tidied >= TIDY_SECONDS:
+            self._tidied = now
+            trim()
 
     def _handle(self, received: Received) -> None:
         peer, message = received.peer, received.message

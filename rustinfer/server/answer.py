@@ -36,9 +36,10 @@ class Finished:
 
     @property
     def size(self) -> int:
-        """About how many values are to be written down beside its text."""
+        """About how many values are to be written down, and characters of text to be read."""
         top = len(self.tokens[0].top) if self.tokens else 0
-        return len(self.tokens) * (1 + top) + len(self.prompt_logprobs) + len(self.last.embedding or ())
+        values = len(self.tokens) * (1 + top) + len(self.prompt_logprobs) + len(self.last.embedding or ())
+        return values + len(self.text)
 
     def add(self, part: Part) -> None:
         self.text += part.text
@@ -51,6 +52,8 @@ class Answer(ABC):
     """One response. Used once: what it has said so far decides what it says next."""
 
     served: Served
+    kept: bool = False
+    """Whether the body of a whole answer is still wanted when it has been sent."""
 
     @abstractmethod
     def events(self, parts: Sequence[tuple[int, Part]], counts: Callable[[], Counts]) -> bytes:
@@ -60,13 +63,18 @@ class Answer(ABC):
     def closing(self, counts: Counts) -> bytes:
         """How a stream ends well."""
 
+    @property
+    def closes_slowly(self) -> bool:
+        """Whether that, and what is said of the last parts, is better done in a thread."""
+        return False
+
     def failure(self, error: ApiError) -> bytes:
         """How a stream ends that went wrong."""
         return event(dump(error.body())) + DONE
 
     @abstractmethod
     def whole(self, finished: list[Finished], counts: Counts) -> dict[str, Any]:
-        """The body of an answer that is not streamed, its choices in order."""
+        """The body of an answer that is not streamed, its choices in order. What they are made of is used up."""
 
 
 def event(content: bytes) -> bytes:

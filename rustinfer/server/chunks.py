@@ -12,6 +12,7 @@ from .answer import DONE, Answer, Counts, Finished, event
 from .choice import Part
 from .errors import dump
 from .generation import Generation
+from .large import drop
 from .served import Served
 
 
@@ -59,7 +60,11 @@ class ChunkedAnswer(Answer):
         return (self._chunk([], usage(counts)) if self._usage else b"") + DONE
 
     def whole(self, finished: list[Finished], counts: Counts) -> dict[str, Any]:
-        return self.written([self.choice(i, f) for i, f in enumerate(finished)], counts)
+        choices = []
+        for number, one in enumerate(finished):
+            choices.append(self.choice(number, one))
+            drop(one.tokens)
+        return self.written(choices, counts)
 
     def written(self, choices: list[dict[str, Any]], counts: Counts) -> dict[str, Any]:
         """A whole answer of these choices."""

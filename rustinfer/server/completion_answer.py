@@ -14,6 +14,7 @@ from .choice import Part, TokenText
 from .chunks import ChunkedAnswer
 from .completion_request import CompletionRequest
 from .echo import echoed, scored
+from .large import drop
 from .served import Served
 
 
@@ -69,6 +70,8 @@ class CompletionAnswer(ChunkedAnswer):
         for first in range(0, len(finished), self._sequences):
             of_prompt = [self.choice(n, finished[n]) for n in self._best(first, finished)]
             kept += of_prompt
+            for one in finished[first : first + self._sequences]:
+                drop(one.tokens)
         choices = [{**choice, "index": index} for index, choice in enumerate(kept)]
         return self.written(choices, counts)
 

@@ -71,7 +71,10 @@ class EmbeddingAnswer(Answer):
         raise AssertionError("vectors are not streamed")
 
     def whole(self, finished: list[Finished], counts: Counts) -> dict[str, Any]:
-        vectors = [self._written(normalised(one.last.embedding or [])) for one in finished]
+        vectors = []
+        for one in finished:
+            vectors.append(self._written(normalised(one.last.embedding or [])))
+            one.last = Part("")
         return {
             "object": "list",
             "data": [{"object": "embedding", "index": i, "embedding": v} for i, v in enumerate(vectors)],

@@ -11,7 +11,9 @@ import gc
 import time
 from collections.abc import Callable
 
-YOUNG, MIDDLE = 5000, 10
+from rustinfer.heap import trim
+
+YOUNG, MIDDLE = 5000, 2
 """New objects between two looks at the young ones, a millisecond each, and how many of these go with a longer one."""
 NEVER = 1 << 30
 QUIET_SECONDS = 10.0
@@ -28,10 +30,12 @@ def settle() -> None:
 
 
 async def tidy(busy: Callable[[], bool]) -> None:
-    """Look at everything now and then, until cancelled."""
+    """Look at everything now and then, until cancelled; and give the system what is free, while nobody is served."""
     last = time.monotonic()
     while True:
         await asyncio.sleep(QUIET_SECONDS)
         if not busy() or time.monotonic() - last >= LONGEST_SECONDS:
             gc.collect()
             last = time.monotonic()
+        if not busy():
+            trim()

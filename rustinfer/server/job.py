@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from rustinfer.protocol.messages import FinishReason, Output, TokenLogprob
 
@@ -12,6 +12,8 @@ from .errors import ApiError
 
 AT_ONCE = 16
 """Choices whose news are dealt with before others have their turn."""
+VALUES_AT_ONCE = 500
+"""Tokens and their alternatives, likewise: writing these down takes two milliseconds."""
 
 
 class ClientGone(Exception):
@@ -30,6 +32,19 @@ class Piece:
     cached_tokens: int = 0
     prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
     embedding: list[float] | None = None
+
+    @property
+    def width(self) -> int:
+        """Values that are told of a token."""
+        return 1 + len(self.logprobs[0][1]) if self.logprobs else 1
+
+    def cut(self, count: int) -> Piece:
+        """Take the first tokens off. What ends a choice goes with its last ones."""
+        piece = replace(self, token_ids=self.token_ids[:count], logprobs=self.logprobs[:count])
+        piece.finish_reason = piece.stop_reason = None
+        del self.token_ids[:count], self.logprobs[:count]
+        self.prompt_logprobs = []
+        return piece
 
     def add(self, output: Output) -> None:
         self.token_ids += output.token_ids
@@ -92,7 +107,18 @@ class Job:
         await self._news.wait()
         if self._error is not None:
             raise self._error
-        found = [self._pending.pop(number) for number in list(self._pending)[:AT_ONCE]]
+        found = self._some()
         if not self._pending:
             self._news.clear()
+        return found
+
+    def _some(self) -> list[Piece]:
+        found: list[Piece] = []
+        room = VALUES_AT_ONCE
+        for number in list(self._pending)[:AT_ONCE]:
+            piece = self._pending[number]
+            if len(piece.token_ids) * piece.width > room:
+                return [*found, piece.cut(max(room // piece.width, 1))] if len(piece.token_ids) > 1 else found
+            room -= len(piece.token_ids) * piece.width
+            found.append(self._pending.pop(number))
         return found

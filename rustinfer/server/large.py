@@ -17,13 +17,15 @@ from .errors import JSON, dump
 INLINE = 2000
 """JSON values that are written at once, in less than a millisecond."""
 BLOCK_BYTES = 1 << 18
+SOME = 100
+"""Items of a list, each of some dozen values, that are freed at once."""
 
 
-async def respond(content: Any, headers: dict[str, str]) -> Response:
-    """The response with this JSON; others have their turn while it is written."""
+async def respond(content: Any, headers: dict[str, str], *, kept: bool = False) -> Response:
+    """The response with this JSON; others have their turn while it is written. What is not `kept` is used up."""
     if weight(content) <= INLINE:
         return JSON(content, headers=headers)
-    return Blocks(await asyncio.to_thread(lambda: list(blocks(content))), headers)
+    return Blocks(await asyncio.to_thread(lambda: list(blocks(content, kept=kept))), headers)
 
 
 class Blocks(Response):
@@ -51,10 +53,16 @@ def weight(value: Any) -> int:
     return 1 + len(value) // 1000 if isinstance(value, str) else 1
 
 
-def blocks(value: Any) -> Iterator[bytes]:
+def drop(values: list[Any]) -> None:
+    """Empty a long list, some of it at a time: freeing all of it is one call, too."""
+    while values:
+        del values[-SOME:]
+
+
+def blocks(value: Any, *, kept: bool = True) -> Iterator[bytes]:
     """Its JSON, in blocks of similar size."""
     found, size = [], 0
-    for piece in pieces(value):
+    for piece in pieces(value, kept=kept):
         found.append(piece)
         size += len(piece)
         if size >= BLOCK_BYTES:
@@ -63,14 +71,14 @@ def blocks(value: Any) -> Iterator[bytes]:
     yield b"".join(found)
 
 
-def pieces(value: Any) -> Iterator[bytes]:
-    """Its JSON, in pieces of at most about `INLINE` values each."""
+def pieces(value: Any, *, kept: bool = True) -> Iterator[bytes]:
+    """Its JSON, in pieces of at most about `INLINE` values each, which go once written unless they are kept."""
     if weight(value) <= INLINE or not isinstance(value, (dict, list)):
         yield dump(value)
     elif isinstance(value, dict):
         for number, (name, inner) in enumerate(value.items()):
             yield (b"," if number else b"{") + dump(name) + b":"
-            yield from pieces(inner)
+            yield from pieces(inner, kept=kept)
         yield b"}"
     else:
         step = max(INLINE // weight(value[0]), 1)
@@ -79,5 +87,7 @@ def pieces(value: Any) -> Iterator[bytes]:
             if step > 1:
                 yield dump(value[start : start + step])[1:-1]
             else:
-                yield from pieces(value[start])
+                yield from pieces(value[start], kept=kept)
+            if not kept:
+                value[start : start + step] = [None] * len(value[start : start + step])
         yield b"]"

@@ -55,7 +55,8 @@ async def generate(request: Request, prepared: Prepared) -> Response:
     if prepared.stream:
         return EventStream(link, prepared)
     try:
-        return await respond(await collect(link, prepared, request.receive), prepared.headers)
+        whole = await collect(link, prepared, request.receive)
+        return await respond(whole, prepared.headers, kept=prepared.answer.kept)
     except ClientGone:
         return Response(status_code=499)
 

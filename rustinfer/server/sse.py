@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 
 from starlette.responses import Response
@@ -41,15 +42,15 @@ class EventStream(Response):
                     parts = await run.parts()
                     await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                     started = True
-                    await self._send(send, self._events(run, parts) if parts else KEEP_ALIVE)
+                    await self._send(send, await self._events(run, parts) if parts else KEEP_ALIVE)
                     while not run.done:
                         pulse.waiting()
                         parts = await run.parts()
                         pulse.sending()
-                        await self._send(send, self._events(run, parts) if parts else KEEP_ALIVE)
+                        await self._send(send, await self._events(run, parts) if parts else KEEP_ALIVE)
                 finally:
                     pulse.close()
-            await self._send(send, self._prepared.answer.closing(run.counts()), more=False)
+            await self._send(send, await self._closing(run), more=False)
         except ApiError as error:
             if not started:
                 await error.response()(scope, receive, send)
@@ -67,5 +68,12 @@ class EventStream(Response):
         if body or not more:
             await send({"type": "http.response.body", "body": body, "more_body": more})
 
-    def _events(self, run: Run, parts: list[tuple[int, Part]]) -> bytes:
-        return self._prepared.answer.events(parts, run.counts)
+    async def _events(self, run: Run, parts: list[tuple[int, Part]]) -> bytes:
+        answer = self._prepared.answer
+        if run.done and answer.closes_slowly:
+            return await asyncio.to_thread(answer.events, parts, run.counts)
+        return answer.events(parts, run.counts)
+
+    async def _closing(self, run: Run) -> bytes:
+        answer, counts = self._prepared.answer, run.counts()
+        return await asyncio.to_thread(answer.closing, counts) if answer.closes_slowly else answer.closing(counts)

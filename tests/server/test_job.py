@@ -37,6 +37,32 @@ def test_f11_what_waits_is_merged_into_one_piece_per_choice() -> None:
     asyncio.run(run())
 
 
+def test_much_is_dealt_with_in_parts_between_which_others_have_their_turn() -> None:
+    async def run() -> None:
+        job, top = Job(["a"], 3), [(n, -1.0) for n in range(20)]
+        scores = [(-1.0, top, 1)] * 100
+        for choice in range(3):
+            reason = "length" if choice < 2 else "stop"
+            ids = [choice] * 100
+            job.take(choice, Output("a", choice, ids, list(scores), reason, 7, prompt_logprobs=[(-2.0, [], 1)]))
+        parts = []
+        while sum(len(part.token_ids) for part in parts) < 300:
+            found = await job.pieces()
+            assert 0 < sum(len(part.token_ids) * 21 for part in found) <= 500
+            parts += found
+        for choice in range(3):
+            mine = [part for part in parts if part.choice == choice]
+            assert [len(part.logprobs) for part in mine] == [len(part.token_ids) for part in mine]
+            ends = [part.finish_reason for part in mine]
+            assert ends == [None] * (len(mine) - 1) + ["length" if choice < 2 else "stop"]
+            assert [part.stop_reason for part in mine][-2:] == [None, 7]
+            assert [len(part.prompt_logprobs) for part in mine] == [1] + [0] * (len(mine) - 1)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(job.pieces(), 0.01)
+
+    asyncio.run(run())
+
+
 def test_the_first_error_wins_and_stays() -> None:
     async def run() -> None:
         job = Job(["a"], 1)

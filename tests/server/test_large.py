@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from typing import Any
 
@@ -41,7 +42,7 @@ def test_others_have_their_turn_meanwhile() -> None:
     """The longest wait of the event loop, beside the time that the whole takes in one go."""
 
     async def longest() -> float:
-        writing = asyncio.create_task(large.respond(content, {}))
+        writing = asyncio.create_task(large.respond(made(), {}))
         worst, last = 0.0, time.perf_counter()
         while not writing.done():
             await asyncio.sleep(0)
@@ -50,7 +51,10 @@ def test_others_have_their_turn_meanwhile() -> None:
         assert int(response.headers["content-length"]) > 20 << 20
         return worst
 
-    content = {"data": [{"v": [0.123456789] * 2000} for _ in range(1000)]}
+    def made() -> dict[str, Any]:
+        return {"data": [{"v": [0.123456789] * 2000} for _ in range(1000)]}
+
+    content = made()
     started = time.perf_counter()
     dump(content)
     whole = time.perf_counter() - started
@@ -63,3 +67,17 @@ def test_an_answer_with_log_probabilities(server: LiveServer) -> None:
     answer = httpx.post(url, json={**body, "logprobs": True, "top_logprobs": 20}, timeout=60)
     assert [len(each["logprobs"]["content"]) for each in answer.json()["choices"]] == [20] * 64
     assert int(answer.headers["content-length"]) == len(answer.content) > large.BLOCK_BYTES
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_not_kept_is_used_up_while_it_is_written(name: str) -> None:
+    content = json.loads(dump(CASES[name]))
+    assert b"".join(large.blocks(content, kept=False)) == dump(CASES[name])
+    if name == "choices":
+        assert content == [None] * 9
+
+
+def test_a_long_list_is_emptied() -> None:
+    values = [object()] * 1234
+    large.drop(values)
+    assert values == []

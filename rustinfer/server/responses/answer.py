@@ -10,6 +10,7 @@ from .. import logprobs
 from ..answer import Answer, Counts, Finished
 from ..choice import Part
 from ..errors import ApiError, dump
+from ..large import INLINE, pieces
 from ..reading import Reading
 from ..served import Served
 from .output import Output, Told
@@ -17,6 +18,8 @@ from .output import Output, Told
 
 class ResponseAnswer(Answer):
     """`response` is the object that grows; `keep` gets it when it is whole."""
+
+    kept = True
 
     def __init__(
         self,
@@ -44,6 +47,12 @@ class ResponseAnswer(Answer):
     def closing(self, counts: Counts) -> bytes:
         response = self._end(counts)
         return self._written([{"type": f"response.{response['status']}", "response": response}])
+
+    @property
+    def closes_slowly(self) -> bool:
+        """The tokens of thoughts are counted then, and log-probabilities are told several times over."""
+        told = sum(len(part.get("logprobs", ())) for item in self._output.items for part in item.get("content", ()))
+        return sum(map(len, self._thoughts)) + told * (1 + (self._count or 0)) > INLINE
 
     def failure(self, error: ApiError) -> bytes:
         self.response |= {"status": "failed", "error": {"code": error.code or "server_error", "message": error.message}}
@@ -87,20 +96,24 @@ class ResponseAnswer(Answer):
         self._keep(self.response)
         return self.response
 
+    @property
+    def _thoughts(self) -> list[str]:
+        return [item["content"][0]["text"] for item in self._output.items if item["type"] == "reasoning"]
+
     def _usage(self, counts: Counts) -> dict[str, Any]:
-        thoughts = [item["content"][0]["text"] for item in self._output.items if item["type"] == "reasoning"]
         return {
             "input_tokens": counts.prompt,
             "input_tokens_details": {"cached_tokens": counts.cached, "cache_write_tokens": 0},
             "output_tokens": counts.completion,
-            "output_tokens_details": {"reasoning_tokens": sum(len(self.served.plain_ids(t)) for t in thoughts)},
+            "output_tokens_details": {"reasoning_tokens": sum(len(self.served.plain_ids(t)) for t in self._thoughts)},
             "total_tokens": counts.prompt + counts.completion,
         }
 
     def _written(self, told: Told) -> bytes:
-        lines = b""
+        lines, slow = b"", self.closes_slowly
         for event in told:
             numbered = event | {"sequence_number": self._number}
             self._number += 1
-            lines += b"event: " + str(event["type"]).encode() + b"\ndata: " + dump(numbered) + b"\n\n"
+            content = b"".join(pieces(numbered)) if slow else dump(numbered)
+            lines += b"event: " + str(event["type"]).encode() + b"\ndata: " + content + b"\n\n"
         return lines

@@ -283,3 +283,25 @@ def test_nobody_sees_another_keys_responses(address: str, engine: FakeEngine) ->
         assert http.get(f"/v1/responses/{made['id']}", headers=yours).status_code == 404
         asked = {"model": MODEL, "input": "a", "previous_response_id": made["id"]}
         assert http.post("/v1/responses", json=asked, headers=yours).status_code == 400
+
+
+@pytest.mark.parametrize(("tokens", "slow"), [(8, False), (200, True)])
+def test_a_long_end_of_a_stream_is_written_in_a_thread(
+    http: httpx.Client, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch, tokens: int, slow: bool
+) -> None:
+    """Log-probabilities are told with the text, its part, its item and the response: each time all of them."""
+    calls: list[str] = []
+
+    async def to_thread(call: Any, *args: Any) -> Any:
+        calls.append(call.__name__)
+        return call(*args)
+
+    engine.text = "a"
+    monkeypatch.setattr("rustinfer.server.sse.asyncio.to_thread", to_thread)
+    asked = {"max_output_tokens": tokens, "top_logprobs": 20, "include": ["message.output_text.logprobs"]}
+    events = [json.loads(e.split("\ndata: ")[1]) for e in post(http, stream=True, **asked).text.split("\n\n") if e]
+    ends = [name for name in calls if name in ("events", "closing")]
+    assert ends == (["events", "closing"] if slow else [])
+    parts = [e["part"] for e in events if e["type"] == "response.content_part.done"]
+    assert len(parts[0]["logprobs"]) == tokens
+    assert events[-1]["response"]["output"][0]["content"] == parts
