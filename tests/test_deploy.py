@@ -40,6 +40,16 @@ def test_the_unit() -> None:
     assert unit["Service"]["Restart"] == "on-failure"
 
 
+def test_a_reload_brings_the_keys_anew() -> None:
+    """systemd copies credentials at a start alone: what a start does to the keys, a reload does again."""
+    pairs = [line.partition("=") for line in (DEPLOY / "rustinfer.service").read_text().splitlines()]
+    told = {name: [value for key, _, value in pairs if key == name] for name, _, _ in pairs}
+    assert "LoadCredential" not in told
+    file = told["ExecStart"][0].partition("--api-key-file=")[2].split()[0]
+    assert any(file in command and "/etc/rustinfer/keys" in command for command in told["ExecStartPre"])
+    assert told["ExecReload"] == [*told["ExecStartPre"], "/bin/kill -HUP $MAINPID"]
+
+
 def test_the_file_of_flags() -> None:
     parser = ArgumentParser()
     serve.configure(parser)
