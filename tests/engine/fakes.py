@@ -100,10 +100,10 @@ class FakeRunner:
 class FakeTalk(Flight):
     """A launch of several tokens, which are computed when somebody asks, or when something else is launched.
 
-    `late` are those of which a token is computed although they were told to stop.
+    `late` are those of which a token is computed although they were told to stop, `drawn` all other tokens of all.
     """
 
-    late = 0
+    late = drawn = 0
 
     def __init__(self, runner: FakeRunner, plan: Plan) -> None:
         self.told: list[Sampled] = []
@@ -120,6 +120,7 @@ class FakeTalk(Flight):
                 self._runner.cells[pages[start // PAGE]][start % PAGE] = -7
             self.told.append(Sampled([-2 if at else 7] * len(self._rows)))
             return
+        FakeTalk.drawn += 1
         chunks = [Chunk(q, start + at, 1, True) for q, start, _, _ in self._rows]
         places = [(row, pages) for _, _, row, pages in self._rows]
         tokens = [self._runner._one(chunk, *place) for chunk, place in zip(chunks, places, strict=True)]

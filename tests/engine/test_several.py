@@ -9,12 +9,15 @@ import pytest
 import torch
 
 from rustinfer.engine.engine import Engine
+from rustinfer.engine.errors import EngineDead
+from rustinfer.engine.flight import Checked
 from rustinfer.engine.launch import check_alive
 from rustinfer.engine.plan import Plan
 from rustinfer.engine.sampled import Flight
 from rustinfer.engine.talk import Talks
+from rustinfer.registry import KernelFault
 
-from .fakes import EOS, FakeTalk, Log, alone, request
+from .fakes import EOS, PAGE, FakeTalk, Log, alone, request
 from .fakes import engine as faked
 from .tiny import load
 
@@ -144,23 +147,26 @@ def test_an_abort_ends_the_launch(asked: int, depth: int) -> None:
     engine.add(request("a", [1, 2, 3], max_tokens=100, ignore_eos=True))
     while len(log.tokens.get(("a", 0), ())) < asked:
         log.read(engine)
-    FakeTalk.late = 0
+    FakeTalk.late = FakeTalk.drawn = 0
     launched = len(engine.runner.steps)  # type: ignore[attr-defined]
     engine.abort((b"", "a"))
     while engine.has_work:
         assert engine.step() == []
         engine.cache.check(list(engine.scheduler.sequences()))
     assert len(engine.runner.steps) == launched  # type: ignore[attr-defined]
+    assert FakeTalk.drawn == 0
     assert FakeTalk.late <= 1  # the launch behind the one that was running: one token, of which nothing is told
     assert engine.cache.available == engine.cache.pool.total
 
 
 def test_an_end_token_within_a_launch_ends_it_and_what_is_kept_is_right() -> None:
-    prompt = next(p for p in ([i, 2, 3] for i in range(1, 400)) if 5 < len(alone(p, 30)) < 12)
+    # The end token is the last of a page, and not of a launch: nobody computes its place, so the page is not kept.
+    said = ((p, len(alone(p, 40))) for p in ([i, 2, 3, 4] for i in range(1, 4000)))
+    prompt = next(p for p, size in said if 5 < size < 40 and (4 + size) % PAGE == 0 and (size - 2) % 4 != 3)
     engine, log = faked(depth=1, several=4), Log()
-    engine.add(request("a", prompt, max_tokens=30))
+    engine.add(request("a", prompt, max_tokens=40))
     log.drain(engine)
-    assert log.tokens["a", 0] == alone(prompt, 30)
+    assert log.tokens["a", 0] == alone(prompt, 40)
     assert log.tokens["a", 0][-1] == EOS
     longer = [*prompt, *log.tokens["a", 0], 5]  # goes on from the pages that the launch left in the tree
     engine.add(request("b", longer, max_tokens=9))
@@ -214,3 +220,24 @@ def test_words_are_used_again_when_all_is_told() -> None:
     assert first.told.data_ptr() != second.told.data_ptr()
     assert [first.result().tokens, first.result().tokens] == [[5], [5]]
     assert talks.begin(2, 1, None).told.data_ptr() == first.told.data_ptr()
+
+
+class GaveUp:
+    """A kernel that has given up."""
+
+    def check(self) -> None:
+        raise KernelFault("decode_tokens: block 3 waited too long")
+
+
+def test_a_kernel_that_gave_up_on_the_way_is_named_and_not_what_came_of_it() -> None:
+    talk = Talks(torch.device("cpu")).begin(4, 1, None)
+    talk.told[0] = 7
+    checked = Checked(talk, GaveUp())  # type: ignore[arg-type]
+    with pytest.raises(KernelFault, match="block 3"):  # not believed, although it was told
+        checked.result()
+    with pytest.raises(KernelFault, match="block 3") as dead:
+        checked.result()
+    with pytest.raises(EngineDead, match="a kernel gave up: decode_tokens: block 3"):
+        check_alive(dead.value, Plan())
+    checked.stop()
+    assert talk.stopped.item() == 1
