@@ -89,6 +89,22 @@ def ignored(request: BaseModel, refused: Refused) -> list[str]:
     return found
 
 
+def essence(body: dict[str, Any]) -> dict[str, Any]:
+    """A checked body without the values of fields that no request here has, and without most of their names."""
+    known = _known()
+    unknown = nsmallest(MOST_NAMED, (name for name in body if name not in known and _presentable(name)))
+    return {name: value for name, value in body.items() if name in known} | dict.fromkeys(unknown)
+
+
+def _known() -> set[str]:
+    kinds, names = [BaseModel], set[str]()
+    while kinds:
+        kind = kinds.pop()
+        names |= {each for name, field in kind.model_fields.items() for each in (name, field.alias or name)}
+        kinds += kind.__subclasses__()
+    return names
+
+
 def _presentable(name: str) -> bool:
     return len(name) <= 64 and name.isascii() and name.isprintable() and "," not in name
 

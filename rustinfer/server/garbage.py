@@ -30,12 +30,11 @@ def settle() -> None:
 
 
 async def tidy(busy: Callable[[], bool]) -> None:
-    """Look at everything now and then, until cancelled; and give the system what is free, while nobody is served."""
+    """Look at everything now and then, until cancelled; and give the system what is free, beside whatever goes on."""
     last = time.monotonic()
     while True:
         await asyncio.sleep(QUIET_SECONDS)
         if not busy() or time.monotonic() - last >= LONGEST_SECONDS:
             gc.collect()
             last = time.monotonic()
-        if not busy():
-            trim()
+        await asyncio.to_thread(trim)

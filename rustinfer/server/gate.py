@@ -41,23 +41,25 @@ class Gate:
 
     async def check(
         self, raw: bytes | bytearray, prepare: Callable[..., Any], served: Served, names: Sequence[str] | None
-    ) -> None:
-        """Raises the ApiError that understanding `raw` would end in, or 400 where that takes too long.
+    ) -> bytes | bytearray:
+        """What there is to understand: usual bodies as they are, of others what somebody here knows.
 
-        `names` are those of the model, None where any will do. Usual bodies pass unseen.
+        Raises the ApiError that understanding `raw` would end in, or 400 where that takes too long. `names` are the
+        model's, None where any will do.
         """
         if len(raw) <= usual_bytes(served):
-            return
+            return raw
         async with self._turn:
             try:
                 async with asyncio.timeout(PATIENCE_SECONDS):
-                    verdict = await self._ask(raw, f"{prepare.__module__}:{prepare.__qualname__}", served, names)
+                    verdict, known = await self._ask(raw, f"{prepare.__module__}:{prepare.__qualname__}", served, names)
             except (TimeoutError, OSError, asyncio.IncompleteReadError):
                 log.warning("a request of %d bytes could not be understood in time", len(raw))
                 self.close()
                 raise bad_request("The request takes too long to understand.", code="request_too_complex") from None
         if verdict is not None:
             raise ApiError(**verdict)
+        return known
 
     def close(self) -> None:
         """End the process."""
@@ -65,7 +67,9 @@ class Gate:
             self._process.kill()
         self._process = self._knows = None
 
-    async def _ask(self, raw: bytes | bytearray, name: str, served: Served, names: Sequence[str] | None) -> Any:
+    async def _ask(
+        self, raw: bytes | bytearray, name: str, served: Served, names: Sequence[str] | None
+    ) -> tuple[Any, bytes]:
         process = self._process
         if process is None or self._knows is not served:
             self.close()
@@ -75,8 +79,8 @@ class Gate:
             await _send(process, *await asyncio.to_thread(encode, served.welcome))
         await _send(process, json.dumps([name, names]).encode(), raw)
         assert process.stdout is not None
-        length = int.from_bytes(await process.stdout.readexactly(4))
-        return json.loads(await process.stdout.readexactly(length))
+        verdict = json.loads(await _read(process.stdout))
+        return verdict, await _read(process.stdout)
 
 
 async def _send(process: Process, *frames: bytes | bytearray) -> None:
@@ -85,3 +89,7 @@ async def _send(process: Process, *frames: bytes | bytearray) -> None:
         process.stdin.write(len(frame).to_bytes(4))
         process.stdin.write(frame)
     await process.stdin.drain()
+
+
+async def _read(pipe: asyncio.StreamReader) -> bytes:
+    return await pipe.readexactly(int.from_bytes(await pipe.readexactly(4)))

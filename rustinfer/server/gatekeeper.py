@@ -1,8 +1,9 @@
-"""The process behind `gate`: reads bodies from its input, and writes what is wrong with each, or null."""
+"""The process behind `gate`: reads bodies, and writes what is wrong with each, or null and what is known of it."""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from importlib import import_module
@@ -12,9 +13,12 @@ from rustinfer.protocol.codec import decode
 from rustinfer.protocol.messages import Welcome
 
 from . import body
-from .errors import ApiError, internal_error
+from .errors import ApiError, dump, internal_error
+from .fields import essence
 from .openai import check_name
 from .served import Served
+
+log = logging.getLogger(__name__)
 
 
 def main() -> None:
@@ -26,23 +30,25 @@ def main() -> None:
     served = Served(welcome)
     while head := pipe.read(4):
         name, names = json.loads(pipe.read(int.from_bytes(head)))
-        answer = json.dumps(verdict(_read(pipe), name, names, served)).encode()
-        out.write(len(answer).to_bytes(4) + answer)
+        wrong, known = verdict(_read(pipe), name, names, served)
+        for frame in (json.dumps(wrong).encode(), known):
+            out.write(len(frame).to_bytes(4) + frame)
         out.flush()
 
 
-def verdict(raw: bytes, name: str, names: list[str] | None, served: Served) -> dict[str, Any] | None:
-    """What the error would be made of; None where all is well."""
+def verdict(raw: bytes, name: str, names: list[str] | None, served: Served) -> tuple[dict[str, Any] | None, bytes]:
+    """What the error would be made of; where all is well None, and the body without what nobody here knows."""
     module, _, attribute = name.partition(":")
     try:
         content = body.parse(raw)
         check_name(content.get("model"), names)
         getattr(import_module(module), attribute)(content, served)
+        return None, dump(essence(content))
     except ApiError as e:
-        return vars(e)
+        return vars(e), b""
     except Exception:
-        return vars(internal_error())
-    return None
+        log.exception("a large request could not be judged")
+        return vars(internal_error()), b""
 
 
 def _read(pipe: BinaryIO) -> bytes:

@@ -19,6 +19,7 @@ from .served import Served
 from .sse import EventStream
 
 Made = TypeVar("Made")
+Prepares = Callable[[dict[str, Any], Served], Made]
 INLINE_BYTES = 4096
 """Longer bodies are parsed, templated and tokenised in a thread, so that open streams go on."""
 
@@ -31,15 +32,20 @@ async def text_completions(request: Request) -> Response:
     return await generate(request, await understood(request, completions.prepare))
 
 
-async def understood(request: Request, prepare: Callable[[dict[str, Any], Served], Made], *, runs: bool = True) -> Made:
-    """What `prepare` makes of the body and the model. Raises ApiError, before it looks where it could not be run."""
+async def understood(
+    request: Request, prepare: Prepares[Made], judge: Prepares[object] | None = None, *, runs: bool = True
+) -> Made:
+    """What `prepare` makes of the body and the model. Raises ApiError, before it looks where it could not be run.
+
+    What is judged in another process, that can import `judge` where `prepare` is none of a module's.
+    """
     options, link = request.app.state.options, request.app.state.link
     raw = await body.read(request, options.max_body)
     served = link.model()
     if runs:
         link.room.check()
     names = None if options.any_model else options.answers_to(served.card)
-    await request.app.state.gate.check(raw, prepare, served, names)
+    raw = await request.app.state.gate.check(raw, judge or prepare, served, names)
 
     def understand() -> Made:
         content = body.parse(raw)

@@ -9,7 +9,7 @@ import time
 import httpx
 import pytest
 
-from rustinfer.server import gate
+from rustinfer.server import gate, openai
 from tests.conftest import Saw
 
 from .conftest import MODEL, LiveServer
@@ -23,11 +23,15 @@ BODIES = {
     "model": ({"model": "other", "prompt": LARGE}, 404, "model_not_found"),
     "refused": ({"prompt": "a", "temperature": 9, "x": LARGE}, 400, None),
     "fine": ({"prompt": "a", "max_tokens": 2, "x": LARGE}, 200, None),
+    "response": ({"input": LARGE}, 400, "context_length_exceeded"),
+    "fine response": ({"input": "a", "max_output_tokens": 2, "x": LARGE}, 200, None),
+    "continued": ({"input": "a", "previous_response_id": "bad", "x": LARGE}, 400, "previous_response_not_found"),
 }
+PATHS = {"messages": "/v1/chat/completions", "input": "/v1/responses"}
 
 
 def post(server: LiveServer, body: dict[str, object]) -> httpx.Response:
-    path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
+    path = next((path for field, path in PATHS.items() if field in body), "/v1/completions")
     return httpx.post(f"{server.url}{path}", json={"model": MODEL, **body}, timeout=30)
 
 
@@ -74,3 +78,19 @@ def test_t14_s16_others_do_not_wait(server: LiveServer, http: httpx.Client, saw:
         time.sleep(0.005)
     assert sorted(waits)[int(len(waits) * 0.9)] < 0.1
     saw("nine of ten others were answered within", sorted(waits)[int(len(waits) * 0.9)])
+
+
+def test_f13_what_nobody_knows_is_read_in_the_other_process_alone(
+    server: LiveServer, engine: FakeEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server reads what is left, which is what there is to understand, and names the first that it ignores."""
+    read: list[int] = []
+    parse = openai.body.parse
+    monkeypatch.setattr(openai.body, "parse", lambda raw: read.append(len(raw)) or parse(raw))
+    more = {f"k{n:06}": {"deep": n} for n in range(100_000)}
+    body = {"prompt": "a", "max_tokens": 2, "n": 1, "stop": ["é"], "user": "u", "lora_path": None, "x,y": 1, **more}
+    answer = post(server, body)
+    assert answer.status_code == 200, answer.text
+    assert read[0] < 5000
+    assert answer.headers["x-ignored-params"] == ", ".join(f"k{n:06}" for n in range(32))
+    assert engine.requests[-1].sampling.stop == ("é",)

@@ -19,7 +19,7 @@ from ..served import Served
 from .answer import ResponseAnswer
 from .items import Messages, resolved, said
 from .listing import listed, page
-from .prepare import prepare, read
+from .prepare import judge, prepare, read
 from .request import Listing
 from .store import Entry, ResponseStore
 
@@ -43,7 +43,7 @@ async def create(request: Request) -> Response:
 
         return prepare(asked, before, served, keep)
 
-    made = await understood(request, prepared)
+    made = await understood(request, prepared, judge)
     assert isinstance(made.answer, ResponseAnswer)
     if made.answer.response["background"]:
         return _in_background(request, made, owner)

@@ -14,7 +14,7 @@ _TEXTS = ("input_text", "output_text", "text", "reasoning_text")
 
 def resolved(given: str | list[Item], known: Callable[[], Mapping[str, Item]]) -> str | list[Item]:
     """The input with the items themselves where it only refers to them, each once. Raises ApiError 400."""
-    if isinstance(given, str) or not any(_kind(item) == "item_reference" for item in given):
+    if isinstance(given, str) or not refers(given):
         return given
     left = dict(known())
     return [_referred(left, item, f"input[{at}]") for at, item in enumerate(given)]
@@ -27,6 +27,11 @@ def _referred(left: dict[str, Item], item: Item, at: str) -> Item:
     if found is None:
         raise _bad(f"{at}.id", f"no stored response has an item {id[:100]!r} that is not referred to already")
     return found
+
+
+def refers(given: str | list[Any]) -> bool:
+    """Whether any of it is an item of a stored response."""
+    return not isinstance(given, str) and any(_kind(item) == "item_reference" for item in given)
 
 
 def _kind(item: Item) -> Any:

@@ -14,7 +14,7 @@ from ..fields import ignored, validated
 from ..prepared import Prepared
 from ..served import Served
 from .answer import ResponseAnswer
-from .items import Messages, messages
+from .items import Messages, messages, refers
 from .output import new_id
 from .request import REFUSED, AllowedResponseTools, NamedResponseTool, ResponseRequest, ResponseTool, TextFormat
 
@@ -38,6 +38,13 @@ def read(body: dict[str, Any]) -> ResponseRequest:
     if request.max_output_tokens is not None and request.max_output_tokens < 1:
         raise bad_request("max_output_tokens must be at least 1.", "max_output_tokens")
     return request
+
+
+def judge(body: dict[str, Any], served: Served) -> None:
+    """What can be wrong with a request that refers to nothing stored. Raises ApiError."""
+    request = read(body)
+    if request.previous_response_id is None and not refers(request.input):
+        prepare(request, [], served, lambda response, sent: None)
 
 
 def prepare(request: ResponseRequest, before: Messages, served: Served, keep: Keep) -> Prepared:
