@@ -21,8 +21,15 @@ from typing import Any
 
 from .locks import lock
 
+# Some would tell their makers, or ask them for prices: nothing here leaves this machine.
+SILENT = {
+    "HAYSTACK_TELEMETRY_ENABLED": "False",
+    "HF_HUB_OFFLINE": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+}
 # The clients see what is installed beside them, and nothing of ours.
-CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+CLEAN = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | SILENT
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 READY = "Ready: "
