@@ -26,7 +26,7 @@ class Shape(NamedTuple):
     sequences: int
 
 
-@lru_cache(1024)
+@lru_cache(64)  # without graphs nearly every step has a shape of its own, and each takes a kilobyte
 def parts(shape: Shape) -> list[slice]:
     """Where the parts of a batch lie in their buffer.
 

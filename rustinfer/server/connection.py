@@ -42,6 +42,7 @@ class Connection(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect(None)
+        self._unset_keepalive_if_required()  # uvicorn leaves it where the client reset the connection
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -121,3 +123,20 @@ def test_f11_a_client_that_does_not_read_is_given_up(
 
 def test_limits_are_what_the_documents_say() -> None:
     assert (connection.HEADER_BYTES, connection.HEADER_COUNT) == (32 << 10, 100)
+
+
+def test_t12_nothing_is_left_of_connections_that_were_reset(server: LiveServer) -> None:
+    """Their keep-alive timers would hold them for more than a minute."""
+
+    def held() -> int:
+        gc.collect()
+        return sum(isinstance(each, Connection) for each in gc.get_objects())
+
+    before = held()
+    for _ in range(20):
+        link = connect(server)
+        link.sendall(GET + b"\r\n")
+        assert b"200 OK" in link.recv(1 << 16)
+        link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        link.close()
+    wait_for(lambda: held() <= before, 5)
