@@ -54,7 +54,8 @@ _ROLES: Form = {"enum": ["user", "assistant", "system", "developer"]}
 _CALL = {"call_id": _STRING, "name": _STRING, "arguments": _STRING}
 _ITEM: Form = {
     "anyOf": [
-        _object(["role", "content"], type={"const": "message"}, role=_ROLES, content=_SAID),
+        _object(["role", "content"], type={"enum": ["message", None]}, role=_ROLES, content=_SAID),
+        _object(["id"], type={"enum": ["item_reference", None]}, id=_STRING, role={"not": {}}),
         _object(["type", *_CALL], type={"const": "function_call"}, **_CALL),
         _object(["type", "call_id", "output"], type={"const": "function_call_output"}, call_id=_STRING, output=_SAID),
         _object(["type"], type={"const": "reasoning"}),

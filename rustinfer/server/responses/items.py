@@ -35,7 +35,9 @@ def refers(given: str | list[Any]) -> bool:
 
 
 def _kind(item: Item) -> Any:
-    return item.get("type") or ("message" if "role" in item or "id" not in item else "item_reference")
+    if (kind := item.get("type")) is not None:
+        return kind
+    return "message" if "role" in item or "id" not in item else "item_reference"
 
 
 def messages(given: str | list[dict[str, Any]]) -> Messages:

@@ -237,6 +237,8 @@ def test_sampling_reaches_the_engine(http: httpx.Client, engine: FakeEngine) -> 
         ({"input": [{"role": "user", "content": [IMAGE]}]}, "input[0].content[0]"),
         ({"input": [{"type": "item_reference", "id": "x"}]}, "input[0].id"),
         ({"input": [{"type": "item_reference"}]}, "input[0].id"),
+        ({"input": [{"type": {}, "role": "user", "content": "x"}]}, "input[0].type"),
+        ({"input": [{"type": "", "role": "user", "content": "x"}]}, "input[0].type"),
         ({"input": [{"type": "function_call_output", "output": "x"}]}, "input[0].call_id"),
         ({"instructions": 5}, "instructions"),
         ({"max_output_tokens": 0}, "max_output_tokens"),
