@@ -37,9 +37,13 @@ def _shut(schema: Any) -> Any:
         **{key: {name: _shut(part) for name, part in schema[key].items()} for key in _MAPS if key in schema},
     }
     named = schema.get("properties")
-    if named is not None and not _OPENING & schema.keys() and set(schema.get("required", ())) <= named.keys():
+    if named is not None and not _OPENING & schema.keys() and not _wants_more(schema, named):
         made["additionalProperties"] = False
     return made
+
+
+def _wants_more(schema: dict[str, Any], named: dict[str, Any]) -> bool:
+    return not set(schema.get("required", ())) <= named.keys() or schema.get("minProperties", 0) > len(named)
 
 
 def _combines(schema: dict[str, Any]) -> bool:

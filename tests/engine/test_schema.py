@@ -36,6 +36,7 @@ def test_an_object_has_no_properties_but_those_it_names() -> None:
         {**NAMED, "additionalProperties": WORD},
         {**NAMED, "patternProperties": {"^x": WORD}},
         {**NAMED, "required": ["b"]},
+        {**NAMED, "required": ["a"], "minProperties": 2},
         {"allOf": [NAMED, {"properties": {"b": WORD}}]},
         {**NAMED, "anyOf": [{"properties": {"b": WORD}}]},
         {**NAMED, "$ref": "#/$defs/x", "$defs": {"x": {"properties": {"b": WORD}}}},
