@@ -106,15 +106,17 @@ def _raised(
         try:
             result = again()
         except Exception:
-            raise error from None
+            raise _harmless(failure, error) from None
     _count(binding, failure, error, why)
     if standby is None and failure.count >= MOST:
         _disable(failure)
     if why is None:
         return result
-    if isinstance(error, SystemExit):
-        raise KernelRaised(f"{failure.name}: {_words(error)}") from error
-    raise error
+    raise _harmless(failure, error)
+
+
+def _harmless(failure: Failure, error: BaseException) -> BaseException:
+    return KernelRaised(f"{failure.name}: {_words(error)}") if isinstance(error, SystemExit) else error
 
 
 def _count(binding: Binding, failure: Failure, error: BaseException, why: str | None) -> None:

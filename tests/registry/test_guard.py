@@ -124,6 +124,12 @@ def test_exit_is_contained(toy: Toy, policy: dict[str, Any]) -> None:
         call(X)
 
 
+def test_exit_is_contained_where_the_reference_cannot_take_the_arguments_either(toy: Toy) -> None:
+    call, toy.error = bound(toy.binder()), SystemExit(0)
+    with pytest.raises(KernelRaised, match="SystemExit: 0"):
+        call(None)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), RuntimeError("CUDA error: an illegal memory access"), KeyboardInterrupt()]
 )
