@@ -79,6 +79,7 @@ class Runner:
     def _several(self, step: Decode, count: int) -> Flight:
         lanes = self.lanes
         talk = self._talks.begin(count, lanes.count, None if lanes.in_order else lanes.rows)
+        lanes.drawn_at[lanes.rows] = -1  # one that raises has drawn nobody knows how many
         step.run(lanes.count, lanes.width(lanes.rows), talk.told, talk.stopped)
         lanes.advanced(count)
         talk.launched()

@@ -197,6 +197,28 @@ def test_a_launch_that_is_lost_fails_its_requests_once() -> None:
     assert Log().drain(engine).tokens["b", 0] == alone([1, 2, 3], 9)
 
 
+def test_a_launch_that_breaks_off_is_launched_again_from_where_it_began() -> None:
+    wanted, _ = said(0, [{}, {"temperature": 0.9}])
+    engine = load(**PIN).engine
+    step = engine.runner.decodes[-1]  # type: ignore[attr-defined]
+    broken: list[torch.Tensor] = []
+    run = step.run
+
+    def breaks_off(lanes: int, width: int, told: torch.Tensor, stop: torch.Tensor) -> None:
+        if not broken:
+            run(lanes, width, told[:2], stop)
+            broken.append(told)
+            raise RuntimeError("half-way")
+        run(lanes, width, told, stop)
+
+    step.run = breaks_off
+    for i, asked in enumerate([{}, {"temperature": 0.9}]):
+        engine.add(request(f"{i}", [3 + i, 4, 5 + 2 * i], max_tokens=23, ignore_eos=True, seed=i, **asked))
+    log = Log().drain(engine)
+    assert broken
+    assert {name: tokens for (name, _), tokens in log.tokens.items()} == wanted
+
+
 def test_words_are_read_as_they_come_and_a_launch_that_never_told_is_an_error() -> None:
     talks = Talks(torch.device("cpu"))
     talk = talks.begin(3, 4, np.array([2, 0]))
