@@ -94,10 +94,10 @@ def cutoffs(
     counts, masses = (logits.new_empty(*blocks, BANDS) for _ in "ab")
     maxima_kernel[grid](logits, *wanted, min_p, maxima, vocab, logits.stride(0), num_warps=4, **shape, **config)
     bands = (*wanted, maxima, counts, masses)
-    sub = min(shape["BLOCK"], 4096 if INTERPRETED else 128)
-    bands_kernel[grid](
-        logits, *bands, vocab, logits.stride(0), WAYS=BANDS, SUB=sub, STAGES=4, num_warps=4, **shape, **config
-    )
+    parts = {"WIDE": min(shape["BLOCK"], 1024), "SUB": min(shape["BLOCK"], 128), "STAGES": 4}
+    if INTERPRETED:
+        parts |= dict.fromkeys(("WIDE", "SUB"), min(shape["BLOCK"], 4096))
+    bands_kernel[grid](logits, *bands, vocab, logits.stride(0), WAYS=BANDS, num_warps=4, **parts, **shape, **config)
     gather_kernel[grid](logits, *bands, listed, vocab, logits.stride(0), WAYS=BANDS, num_warps=4, **shape, **config)
     cutoff_kernel[(rows,)](
         *wanted, min_p, *bands[3:], listed, cutoff, vocab, BLOCKS=shape["BLOCKS"], BP=shape["BP"], WAYS=BANDS,

@@ -168,10 +168,13 @@ def maxima_kernel(
 @triton.jit
 def bands_kernel(
     logits, temperatures, top_k, top_p, maxima, counts, masses, VOCAB, row_stride,
-    BLOCK: tl.constexpr, BLOCKS: tl.constexpr, BP: tl.constexpr, WAYS: tl.constexpr, SUB: tl.constexpr,
-    STAGES: tl.constexpr, PDL: tl.constexpr,
+    BLOCK: tl.constexpr, BLOCKS: tl.constexpr, BP: tl.constexpr, WAYS: tl.constexpr, WIDE: tl.constexpr,
+    SUB: tl.constexpr, STAGES: tl.constexpr, PDL: tl.constexpr,
 ):  # fmt: skip
-    """How many tokens of a block, and what mass, lie at or above each edge: [R, BLOCKS, WAYS] to counts and masses."""
+    """How many tokens of a block, and what mass, lie at or above each edge: [R, BLOCKS, WAYS] to counts and masses.
+
+    Top-k finds its band by counts alone, and the masses of its rows are not written.
+    """
     begin(PDL)
     wait(PDL)
     r = tl.program_id(0)
@@ -179,23 +182,47 @@ def bands_kernel(
     by_count, by_mass = searches(temperature, tl.load(top_k + r), tl.load(top_p + r), VOCAB)
     if by_count | by_mass:
         peak = peak_of(maxima, r, temperature, BLOCKS, BP)
-        # Threads lie along the values, and each has all edges: the other way round each value is scaled 32 times.
-        edge = edges(peak, WAYS)[:, None]
         for block in range(tl.program_id(1), BLOCKS, tl.num_programs(1)):
-            count = tl.zeros((WAYS, SUB), tl.float32)
-            mass = tl.zeros((WAYS, SUB), tl.float32)
-            for start in tl.range(0, BLOCK, SUB, num_stages=STAGES):
-                i = block * BLOCK + start + tl.arange(0, SUB)
-                value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
-                # Padding is no number, so that it lies above no edge, not even the last.
-                scaled = tl.where(i < VOCAB, tl.div_rn(value, temperature), float("nan"))[None, :]
-                weight = tl.exp(scaled - peak)
-                above = scaled >= edge
-                count += above.to(tl.float32)
-                mass += tl.where(above, weight, 0.0)
             at = (r.to(tl.int64) * BLOCKS + block) * WAYS + tl.arange(0, WAYS)
-            tl.store(counts + at, tl.sum(count, 1))
-            tl.store(masses + at, tl.sum(mass, 1))
+            row = logits + r.to(tl.int64) * row_stride
+            count = tl.zeros((WAYS,), tl.int32)
+            for start in tl.range(0, BLOCK, WIDE, num_stages=STAGES):
+                i = block * BLOCK + start + tl.arange(0, WIDE)
+                scaled = tl.div_rn(tl.load(row + i, mask=i < VOCAB, other=0.0), temperature)
+                count += tl.histogram(band_number(scaled, peak, WAYS), WAYS, mask=(i < VOCAB) & (scaled == scaled))
+            tl.store(counts + at, tl.cumsum(count, 0).to(tl.float32))
+            if by_count == 0:
+                tl.store(masses + at, mass_above(row, block, temperature, peak, VOCAB, BLOCK, WAYS, SUB, STAGES))
+
+
+@triton.jit
+def band_number(scaled, peak, WAYS: tl.constexpr):
+    """The band that each value lies in: how many of the edges that `edges` gives are above it, found by halving."""
+    tl.static_assert(WAYS == 32)
+    way = tl.zeros_like(scaled)
+    for half in tl.static_range(5):
+        step = (16 >> half) * 1.0
+        way += tl.where(scaled < peak - 0.5 * (way + step), step, 0.0)
+    return way.to(tl.int32)
+
+
+@triton.jit
+def mass_above(
+    row, block, temperature, peak, VOCAB,
+    BLOCK: tl.constexpr, WAYS: tl.constexpr, SUB: tl.constexpr, STAGES: tl.constexpr,
+):  # fmt: skip
+    """What mass of a block lies at or above each edge, [WAYS].
+
+    Threads lie along the values, and each has all edges: the other way round each value would be scaled 32 times.
+    """
+    edge = edges(peak, WAYS)[:, None]
+    mass = tl.zeros((WAYS, SUB), tl.float32)
+    for start in tl.range(0, BLOCK, SUB, num_stages=STAGES):
+        i = block * BLOCK + start + tl.arange(0, SUB)
+        value = tl.load(row + i, mask=i < VOCAB, other=-float("inf"))
+        scaled = tl.div_rn(value, temperature)[None, :]
+        mass += tl.where(scaled >= edge, tl.exp(scaled - peak), 0.0)
+    return tl.sum(mass, 1)
 
 
 @triton.jit
@@ -209,7 +236,7 @@ def band_of(counts, masses, r, before, k, p, by_count, BLOCKS: tl.constexpr, BP:
     way = tl.arange(0, WAYS)
     at = (r.to(tl.int64) * BLOCKS + b[:, None]) * WAYS + way[None, :]
     count = tl.load(counts + at, mask=(b < BLOCKS)[:, None], other=0.0)
-    mass = tl.sum(tl.load(masses + at, mask=(b < BLOCKS)[:, None], other=0.0), 0)
+    mass = tl.sum(tl.load(masses + at, mask=(b < BLOCKS)[:, None] & (by_count == 0), other=0.0), 0)
     whole = tl.max(mass, 0)
     if by_count:
         short = tl.sum(count, 0) < k.to(tl.float32)
