@@ -15,6 +15,7 @@ from .launch import pdl, power
 
 LOG2E = 1.4426950408889634
 MOST_SPLITS = 64
+MANY_ROWS = 64  # where their number is not known
 LONG = 64  # rows from which on a prompt gets the tiles of long ones
 AT_ONCE = 8  # shares that are merged in one go
 
@@ -37,14 +38,16 @@ def splits(target: Target, rows: int, kv_heads: int) -> int:
 
 def least_positions(rows: int) -> int:
     """The smallest share worth a program of its own: a large batch fills the chip without sharing."""
-    return 64 if rows <= 8 else 128 if rows <= 16 else 256 if rows <= 32 else 1024
+    return 64 if rows <= 8 else 128 if rows <= 16 else 256 if rows <= 24 else 1024
 
 
 def decode_blocks(target: Target, wide: int) -> dict[str, int]:
     """Positions a tile, warps and stages of the decode kernel: 16 KB of keys a tile, less for a small batch."""
     fitting = max(8192 // (wide * max(target.dtype.itemsize // 2, 1)), 16)
-    few = target.rows is not None and target.rows <= 8
-    return {"BN": min(fitting, 64 if few else 128), "num_warps": 2 if few and wide <= 64 else 4, "num_stages": 2}
+    rows, narrow = target.rows or MANY_ROWS, wide <= 64
+    if rows <= 8:
+        return {"BN": min(fitting, 64), "num_warps": 2 if narrow else 4, "num_stages": 5 if narrow and rows > 1 else 2}
+    return {"BN": min(fitting, 128), "num_warps": 8 if narrow and 24 < rows <= 32 else 4, "num_stages": 2}
 
 
 def decode(target: Target, scale: float, window: int) -> Function:

@@ -6,8 +6,9 @@ from ...registry import Target
 from .launch import power
 from .matrix import MOST_TOGETHER, Matrix
 
-SHARED = 160 * 1024  # bytes that a program may use for its pipeline; parts before Hopper have less
-SHARED_SMALL = 96 * 1024
+SHARED = 208 * 1024  # bytes that a program may use for its pipeline
+SHARED_SMALL = 96 * 1024  # on parts before Hopper
+SHARED_FP32 = 160 * 1024  # of 32-bit numbers, whose products take some of it for themselves
 
 
 def choose(target: Target, matrix: Matrix, rows: int, *, pairs: bool = False) -> dict[str, int]:
@@ -39,13 +40,14 @@ def up_to_16(outputs: int, columns: int, pairs: bool) -> dict[str, int]:
         return {"BR": 64, "BK": 256, "STAGES": 3, "num_warps": 4}
     if pairs and columns <= 2048:
         return {"BR": 16, "BK": 256, "STAGES": 6, "num_warps": 2}
-    return {"BR": 16, "BK": 512, "STAGES": 4, "num_warps": 2}
+    shares = 1 if pairs or outputs > 2048 else 2
+    return {"BR": 16, "BK": 512, "STAGES": 4, "SPLITS": shares, "num_warps": 2}
 
 
 def up_to_32(outputs: int, columns: int, pairs: bool) -> dict[str, int]:
     """Activations weigh as much as weights: more weight rows share them, and long rows are cut to fill the chip."""
     if outputs >= 8192:
-        return {"BR": 64, "BK": 256, "STAGES": 3, "num_warps": 4}
+        return {"BR": 128, "BK": 128, "STAGES": 4, "num_warps": 8}
     if columns > 4096:
         return {"BR": 32, "BK": 256, "STAGES": 4, "SPLITS": 4, "num_warps": 4}
     return {"BR": 32, "BK": 512, "STAGES": 3, "num_warps": 4}
@@ -54,7 +56,7 @@ def up_to_32(outputs: int, columns: int, pairs: bool) -> dict[str, int]:
 def up_to_64(outputs: int, columns: int, pairs: bool) -> dict[str, int]:
     """Tiles for the tensor cores' widest instructions."""
     if outputs >= 8192:
-        return {"BR": 128, "BK": 128, "STAGES": 3, "num_warps": 4}
+        return {"BR": 128, "BK": 128, "STAGES": 4, "num_warps": 8}
     shares = 2 if outputs <= 4096 else 1
     return {"BR": 64, "BK": 128, "STAGES": 4, "SPLITS": shares, "num_warps": 4}
 
@@ -97,7 +99,8 @@ def ours(columns: int) -> int:
 
 def fitted(target: Target, choice: dict[str, int], rows: int) -> dict[str, int]:
     """The choice with fewer columns or stages, where its tiles of weights and activations exceed shared memory."""
-    limit = SHARED if target.sm is None or target.sm >= (9, 0) else SHARED_SMALL
+    large = SHARED if target.dtype.itemsize == 2 else SHARED_FP32
+    limit = large if target.sm is None or target.sm >= (9, 0) else SHARED_SMALL
     row_bytes = (choice["BR"] + power(rows, 16)) * target.dtype.itemsize
     while row_bytes * choice["BK"] * choice["STAGES"] > limit:
         choice |= {"BK": choice["BK"] // 2} if choice["BK"] > 128 else {"STAGES": choice["STAGES"] - 1}
