@@ -1,0 +1,56 @@
+"""Several tokens in a launch of the decode kernel: the tokens of single steps, whatever ends them."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+
+from rustinfer import LLM, SamplingParams
+from rustinfer.engine.build import Loaded, load
+from rustinfer.engine.options import Options
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU here")]
+
+
+@pytest.fixture(scope="module")
+def loaded() -> Loaded:
+    if torch.cuda.get_device_capability() < (9, 0):
+        pytest.skip("the decode kernel needs Hopper")
+    sizes: dict[str, Any] = {"max_num_seqs": 8, "max_num_batched_tokens": 1024, "kv_cache_tokens": 16384}
+    return load("llama-3.2-1b", Options(load_format="dummy", device="cuda", enable_prefix_caching=False, **sizes))
+
+
+def said(loaded: Loaded, several: int, params: list[SamplingParams]) -> list[list[int]]:
+    scheduler, draw = loaded.engine.scheduler, random.Random(4)
+    assert scheduler.limits.few == 8
+    scheduler.limits = replace(scheduler.limits, several=several)
+    prompts = [
+        {"prompt_token_ids": [draw.randrange(10, 120000) for _ in range(20 + 30 * i)]} for i in range(len(params))
+    ]
+    return [list(r.outputs[0].token_ids) for r in LLM.over(loaded).generate(prompts, params, use_tqdm=False)]
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+@pytest.mark.parametrize(
+    "asked",
+    [{"temperature": 0}, {"temperature": 0.9}, {"temperature": 1.4, "stop_token_ids": list(range(0, 100000, 400))}],
+    ids=["greedy", "at random", "stop tokens"],
+)
+def test_tokens_are_those_of_single_steps(asked: dict[str, Any], count: int, loaded: Loaded) -> None:
+    params = [SamplingParams(max_tokens=70 + i, seed=i, ignore_eos=True, **asked) for i in range(count)]
+    assert said(loaded, 4, params) == said(loaded, 1, params)
+
+
+def test_a_stream_that_is_closed_leaves_nothing_behind(loaded: Loaded) -> None:
+    llm, engine = LLM.over(loaded), loaded.engine
+    for tokens in range(1, 12):
+        stream: Any = llm.stream({"prompt_token_ids": [5, 6, 7]}, SamplingParams(max_tokens=400, ignore_eos=True))
+        for _ in range(tokens):
+            next(stream)
+        stream.close()
+    assert said(loaded, 4, [SamplingParams(temperature=0, max_tokens=9, ignore_eos=True)])
+    assert engine.cache.available == engine.cache.pool.total
