@@ -14,7 +14,9 @@ from rustinfer.engine.flight import Checked
 from rustinfer.engine.launch import check_alive
 from rustinfer.engine.plan import Plan
 from rustinfer.engine.sampled import Flight
+from rustinfer.engine.sequence import Sequence
 from rustinfer.engine.talk import Talks
+from rustinfer.protocol.structured import Structured
 from rustinfer.registry import KernelFault
 
 from .fakes import EOS, PAGE, FakeTalk, Log, alone, request
@@ -87,6 +89,12 @@ def test_who_asks_for_more_takes_single_steps_and_so_does_the_neighbour(params: 
     told, counts = said(1, asked, **PIN)
     assert told == wanted
     assert set(counts) == {1}
+
+
+def test_a_grammar_and_what_the_host_has_to_know_of_each_token_take_single_steps() -> None:
+    for asked in ({"structured_outputs": Structured("json_object")}, {"min_tokens": 3}, {"min_p": 0.1}, {"top_p": 0.9}):
+        assert not Sequence(request("", [1], temperature=1.0, **asked), 0, 0, 9, 0).steady  # type: ignore[arg-type]
+    assert Sequence(request("", [1], temperature=1.0, seed=3, stop_token_ids=[4], top_k=-1), 0, 0, 9, 0).steady
 
 
 def test_greedy_rows_may_cut_off_what_they_do_not_draw_from() -> None:
