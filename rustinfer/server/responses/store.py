@@ -29,7 +29,7 @@ class Entry:
 
 
 class ResponseStore:
-    """One for one application. A response is seen by its owner alone."""
+    """One for one application, and for its threads. A response is seen by its owner alone."""
 
     def __init__(self, most: int = MAX_RESPONSES, most_bytes: int = MAX_BYTES) -> None:
         self._most, self._most_bytes = most, most_bytes
@@ -45,7 +45,7 @@ class ResponseStore:
 
     def said(self, owner: str) -> dict[str, dict[str, Any]]:
         """What its owner's responses put out, by the items' ids."""
-        mine = [e.response for e in self._entries.values() if e.owner == owner]
+        mine = [e.response for e in self._all if e.owner == owner]
         return {item["id"]: item for response in mine for item in response["output"]}
 
     def put(self, entry: Entry) -> None:
@@ -67,4 +67,8 @@ class ResponseStore:
     @property
     def running(self) -> int:
         """Responses that run in the background."""
-        return sum(entry.task is not None and not entry.task.done() for entry in self._entries.values())
+        return sum(entry.task is not None and not entry.task.done() for entry in self._all)
+
+    @property
+    def _all(self) -> list[Entry]:
+        return list(self._entries.values())  # at once: others may put and drop some meanwhile

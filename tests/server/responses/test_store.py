@@ -34,3 +34,21 @@ def test_a_newer_state_replaces_and_owners_are_kept_apart() -> None:
     assert len(store) == 1
     assert store._size < 100
     assert store.get("a", "you") is None
+
+
+def test_it_is_read_while_large_answers_are_put_by_threads() -> None:
+    store = ResponseStore()
+
+    class Between(str):
+        """An owner at whose comparison another thread has its turn."""
+
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            store.put(Entry("else", {"id": f"late {len(store)}", "output": []}, []))
+            return str.__eq__(self, other)
+
+    for number in range(2):
+        store.put(Entry("me", {"id": str(number), "output": [{"id": f"item {number}"}]}, []))
+    assert set(store.said(Between("me"))) == {"item 0", "item 1"}
