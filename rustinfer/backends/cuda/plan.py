@@ -13,8 +13,10 @@ THREADS = (WARPS + 4) * 32
 QUAD = 4  # rows of one matrix instruction
 MOST_COLUMNS = 3072  # of a tile's row
 SHARED = 227 * 1024  # bytes that one block may have
-IN_FLIGHT = 48 * 1024  # bytes a multiprocessor has on their way: more only makes everything else wait longer
-PILE, CALM = 5, 2  # tiles not yet used from which on only so many may be on their way
+# Bytes a multiprocessor has on their way, by the bits of its weights: more only makes everything else wait longer. And the
+# tiles not yet used from which on only so many may be.
+IN_FLIGHT = {16: 48 * 1024, 8: 48 * 1024, 4: 112 * 1024}
+PILES = {16: (5, 2), 8: (5, 2), 4: (9, 4)}
 SPLITS = 16  # of a sequence's positions
 TOKENS = 4  # of a launch at most: so long may whoever aborts have to wait
 TURNS = 3  # parts of what the blocks tell each other: in use, clean, being cleared
@@ -154,13 +156,14 @@ class Plan:
     def defines(self) -> dict[str, int]:
         """What the kernel's source is compiled with."""
         width, mixed, hidden = self.chunks
-        ahead = min(max(IN_FLIGHT // self.tile(width, self.bits), 2), self.slots - 1)
+        pile, calm = PILES[self.bits]
+        ahead = min(max(IN_FLIGHT[self.bits] // self.tile(width, self.bits), 2), self.slots - 1)
         return {
             "GRID": self.blocks, "ROWS": self.rows, "WIDTH": self.width, "HIDDEN": self.hidden, "HEADS": self.heads,
             "KV_HEADS": self.kv_heads, "DIM": self.dim, "LAYERS": self.layers, "VOCAB": self.vocab, "PAGE": self.page,
             "BITS": self.bits, "HEAD_BITS": self.head_bits, "TABLE_BITS": self.table_bits,
             "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
-            "PARTS": self.parts, "AHEAD": ahead, "PILE": min(PILE, self.slots - 1), "CALM": min(CALM, ahead),
+            "PARTS": self.parts, "AHEAD": ahead, "PILE": min(pile, self.slots - 1), "CALM": min(calm, ahead),
             "AT_ONCE": 4 if self.bits < 16 and self.rows <= 2 else 2, "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
             "TOKENS": TOKENS,
         } | dict(self.tuned)  # fmt: skip

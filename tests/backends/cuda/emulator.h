@@ -269,8 +269,8 @@ DEVICE i64 nanoseconds() { return emulated::machine->clock; }
 DEVICE u32 pack(float low, float high) { return rounded(low) | rounded(high) << 16; }
 DEVICE float low(u32 pair) { return as_float(pair << 16); }
 DEVICE float high(u32 pair) { return as_float(pair & 0xffff0000u); }
-DEVICE u32 masked(u32 v, u32 mask, u32 bits) { return v & mask | bits; }
-DEVICE u32 minus(u32 a, u32 b) { return pack(low(a) - low(b), high(a) - high(b)); }
+DEVICE u32 flipped(u32 v, u32 mask, u32 bits) { return v & mask ^ bits; }
+DEVICE u32 times(u32 a, u32 b) { return pack(low(a) * low(b), high(a) * high(b)); }
 DEVICE float half_float(u16 bits) {
   int exponent = bits >> 10 & 31, mantissa = bits & 1023;
   float v = exponent ? ldexpf(1024 + mantissa, exponent - 25) : ldexpf(mantissa, -24);

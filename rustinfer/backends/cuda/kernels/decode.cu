@@ -106,7 +106,7 @@ struct Products {
       const int i = thread() + n * CONSUMERS;
       if (i >= rows.count * p.rows) continue;
       const int b = i / rows.count, row = i % rows.count, to = rows.first + row;
-      const float once = BITS == 8 ? scale[n][0] : 1, twice = BITS == 8 ? scale[n][1] : 1;
+      const float once = unpacked(BITS) * (BITS == 8 ? scale[n][0] : 1), twice = unpacked(BITS) * (BITS == 8 ? scale[n][1] : 1);
       if (at == QKV_AT) {
         publish(e.qkv + b * QKV + to, c.total(row, b) * once * c.norm_scale(b));
       } else if (at < DOWN_AT && at >= GATE_UP_AT) {
@@ -171,7 +171,7 @@ DEVICE void head_stage(Consumer& c, Drawing& drawing) {
     for (int n = 0; n < N; n++) {
       const int row = member + n * TEAM;
       if (row >= rows.count || b >= p.rows) continue;
-      const float logit = c.total(row, b) * (HEAD_BITS == 8 ? scale[n] : 1) * c.norm_scale(b);
+      const float logit = c.total(row, b) * unpacked(HEAD_BITS) * (HEAD_BITS == 8 ? scale[n] : 1) * c.norm_scale(b);
       if (p.count)
         drawing.consider(b, logit, rows.first + row);
       else

@@ -12,12 +12,20 @@ constexpr int blocks_held(int bits) {
 }
 // A lane's activations for a product: for each chunk of K, step, group and block eight neighbouring columns, as bf16.
 constexpr int HELD = GROUPS * larger(blocks_held(BITS) * eights(BITS), WIDE * steps(HEAD_BITS, WIDTH_CHUNK) * eights(HEAD_BITS));
+constexpr int BLOCKS_HELD = larger(blocks_held(BITS), WIDE * steps(HEAD_BITS, WIDTH_CHUNK));
 struct Activations {
   uint4 v[HELD];
-#if BITS == 4
-  float sums[blocks_held(4)][GROUPS][2];  // of a block: what the weights' zeros are to be multiplied by
+#if BITS < 16 || HEAD_BITS < 16
+  float sums[BLOCKS_HELD][GROUPS][2];  // of a block: what the weights' zeros are to be multiplied by, or have been
 #endif
 };
+// Packed weights are multiplied as they are: the bits 00uu are the bf16 number u * 2^-133, subnormal if u < 128. Activations
+// are enlarged for that, by 16 less where four bits stand above four others, and the result is to be: see `unpacked`.
+constexpr u32 ENLARGED = 0x5f805f80u, ENLARGED_LESS = 0x5d805d80u;  // 2^64 and 2^60, twice each
+// What activations are multiplied by to be summed: for bytes -128, since they are taken for so much more than they are.
+constexpr u32 summed(int bits, int e) { return bits == 8 ? 0x80808080u : e ? 0x00100010u : 0x00010001u; }
+// What is left to multiply a result by.
+constexpr float unpacked(int bits) { return bits == 16 ? 1 : 0x1p69f; }
 
 struct Consumer {
   const Arguments& p;
@@ -79,28 +87,29 @@ struct Consumer {
   DEVICE void take(Activations& to, Words<N, true>& a, int stage, int layer) {
     a.receive(p, stage, layer);
 #pragma unroll
-    for (int n = 0; n < N; n++) to.v[n] = arranged<B>(a.v[n]);
+    for (int n = 0; n < N; n++) to.v[n] = arranged<B>(a.v[n], n);
     add_up<B, N>(to);
   }
   // Eight columns in the order in which packed weights are unpacked: 0 2, 1 3, 4 6, 5 7.
   template <int B>
-  DEVICE static uint4 arranged(uint4 v) {
+  DEVICE static uint4 arranged(uint4 v, int n) {
     if (B == 16) return v;
-    return make_uint4(v.x & 0xffff | v.y << 16, v.x >> 16 | v.y & 0xffff0000u, v.z & 0xffff | v.w << 16,
-                      v.z >> 16 | v.w & 0xffff0000u);
+    const u32 by = B == 4 && n % 2 ? ENLARGED_LESS : ENLARGED;
+    return make_uint4(times(v.x & 0xffff | v.y << 16, by), times(v.x >> 16 | v.y & 0xffff0000u, by),
+                      times(v.z & 0xffff | v.w << 16, by), times(v.z >> 16 | v.w & 0xffff0000u, by));
   }
   template <int B, int N>
   DEVICE static void add_up(Activations& a) {
-#if BITS == 4
-    if (B != 4) return;
-    constexpr u32 ONES = 0x3f803f80u;
+#if BITS < 16 || HEAD_BITS < 16
+    if (B == 16) return;
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
       float d[4] = {0, 0, 0, 0};
 #pragma unroll
       for (int e = 0; e < 2; e++) {
-        mma(d, ONES, ONES, ONES, ONES, a.v[n + e].x, a.v[n + e].y);
-        mma(d, ONES, ONES, ONES, ONES, a.v[n + e].z, a.v[n + e].w);
+        const u32 by = summed(B, e);
+        mma(d, by, by, by, by, a.v[n + e].x, a.v[n + e].y);
+        mma(d, by, by, by, by, a.v[n + e].z, a.v[n + e].w);
       }
       a.sums[n / 2 / GROUPS][n / 2 % GROUPS][0] = d[0], a.sums[n / 2 / GROUPS][n / 2 % GROUPS][1] = d[1];
     }
@@ -140,7 +149,7 @@ struct Consumer {
     for (int n = 0; n < ALL; n++) {
       uint4 x = h.v[2 * n], y = h.v[2 * n + 1];
       a.v[n] = arranged<B>(make_uint4(weighted(x.x, x.y, w[n].x, squares), weighted(x.z, x.w, w[n].y, squares),
-                                      weighted(y.x, y.y, w[n].z, squares), weighted(y.z, y.w, w[n].w, squares)));
+                                      weighted(y.x, y.y, w[n].z, squares), weighted(y.z, y.w, w[n].w, squares)), n);
     }
     add_up<B, ALL>(a);
     squares += shuffle_xor(squares, 1);
@@ -180,7 +189,14 @@ struct Consumer {
     row += g / SLICES;
     const u8* from = tile + row * BYTES + row_bytes(B, k) + t * (B == 4 ? 8 : 16);
 #pragma unroll
-    for (int j = 0; j < GROUPS; j++) d[j][0] = d[j][1] = d[j][2] = d[j][3] = 0;
+    for (int j = 0; j < GROUPS; j++) {
+      d[j][0] = d[j][1] = d[j][2] = d[j][3] = 0;
+#if BITS == 8 || HEAD_BITS == 8
+      if (B == 8)  // bytes are taken for 128 more than they are
+#pragma unroll
+        for (int i = 0; i < steps(B, CHUNK) * 4; i++) d[j][i % 4] += a.sums[AT + i / 4][j][i % 2];
+#endif
+    }
 #pragma unroll
     for (int i = 0; i < steps(B, CHUNK); i++) {
       const bool valid = CHUNK % STRIDE == 0 || k + i * STRIDE < CHUNK;
@@ -208,10 +224,8 @@ struct Consumer {
       mma(d[j], top.z, bottom.z, top.w, bottom.w, x[j].z, x[j].w);
     }
   }
-  // Bytes 0 and 2 as bf16, by way of 128 + the low seven bits.
-  DEVICE static u32 whole(u32 v) {
-    return minus(masked(v, 0x007f007fu, 0x43004300u), masked(v, 0x00800080u, 0x43004300u));
-  }
+  // Bytes 0 and 2 with 128 added, in halves of their own.
+  DEVICE static u32 whole(u32 v) { return flipped(v, 0x00ff00ffu, 0x00800080u); }
   DEVICE static void bytes(float (&d)[GROUPS][4], bool valid, const u8* from, const u8* below, const uint4* x) {
     uint4 top = make_uint4(0, 0, 0, 0), bottom = top;
     if (valid) top = *(const uint4*)from, bottom = *(const uint4*)below;
@@ -226,8 +240,6 @@ struct Consumer {
       }
     }
   }
-  // The lowest four bits of each half as bf16, 128 too large: the zeros make up for it.
-  DEVICE static u32 raised(u32 v) { return masked(v, 0x000f000fu, 0x43004300u); }
   DEVICE static void nibbles(float (&d)[GROUPS][4], bool valid, const u8* from, const u8* below, const u8* scales, int zeros,
                              int under, const uint4* x, const float (&sums)[GROUPS][2]) {
     u32 u[2] = {0, 0}, v[2] = {0, 0};
@@ -238,7 +250,7 @@ struct Consumer {
 #pragma unroll
       for (int i = 0; i < 2; i++) {
         const u8* at = scales + i * under;
-        s[i] = half_float(*(const u16*)at), z[i] = half_float(*(const u16*)(at + zeros)) - 128 * s[i];
+        s[i] = half_float(*(const u16*)at), z[i] = half_float(*(const u16*)(at + zeros));
       }
     }
     float e[GROUPS][4];
@@ -246,8 +258,8 @@ struct Consumer {
     for (int j = 0; j < GROUPS; j++) e[j][0] = e[j][1] = e[j][2] = e[j][3] = 0;
 #pragma unroll
     for (int q = 0; q < 4; q++) {
-      const u32 a = u[q % 2] >> (q / 2 * 4), b = v[q % 2] >> (q / 2 * 4);
-      const u32 w[4] = {raised(a), raised(b), raised(a >> 8), raised(b >> 8)};
+      const u32 mask = 0x000f000fu << q / 2 * 4;  // four bits of bytes 0 and 2, in halves of their own
+      const u32 w[4] = {u[q % 2] & mask, v[q % 2] & mask, u[q % 2] >> 8 & mask, v[q % 2] >> 8 & mask};
 #pragma unroll
       for (int j = 0; j < GROUPS; j++) {
         const uint4 y = x[2 * j + q / 2];

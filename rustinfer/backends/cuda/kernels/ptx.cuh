@@ -155,21 +155,21 @@ DEVICE u32 pack(float low, float high) {
 }
 DEVICE float low(u32 pair) { return __uint_as_float(pair << 16); }
 DEVICE float high(u32 pair) { return __uint_as_float(pair & 0xffff0000u); }
-// A half-precision number, and differences of pairs of bf16.
+// A half-precision number, and products of pairs of bf16.
 DEVICE float half_float(u16 bits) {
   float y;
   asm("cvt.f32.f16 %0, %1;" : "=f"(y) : "h"(bits));
   return y;
 }
-// (v & mask) | bits, in one instruction even where both are constants.
-DEVICE u32 masked(u32 v, u32 mask, u32 bits) {
+// (v & mask) ^ bits, in one instruction even where both are constants.
+DEVICE u32 flipped(u32 v, u32 mask, u32 bits) {
   u32 w;
-  asm("lop3.b32 %0, %1, %2, %3, 0xea;" : "=r"(w) : "r"(v), "r"(mask), "r"(bits));
+  asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(w) : "r"(v), "r"(mask), "r"(bits));
   return w;
 }
-DEVICE u32 minus(u32 a, u32 b) {
+DEVICE u32 times(u32 a, u32 b) {
   u32 v;
-  asm("sub.rn.bf16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
+  asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
   return v;
 }
 DEVICE float exp2_fast(float x) {
