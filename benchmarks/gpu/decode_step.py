@@ -77,7 +77,10 @@ class World:
 
     def run(self, decoder: Decoder, s: Step) -> Tensor:
         """One step's logits."""
-        return decoder(s.tokens, s.positions, s.slots, s.lengths, s.pages, self.caches)
+        logits = torch.empty((len(s.tokens), self.config.vocab), dtype=torch.float32, device=DEVICE)
+        names = ("tokens", "positions", "slots", "lengths", "pages")
+        decoder({**{name: getattr(s, name) for name in names}, "logits": logits}, self.caches)
+        return logits
 
     def composed(self, rows: int, **pins: str) -> Callable[[Step], Tensor]:
         """The same by the best kernels of the parts."""
