@@ -13,8 +13,8 @@ THREADS = (WARPS + 4) * 32
 QUAD = 4  # rows of one matrix instruction
 MOST_COLUMNS = 3072  # of a tile's row
 SHARED = 227 * 1024  # bytes that one block may have
-# Bytes a multiprocessor has on their way, by the bits of its weights: more only makes everything else wait longer. And the
-# tiles not yet used from which on only so many may be.
+# Bytes a multiprocessor has on their way, by the bits of its weights: more only makes everything else wait longer. And
+# the tiles not yet used from which on only so many may be.
 IN_FLIGHT = {16: 48 * 1024, 8: 48 * 1024, 4: 112 * 1024}
 PILES = {16: (5, 2), 8: (5, 2), 4: (9, 4)}
 SPLITS = 16  # of a sequence's positions
