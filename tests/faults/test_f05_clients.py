@@ -49,14 +49,18 @@ def idle(server: Server) -> bool:
 def test_f5_reset_in_a_stream(world: World, saw: Saw) -> None:
     """RST by the client of a stream after 0, 1 and 5 tokens."""
     for tokens in (0, 1, 5):
-        saw(f"after {tokens}: the request was aborted", _reset_after(world, tokens))
+        body = {**LONG, "prompt": f"{tokens} tokens before the client goes: sixteen and more are a page"}
+        saw(f"after {tokens}: the request was aborted", _reset_after(world, tokens, body))
+        again = world.server.post({**body, "max_tokens": 1}).json()["usage"]
+        if tokens:  # what was computed may be shared
+            assert again["prompt_tokens_details"]["cached_tokens"] == again["prompt_tokens"] // 16 * 16
 
 
-def _reset_after(world: World, tokens: int) -> float:
+def _reset_after(world: World, tokens: int, body: dict[str, Any]) -> float:
     """Seconds until the request was gone."""
     before = world.server.metrics()['requests_total{outcome="aborted"}']
     link = connect(world.server)
-    send(link, {**LONG, "stream": True})
+    send(link, {**body, "stream": True})
     got = b""
     while got.count(b"data: ") < tokens:
         got += link.recv(4096)
