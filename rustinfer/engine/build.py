@@ -132,7 +132,7 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     runner = Runner(mixed, steps, cache, lanes, sampler, int(target.device.type != "cpu"), faults)
     few = max((step.rows for step in steps if step.several), default=0)
     engine = assemble(runner, checkpoint, options, size, few)
-    card = model_card(checkpoint, options, size, bind.bindings)
+    card = model_card(checkpoint, options, size, bind.bindings, plugins.failures())
     tokenizer, template = text_side(checkpoint)
     if tokenizer and checkpoint.eos_ids:
         engine.grammars = Grammars.of(tokenizer, checkpoint.config.vocab, checkpoint.eos_ids)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,14 +11,23 @@ from typing import NamedTuple
 from ..models.checkpoint import Checkpoint
 from ..models.errors import CheckpointError
 from ..protocol.messages import ModelCard, OpRow, Raised
-from ..registry import Binding, Failure
+from ..registry import Binding, Failure, PluginRecord
 from ..text import ChatTemplate, TemplateError, TextError, Tokenizer
 from .options import Options
 from .sizing import Size
 
+REASON = 500  # characters of a plugin's complaint
+FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/'\"()]+/)*(?=[^\s/'\"()])")
 
-def model_card(checkpoint: Checkpoint, options: Options, size: Size, bindings: Sequence[Binding]) -> ModelCard:
-    """The card of a running model."""
+
+def model_card(
+    checkpoint: Checkpoint,
+    options: Options,
+    size: Size,
+    bindings: Sequence[Binding],
+    failed: Sequence[PluginRecord] = (),
+) -> ModelCard:
+    """The card of a running model, and of the plugins that it has to do without."""
     source = checkpoint.template.source
     return ModelCard(
         id=options.served_model_name or checkpoint.name,
@@ -36,7 +46,13 @@ def model_card(checkpoint: Checkpoint, options: Options, size: Size, bindings: S
         width=checkpoint.config.width,
         device=device_name(options.device),
         queue=options.max_num_queued_reqs,
+        failed_plugins={record.name: reason(record.error) for record in failed},
     )
+
+
+def reason(error: str) -> str:
+    """A complaint as it travels: its first line, without the folders of the files that it names."""
+    return FOLDERS.sub("", error.partition("\n")[0])[:REASON]
 
 
 def device_name(device: str) -> str:

@@ -38,7 +38,8 @@ class ModelCard:
 
     `width` is the length of its hidden states, `device` what people call its processor. `special_tokens` maps
     names such as bos_token to their text; `defaults` are the checkpoint's sampling defaults. The chat template may be
-    several, by name. Of sequences at most `queue` may wait (None: any number).
+    several, by name. Of sequences at most `queue` may wait (None: any number). `failed_plugins` says
+    why those of the engine that did not load did not.
     """
 
     id: str
@@ -57,6 +58,7 @@ class ModelCard:
     width: int = 0
     device: str = "cpu"
     queue: int | None = None
+    failed_plugins: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

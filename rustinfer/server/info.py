@@ -10,6 +10,7 @@ from starlette.responses import Response
 from rustinfer.protocol.messages import VERSION, ModelCard
 from rustinfer.version import __version__
 
+from .caller import CALLER
 from .errors import JSON, engine_unavailable
 from .openai import unknown_model
 from .openapi.document import document
@@ -48,9 +49,14 @@ async def ops(request: Request) -> Response:
 
 
 async def health(request: Request) -> Response:
+    """With `verbose`, and a key where there are any, also why plugins of the engine did not load."""
     if not request.app.state.link.healthy:
         raise engine_unavailable()
-    return JSON({"status": "ok"})
+    told: dict[str, Any] = {"status": "ok"}
+    # Without a key nobody hears more than that.
+    if "verbose" in request.query_params and (CALLER.get() or not request.app.state.keys):
+        told["failed_plugins"] = _served(request).card.failed_plugins
+    return JSON(told)
 
 
 async def livez(_: Request) -> Response:

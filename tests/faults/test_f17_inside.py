@@ -72,7 +72,12 @@ def test_f23_plugins_that_cannot_be_loaded(dying: Dying, saw: Saw, model: Path, 
     assert "op rms_norm is defined twice: by " in log
     assert "it was written for plugin API 99, this rustinfer has 1" in log
     assert server.golden()
-    saw("named in the log with their reasons; requests were answered", None)
+    told = server.get("/health?verbose").json()["failed_plugins"]
+    assert told["aaa_raises"] == "ImportError: not today"
+    assert told["aaa_exits"] == "SystemExit: 0"
+    assert set(told) == {"aaa_raises", "aaa_exits", "aaa_twin", "aaa_other_abi"}
+    assert server.get("/health").json() == {"status": "ok"}
+    saw("named in the log and in /health?verbose with their reasons; requests were answered", None)
     strict = Process(
         tmp_path / "log", "-m", "rustinfer.engine.main", str(model), env=env | {"RUSTINFER_STRICT_PLUGINS": "1"}
     )

@@ -98,7 +98,9 @@ def test_m5_right_keys(guarded: httpx.Client) -> None:
 
 
 def test_m6_health_is_open_and_says_little(guarded: httpx.Client) -> None:
-    assert guarded.get("/health").json() == {"status": "ok"}
+    for path in ("/health", "/health?verbose"):
+        assert guarded.get(path).json() == {"status": "ok"}
+    assert guarded.get("/health?verbose", headers=HEADERS).json() == {"status": "ok", "failed_plugins": {}}
 
 
 def test_m7_cors(http: httpx.Client, guarded: httpx.Client) -> None:

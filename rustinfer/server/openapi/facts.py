@@ -24,6 +24,14 @@ class Status(BaseModel):
     status: Literal["ok"]
 
 
+class Health(Status):
+    failed_plugins: dict[str, str] = {}
+
+
+class Verbose(BaseModel):
+    verbose: str | None = None
+
+
 class Ready(Status):
     heartbeat_age_seconds: float
 

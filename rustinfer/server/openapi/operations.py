@@ -57,7 +57,7 @@ OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/v1/models"): Operation("The served models", facts.Models),
     ("GET", "/v1/models/{id}"): Operation("One served model; its name may have slashes", facts.Model),
     ("GET", "/v1/ops"): Operation("Which kernel runs where, and why no other", facts.Ops),
-    ("GET", "/health"): Operation("Whether the engine works", facts.Status),
+    ("GET", "/health"): Operation("Whether the engine works", facts.Health, query=facts.Verbose),
     ("GET", "/livez"): Operation("Whether this process answers", facts.Status),
     ("GET", "/readyz"): Operation("Whether a request would be run now", facts.Ready),
     ("GET", "/metrics"): Operation("For Prometheus", media="text/plain"),
