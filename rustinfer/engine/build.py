@@ -60,7 +60,7 @@ class Loaded:
 
 
 SEVERAL = 4
-"""Tokens of a launch: so many may be in vain when a sequence ends or is aborted, and so long a newcomer may wait."""
+"""Tokens of a launch. Two may be under way: so long a newcomer may wait, or a sequence that has ended go on."""
 
 
 def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded:

@@ -39,6 +39,7 @@ def model_card(
         special_tokens=dict(checkpoint.template.special_tokens),
         dtype=str(checkpoint.dtype).removeprefix("torch."),
         page_size=options.block_size,
+        sequences=options.sequences,
         created=int(time.time()),
         root=checkpoint.root,
         ops=op_rows(bindings),

@@ -36,6 +36,7 @@ class OpRow:
 class ModelCard:
     """What a server must know of the model to speak for it. `created` is in Unix seconds; `context` in tokens.
 
+    At most `sequences` run at once (0: nobody says).
     `width` is the length of its hidden states, `device` what people call its processor. `special_tokens` maps
     names such as bos_token to their text; `defaults` are the checkpoint's sampling defaults. The chat template may be
     several, by name. Of sequences at most `queue` may wait (None: any number). `failed_plugins` says
@@ -56,6 +57,7 @@ class ModelCard:
     ops: list[OpRow] = field(default_factory=list)
     defaults: dict[str, int | float] = field(default_factory=dict)
     width: int = 0
+    sequences: int = 0
     device: str = "cpu"
     queue: int | None = None
     failed_plugins: dict[str, str] = field(default_factory=dict)

@@ -173,7 +173,7 @@ class EngineLink:
             self.served = served
             self.ready.set()
             self.metrics.up(served.card)
-            self.room.engine(served.card.queue)
+            self.room.engine(served.card.queue, served.card.sequences)
             log.info("engine connected: model %s, context %d", served.card.id, served.card.context)
 
     def engine_down(self, reason: str) -> None:

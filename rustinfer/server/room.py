@@ -13,9 +13,9 @@ BELIEVED_SECONDS = 0.5
 
 
 class Room:
-    """`waiting` are the sequences of this server of which the engine has told nothing yet: as many wait there, or less.
+    """`waiting` are the sequences of this server of which the engine has told nothing yet: they wait, or have begun.
 
-    The engine decides: it has other servers, and sequences that it has set back.
+    As many may have begun as it runs at once. It decides: it has other servers, and sequences that it has set back.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -24,9 +24,9 @@ class Room:
         self._most = math.inf
         self._refused, self._until = math.inf, 0.0
 
-    def engine(self, most: int | None) -> None:
-        """Another engine is there, where so many may wait (None: any number)."""
-        self._most, self._refused = math.inf if most is None else most, math.inf
+    def engine(self, most: int | None, running: int = 0) -> None:
+        """Another engine is there, where so many may wait (None: any number) beside those that run."""
+        self._most, self._refused = math.inf if most is None else most + running, math.inf
 
     def check(self, sequences: int = 1) -> None:
         """Raises ApiError 503 where the engine has no room for so many more."""

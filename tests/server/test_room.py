@@ -31,6 +31,13 @@ def test_no_more_than_the_engine_holds() -> None:
     assert not full(room, 4)
 
 
+def test_who_has_begun_and_not_yet_spoken_takes_no_place_of_those_who_wait() -> None:
+    room = Room()
+    room.engine(1, running=2)
+    room.waiting = 2  # prompts that are being computed
+    assert [full(room, n) for n in (1, 2)] == [False, True]
+
+
 @pytest.mark.parametrize("another", [False, True])
 def test_what_the_engine_refused_is_not_asked_again_at_once(another: bool) -> None:
     clock = Clock()
