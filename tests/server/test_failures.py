@@ -48,7 +48,8 @@ def test_l8_a_full_queue(http: httpx.Client, server: LiveServer, engine: FakeEng
         assert response.json()["error"]["code"] == "overloaded"
         assert "try again" in response.json()["error"]["message"]
         assert int(response.headers["retry-after"]) >= 1
-        wait_for(lambda: not engine.running and not server.link._jobs)  # those that were taken are aborted
+        wait_for(lambda: not engine.running and not server.link._jobs)
+    wait_for(lambda: bool(engine.aborted) and not engine.running)  # the prompts behind the one that was refused
 
 
 @pytest.mark.parametrize("stream", [False, True])
