@@ -6,6 +6,15 @@ import ctypes
 import sys
 
 _libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+_ARENA_MAX, _MMAP_THRESHOLD = -8, -3
+ARENAS, LARGE = 2, 128 << 10
+
+
+def settle() -> None:
+    """For a process with threads of small work: they share what is free, and large blocks go back at once."""
+    if _libc is not None and hasattr(_libc, "mallopt"):
+        _libc.mallopt(_ARENA_MAX, ARENAS)
+        _libc.mallopt(_MMAP_THRESHOLD, LARGE)
 
 
 def trim() -> None:

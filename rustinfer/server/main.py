@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 from starlette.applications import Starlette
 
-from rustinfer import flags, logs
+from rustinfer import flags, heap, logs
 from rustinfer.errors import UserError
 from rustinfer.flags import COMMON, SERVER, WIRE
 from rustinfer.protocol.curve import read_key
@@ -35,6 +35,7 @@ SWITCH_SECONDS = 0.001
 def main(argv: Sequence[str] | None = None) -> int:
     """0 after a requested end; 2 with one line on stderr for a user's mistake."""
     sys.setswitchinterval(SWITCH_SECONDS)
+    heap.settle()
     try:
         arguments = _parser().parse_args(argv)
         settle(arguments, (*SERVER, *WIRE, *COMMON))
