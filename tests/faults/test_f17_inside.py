@@ -108,7 +108,9 @@ def test_f23_a_kernel_that_exits(dying: Dying, world: World, saw: Saw) -> None:
     saw("the known answer, by the op's reference; the engine lives", time.monotonic() - started)
 
 
-@pytest.mark.parametrize("flags", [("--prefer=acme",), ("--pin=embedding=acme",), ("--prefer=acme", "--strict")])
+@pytest.mark.parametrize(
+    "flags", [("--prefer=acme",), ("--pin=embedding=acme",), ("--prefer=acme", "--strict")], ids=" ".join
+)
 def test_f23_t24_a_kernel_that_raises_again_and_again(
     flags: tuple[str, ...], world: World, model: Path, saw: Saw, tmp_path: Path
 ) -> None:
