@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from rustinfer.engine.admission import Admission
-from rustinfer.engine.batch import Batcher
+from rustinfer.engine.batch import Batcher, items
 from rustinfer.engine.draw import Draw
 from rustinfer.engine.engine import Engine
 from rustinfer.engine.kvcache import KVCache
@@ -71,10 +71,10 @@ def engine(sequences: int) -> Engine:
     """An engine for so many sequences of up to CONTEXT tokens, one step ahead as on a GPU."""
     binder = Binder(load_plugins().registry, Target.of(CPU, torch.float32).decoding(sequences))
     pages = sequences * CONTEXT // PAGE
-    lanes = Lanes(sequences, CONTEXT // PAGE, PAGE, CPU)
     tokens = max(2048, sequences)
+    lanes = Lanes(sequences, CONTEXT // PAGE, PAGE, CPU, items(tokens, sequences))
     decode: Any = NullDecode(sequences)
-    mixed = Mixed(NullModel(), Batcher(tokens, sequences, lanes), Draw(binder))
+    mixed = Mixed(NullModel(), Batcher(lanes), Draw(binder))
     runner = Runner(mixed, [decode], [], lanes, Sampler(binder, VOCAB), 1)
     admission = Admission(VOCAB, CONTEXT, pages * PAGE)
     return Engine(runner, KVCache(pages, PAGE), Limits(sequences, tokens), admission)

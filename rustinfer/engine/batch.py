@@ -13,7 +13,6 @@ from torch import Tensor
 from ..models import Step
 from .lanes import Lanes
 from .plan import Plan
-from .staging import Staging
 
 SPARE = 32
 """Rows and sequences that padding may add to the largest step."""
@@ -34,6 +33,12 @@ def parts(shape: Shape) -> list[slice]:
     """
     ends = list(accumulate([shape.tokens] * 4 + [shape.sequences + 1] + [shape.sequences] * 5))
     return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
+
+
+def items(tokens: int, sequences: int) -> int:
+    """How many numbers the largest batch is."""
+    most: int = parts(Shape(tokens + SPARE, sequences + SPARE))[-1].stop
+    return most
 
 
 @dataclass(frozen=True)
@@ -63,12 +68,11 @@ class Batcher:
     """Makes steps with a handful of array operations however many sequences there are.
 
     Padding rows are not written to the cache; together they are one sequence, and those that are still missing are
-    empty. All that a step reads lies in one buffer, so that a graph can hold steps of one shape.
+    empty. All that a step reads lies in one buffer, the lanes', so that a graph can hold steps of one shape.
     """
 
-    def __init__(self, tokens: int, sequences: int, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes) -> None:
         self.lanes = lanes
-        self._staging = Staging(parts(Shape(tokens + SPARE, sequences + SPARE))[-1].stop, lanes.device)
 
     def fill(self, plan: Plan, shape: Shape) -> Batch:
         """Send a plan, which may be empty, as a step of this shape.
@@ -82,22 +86,21 @@ class Batcher:
         samples = np.array([True] * len(decodes) + [c.samples for c in chunks], np.bool_)
         ends = counts.cumsum()
         total, size, sampled = int(counts.sum()), len(rows), int(samples.sum())
-        places, to = parts(shape), self._staging.next()
+        places, to = parts(shape), lanes.next()
         tokens, positions, slots, feeds, starts, lengths, owners, picks, who, drawing = [to[place] for place in places]
         starts[0], starts[1 : size + 1], starts[size + 1 :] = 0, ends, shape.tokens
         lengths[:size], lengths[size:] = firsts + counts, 0
         lengths[size : size + 1] = shape.tokens - total
         owners[:size], owners[size:] = rows, 0
         positions[:total] = at = np.arange(total) + np.repeat(firsts - ends + counts, counts)
-        page, offset = np.divmod(at, lanes.page_size)
-        slots[:total] = lanes.table[np.repeat(rows, counts), page].astype(np.int64) * lanes.page_size + offset
+        slots[:total] = lanes.slots(np.repeat(rows, counts), at)
         tokens[total:], positions[total:], slots[total:], feeds[total:] = 0, 0, -1, -1
         self._fill_tokens(plan, tokens, feeds[:total], rows, ends.tolist())
         picks[:sampled], who[:sampled] = ends[samples] - 1, rows[samples]
         drawing[:sampled] = (lengths[:size] - lanes.begins(rows))[samples]
         picks[sampled:], who[sampled:], drawing[sampled:] = 0, lanes.nobody, 0
         drawn_at = np.where(samples, lengths[:size], -1)
-        self._staging.send(places[-1].stop)
+        lanes.send(places[-1].stop)
         return Batch(rows[samples], rows, drawn_at)
 
     def step(self, shape: Shape, width: int) -> Step:
@@ -112,7 +115,7 @@ class Batcher:
         return Sampling(*self._sent(shape)[-3:])
 
     def _sent(self, shape: Shape) -> tuple[Tensor, ...]:
-        return tuple(self._staging.buffer[place] for place in parts(shape))
+        return tuple(self.lanes.batch[place] for place in parts(shape))
 
     def _fill_tokens(
         self, plan: Plan, tokens: np.ndarray, feeds: np.ndarray, rows: np.ndarray, ends: list[int]

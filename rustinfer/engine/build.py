@@ -20,7 +20,7 @@ from ..protocol.messages import ModelCard
 from ..registry import Binder, Binding, Faults, Guard, Plugins, Policy, Target, Workspace, load_plugins
 from ..text import ChatTemplate, Tokenizer
 from .admission import Admission
-from .batch import Batcher
+from .batch import Batcher, items
 from .card import model_card, text_side
 from .decoding import can_capture, decodes
 from .draw import Draw
@@ -109,9 +109,10 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         model = builder(config, bind(target), parameters, cache)
         scores = bind(replace(target, dtype=torch.float32).decoding(options.sequences))
         sampler, draw = Sampler(scores, checkpoint.config.vocab), Draw(scores)
-        lanes = Lanes(options.sequences, -(-size.context // options.block_size), options.block_size, target.device)
+        pages, batch = -(-size.context // options.block_size), items(options.tokens, options.sequences)
+        lanes = Lanes(options.sequences, pages, options.block_size, target.device, batch)
         grain = 1 if target.device.type == "cpu" else GRAIN
-        mixed = Mixed(model, Batcher(options.tokens, options.sequences, lanes), draw, grain)
+        mixed = Mixed(model, Batcher(lanes), draw, grain)
         steps = decodes(builder, config, parameters, cache, target, options, bind, lanes, draw)
     if unread := parameters.unread:
         raise CheckpointError(

@@ -25,10 +25,10 @@ class Lanes:
     [N, P] its pages. `position` (of the newest token in the cache; -1: the row takes no part), `begin` (where its
     output begins), `top_k`, `seed`, all int64 [N], and `temperature`, `top_p`, `min_p`, float32 [N], are views of one
     buffer. That is sent whole, and only where something changed that the device does not know by itself: a step moves
-    `position` on both sides.
+    `position` on both sides. `batch`, int64 [more], is for what a step with prompts sends along.
     """
 
-    def __init__(self, sequences: int, pages: int, page_size: int, device: torch.device) -> None:
+    def __init__(self, sequences: int, pages: int, page_size: int, device: torch.device, more: int = 0) -> None:
         self.page_size, self.device = page_size, device
         self.table = np.zeros((sequences, pages), np.int32)
         self.pages = torch.zeros((sequences, pages), dtype=torch.int32, device=device)
@@ -41,7 +41,8 @@ class Lanes:
         self._position, self._begin, self._top_k, self._seed = self._host[:4]
         floats = self._host[4:].view(np.float32)
         self._temperature, self._top_p, self._min_p = floats[0, :sequences], floats[0, sequences:], floats[1]
-        self._staging = Staging(FIELDS * sequences + 2 * UPDATES + 2 * sequences, device)
+        self._staging = Staging(FIELDS * sequences + more + 2 * UPDATES + 2 * sequences, device)
+        self.batch = self._staging.buffer[FIELDS * sequences :][:more]
         block = self._staging.buffer[: FIELDS * sequences].view(FIELDS, sequences)
         self.position, self.begin, self.top_k, self.seed = block[:4]
         self.position.fill_(-1)
@@ -54,6 +55,8 @@ class Lanes:
         self.count, self.mode = 0, (True, True)
         self.in_order = True
         self._followed: list[Sequence] | None = None
+        self._due: list[tuple[int, int]] = []  # places in the page table, first and count, yet to be sent
+        self._moves: list[tuple[int, int]] = []
 
     def index(self) -> Tensor:
         """The lanes of the sequences that are followed, in their order, int64. May wait for the device."""
@@ -66,14 +69,17 @@ class Lanes:
     def follow(self, plan: Plan) -> None:
         """Bring the page table and the rows' owners up to date with a plan.
 
-        If it only decodes, its sequences are `rows` from here on, each about to go `count` tokens on from its last.
+        If it only decodes, its sequences are `rows` from here on, each about to go `count` tokens on from its last. If
+        not, the device hears of it with the batch, which the host has yet to `send`: one copy is soonest there.
         """
-        moves, places, pages = self._moved(plan), *self._tabulated(plan.touched)
+        self._moves += self._moved(plan)
+        self._tabulate(plan.touched)
         new = not plan.chunks and plan.decodes is not self._followed
         if new:
             self._regard(plan)
-        if new or moves or places:
-            self._send(places, pages, moves)
+        if new or (not plan.chunks and (self._moves or self._due)):
+            self.next()
+            self.send(0)
         if new:
             for i in self.stale(plan, self.rows):
                 sequence = plan.decodes[i]
@@ -94,6 +100,16 @@ class Lanes:
         at = np.array([sequence.computed - plan.count for sequence in plan.decodes], np.int64)
         wrong: list[int] = (self.drawn_at[rows] != at).nonzero()[0].tolist()
         return wrong
+
+    def slots(self, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        """Where in the cache these positions of these rows' sequences are."""
+        size = self.page_size
+        if size & (size - 1):
+            page, offset = np.divmod(positions, size)
+        else:  # a tenth of the time
+            page, offset = positions >> (size.bit_length() - 1), positions & (size - 1)
+        found: np.ndarray = self.table.reshape(-1)[rows * self.table.shape[1] + page] * np.int64(size) + offset
+        return found
 
     def begins(self, rows: np.ndarray) -> np.ndarray:
         """Where the outputs of these rows begin."""
@@ -130,22 +146,20 @@ class Lanes:
             self.forget()
         return moves
 
-    def _tabulated(self, touched: Items[Sequence]) -> tuple[list[int], list[int]]:
-        """Places in the page table, flat, and the pages that are new there."""
-        places: list[int] = []
+    def _tabulate(self, touched: Items[Sequence]) -> None:
         pages: list[int] = []
-        width = self.table.shape[1]
+        known, width = len(self._due), self.table.shape[1]
         for sequence in touched:
             row, start, stop = sequence.row, sequence.tabled, len(sequence.pages)
             if row < 0 or start == stop:
                 continue
             if not start:
                 self._own(sequence)
-            places += range(row * width + start, row * width + stop)
+            self._due.append((row * width + start, stop - start))
             pages += sequence.pages[start:]
             self.widths[row] = sequence.tabled = stop
-        self.table.reshape(-1)[places] = pages
-        return places, pages
+        if pages:
+            self.table.reshape(-1)[spread(self._due[known:])] = pages
 
     def _own(self, sequence: Sequence) -> None:
         row, p = sequence.row, sequence.request.sampling
@@ -153,23 +167,50 @@ class Lanes:
         self._temperature[row], self._top_p[row], self._min_p[row] = p.temperature, p.top_p, p.min_p
         self._special[row] = not is_plain(p)
 
-    def _send(self, places: list[int], pages: list[int], moves: list[tuple[int, int]]) -> None:
-        size = self._host.size
-        for start in range(0, max(len(places), 1), UPDATES):
-            some, values = places[start : start + UPDATES], pages[start : start + UPDATES]
-            count, moved = len(some), len(moves)
-            to = self._staging.next()
-            to[:size] = self._host.reshape(-1)
-            to[size : size + count] = some
-            to[size + count :].view(np.int32)[:count] = values
-            end = size + count + (count + 1) // 2
-            to[end : end + 2 * moved] = np.array(moves, np.int64).reshape(-1, 2).T.reshape(-1)
-            self._staging.send(end + 2 * moved)
-            sent = self._staging.buffer
-            if count:
-                values_there = sent[size + count : end].view(torch.int32)[:count]
-                self.pages.view(-1).index_copy_(0, sent[size : size + count], values_there)
-            if moved:
-                source, target = sent[end : end + moved], sent[end + moved : end + 2 * moved]
-                self.drawn.index_copy_(0, target, self.drawn[source])
-            moves = []
+    def next(self) -> np.ndarray:
+        """Where to write the batch that `send` sends next."""
+        self._relieve()
+        batch: np.ndarray = self._staging.next()[self._host.size :][: len(self.batch)]
+        return batch
+
+    def send(self, items: int) -> None:
+        """Send the first `items` of the batch that was written to `next()`, and with it what is due."""
+        self._send(self._staging.now(), items, spread(self._due), self._moves)
+        self._due, self._moves = [], []
+
+    def launched(self) -> None:
+        """All that reads what was sent has been launched."""
+        self._staging.mark()
+
+    def _relieve(self) -> None:
+        """Send what is due as far as it does not fit beside a batch, whose place it may take until then."""
+        if sum(count for _, count in self._due) <= UPDATES:
+            return
+        places = spread(self._due)
+        while len(places) > UPDATES:
+            self._send(self._staging.next(), 0, places[:UPDATES], [])
+            places = places[UPDATES:]
+        self._due = [(place, 1) for place in places.tolist()]
+
+    def _send(self, to: np.ndarray, items: int, places: np.ndarray, moves: list[tuple[int, int]]) -> None:
+        start, count, moved = self._host.size + items, len(places), len(moves)
+        to[: self._host.size] = self._host.reshape(-1)
+        to[start : start + count] = places
+        to[start + count :].view(np.int32)[:count] = self.table.reshape(-1)[places]
+        end = start + count + (count + 1) // 2
+        to[end : end + 2 * moved] = np.array(moves, np.int64).reshape(-1, 2).T.reshape(-1)
+        self._staging.send(end + 2 * moved)
+        sent = self._staging.buffer
+        if count:
+            values = sent[start + count : end].view(torch.int32)[:count]
+            self.pages.view(-1).index_copy_(0, sent[start : start + count], values)
+        if moved:
+            source, target = sent[end : end + moved], sent[end + moved : end + 2 * moved]
+            self.drawn.index_copy_(0, target, self.drawn[source])
+
+
+def spread(ranges: list[tuple[int, int]]) -> np.ndarray:
+    """All numbers of ranges that are told by their first and their count."""
+    firsts, counts = np.array(ranges, np.int64).reshape(-1, 2).T
+    ends = counts.cumsum()
+    return np.repeat(firsts - ends + counts, counts) + np.arange(counts.sum())

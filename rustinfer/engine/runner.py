@@ -56,6 +56,8 @@ class Runner:
         except Exception:
             self.lanes.forget()
             raise
+        finally:
+            self.lanes.launched()
         return Checked(flight, self.faults) if self.faults else flight
 
     def _decode(self, plan: Plan) -> Flight:

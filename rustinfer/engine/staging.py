@@ -19,18 +19,28 @@ class Staging:
     def __init__(self, items: int, device: torch.device) -> None:
         self.buffer = torch.zeros(items, dtype=torch.int64, device=device)
         self._ring = [Pinned(items, device) for _ in range(SLOTS)]
-        self._at = 0
+        self._at, self._sent = 0, False
 
     def next(self) -> np.ndarray:
         """An array to write to. Waits for the copy that was made from it last, which is long past."""
+        self.mark()
         self._at = (self._at + 1) % SLOTS
         return self._ring[self._at].wait()
 
+    def now(self) -> np.ndarray:
+        """The same array again."""
+        return self._ring[self._at].array
+
     def send(self, items: int) -> None:
         """Copy the first `items` of that array to the device."""
-        pinned = self._ring[self._at]
-        self.buffer[:items].copy_(pinned.tensor[:items], non_blocking=True)
-        pinned.mark()
+        self.buffer[:items].copy_(self._ring[self._at].tensor[:items], non_blocking=True)
+        self._sent = True
+
+    def mark(self) -> None:
+        """Note when the copy will be over, if one was made: no sooner than needed, for the device may be idle."""
+        if self._sent:
+            self._ring[self._at].mark()
+        self._sent = False
 
 
 class Pinned:

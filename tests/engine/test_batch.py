@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from rustinfer.engine.batch import Batcher, Shape
+from rustinfer.engine.batch import Batcher, Shape, items
 from rustinfer.engine.lanes import Lanes
 from rustinfer.engine.plain import is_plain
 from rustinfer.engine.plan import Chunk, Plan
@@ -26,7 +26,7 @@ def sequence(row: int, tokens: list[int], computed: int, pages: list[int], **par
 
 @pytest.fixture
 def lanes() -> Lanes:
-    return Lanes(4, 5, PAGE, CPU)
+    return Lanes(4, 5, PAGE, CPU, items(16, 4))
 
 
 def test_rows_of_decoding_sequences_and_chunks(lanes: Lanes) -> None:
@@ -37,7 +37,7 @@ def test_rows_of_decoding_sequences_and_chunks(lanes: Lanes) -> None:
     lanes.follow(plan)
     lanes.drawn[0], lanes.drawn_at[0] = 99, 5
     shape = Shape(7, 3)
-    batcher = Batcher(16, 4, lanes)
+    batcher = Batcher(lanes)
     batch = batcher.fill(plan, shape)
     step, sampling = batcher.step(shape, 2), batcher.sampling(shape)
     assert step.tokens.tolist() == [99, 7, 11, 12, 13, 14, 15]
@@ -54,7 +54,7 @@ def test_padding_is_one_sequence_that_writes_nothing_and_draws_for_nobody(lanes:
     prompt = sequence(3, [1, 2, 3, 4, 5], 3, [6])
     plan = Plan([], [Chunk(prompt, 0, 3, False)], [prompt])
     lanes.follow(plan)
-    batcher, shape = Batcher(16, 4, lanes), Shape(8, 4)
+    batcher, shape = Batcher(lanes), Shape(8, 4)
     batcher.fill(Plan(), shape)
     assert batcher.step(shape, 5).query_starts.tolist() == [0, 8, 8, 8, 8]
     batch = batcher.fill(plan, shape)
@@ -99,3 +99,33 @@ def test_plain_parameters_are_those_that_need_no_more_than_a_draw() -> None:
         {"best_of": 2},
     ):
         assert not is_plain(SamplingParams(**more))  # type: ignore[arg-type]
+
+
+def test_pages_arrive_with_their_batch_and_where_they_are_many_before_it(
+    lanes: Lanes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rustinfer.engine.lanes.UPDATES", 2)
+    prompt = sequence(1, list(range(20)), 20, [9, 8, 7, 6, 5])
+    plan = Plan([], [Chunk(prompt, 0, 20, True)], [prompt])
+    lanes.follow(plan)
+    assert not lanes.pages.any()
+    sent = count_copies(lanes, monkeypatch)
+    batcher, shape = Batcher(lanes), Shape(20, 1)
+    batcher.fill(plan, shape)
+    assert lanes.pages[1].tolist() == [9, 8, 7, 6, 5]
+    assert batcher.step(shape, 5).tokens.tolist() == list(range(20))
+    assert len(sent) == 3
+    batcher.fill(plan, shape)
+    assert len(sent) == 4
+
+
+def count_copies(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    sent: list[int] = []
+    real = lanes._staging.send
+
+    def send(items: int) -> None:
+        sent.append(items)
+        real(items)
+
+    monkeypatch.setattr(lanes._staging, "send", send)
+    return sent
