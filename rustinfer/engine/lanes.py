@@ -39,6 +39,7 @@ class Lanes:
         self._special = np.zeros(sequences, np.bool_)
         self._host = np.zeros((FIELDS, sequences), np.int64)
         self._position, self._begin, self._top_k, self._seed = self._host[:4]
+        self._position[:] = -1
         floats = self._host[4:].view(np.float32)
         self._temperature, self._top_p, self._min_p = floats[0, :sequences], floats[0, sequences:], floats[1]
         self._staging = Staging(FIELDS * sequences + more + 2 * UPDATES + 2 * sequences, device)
