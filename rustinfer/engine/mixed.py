@@ -12,7 +12,11 @@ from .graphs import Pool, Recorded
 from .plan import Plan
 
 TOKENS = (128, 256, 512, 1024, 2048)
-"""Rows of the steps that have graphs. Larger ones keep the device busy for longer than it takes to launch them."""
+"""Rows of the steps that have graphs, and which padding may fill: less of the device's time than launching takes."""
+WHOLE = (4096, 8192)
+"""Rows of those that are for steps of few sequences, and nearly of that size, as the chunks of a long prompt are."""
+SPARED = 8
+"""Of WHOLE, padding may be one row in so many."""
 FEW = 8
 GRAIN = 16
 """What a GPU's kernels call a round number."""
@@ -41,7 +45,7 @@ class Mixed:
     def shape(self, plan: Plan) -> Shape:
         """The smallest shape with a graph that this plan fits into, or else its own, rounded up."""
         tokens, sequences = plan.tokens, len(plan)
-        fits = (s for s in self._graphs if s.tokens >= tokens and s.sequences > sequences)
+        fits = (s for s in self._graphs if s.tokens >= tokens and s.sequences > sequences and pays(s, tokens))
         return min(fits, default=Shape(self._round(tokens), self._round(sequences + (self._grain > 1))))
 
     def forward(self, shape: Shape, width: int) -> Tensor:
@@ -75,12 +79,17 @@ class Mixed:
         return told
 
 
+def pays(shape: Shape, tokens: int) -> bool:
+    """Whether a graph of this shape is worth its padding."""
+    return shape.tokens <= TOKENS[-1] or (shape.tokens - tokens) * SPARED <= shape.tokens
+
+
 def shapes(tokens: int, sequences: int, context: int) -> list[Shape]:
     """The shapes that get graphs, largest first: for few sequences and for as many as there may be."""
     made = {
         Shape(rows, most // GRAIN * GRAIN + GRAIN)
-        for rows in TOKENS
+        for rows in (*TOKENS, *WHOLE)
         if rows <= min(tokens, context)
-        for most in (FEW, min(rows, sequences))
+        for most in ((FEW,) if rows in WHOLE else (FEW, min(rows, sequences)))
     }
     return sorted(made, reverse=True)

@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import torch
 
+from rustinfer.engine.batch import Shape
 from rustinfer.engine.build import Loaded
 from rustinfer.engine.decoding import bucket_sizes, can_capture
 from rustinfer.engine.engine import Engine
+from rustinfer.engine.mixed import GRAIN, shapes
+from rustinfer.engine.plan import Chunk, Plan
 from rustinfer.registry import Binding
 
 from .fakes import Log, request
@@ -117,3 +120,15 @@ def test_a_lane_without_finite_logits_is_told_apart_and_keeps_a_token(loaded: Lo
     tokens, told = draw(logits, None, torch.zeros(4, dtype=torch.int64))
     assert told.tolist() == [tokens[0].item(), -1, -1, -1]
     assert all(0 <= token < 9 for token in tokens.tolist())
+
+
+def test_large_graphs_are_for_few_sequences_and_hardly_padded(loaded: Loaded) -> None:
+    made = shapes(8192, 256, 9000)
+    assert [s for s in made if s.tokens > 2048] == [Shape(8192, 16), Shape(4096, 16)]
+    assert shapes(8192, 256, 4000)[0].tokens == 2048
+    mixed = loaded.engine.runner.mixed  # type: ignore[attr-defined]
+    mixed._graphs, mixed._grain = dict.fromkeys(made), GRAIN
+    whole = {tokens: mixed.shape(Plan([], [Chunk(None, 0, tokens, True)])) for tokens in (8192, 7168, 7167, 4096, 1500)}  # type: ignore[arg-type]
+    assert {tokens: shape.tokens for tokens, shape in whole.items()} == {
+        8192: 8192, 7168: 8192, 7167: 7168, 4096: 4096, 1500: 2048
+    }  # fmt: skip
