@@ -85,7 +85,7 @@ def cutoffs(
     All blocks of a row together find the band of values where the cut-off lies and list what is in it; then one program
     a row searches the list.
     """
-    from .kernels.sampling import bands_kernel, cutoff_kernel, gather_kernel, maxima_kernel
+    from .kernels.cutoff import bands_kernel, cutoff_kernel, gather_kernel, maxima_kernel
 
     rows, vocab = logits.shape
     blocks = rows, shape["BLOCKS"]

@@ -8,7 +8,7 @@ import triton
 import triton.language as tl
 
 from .common import begin, wait
-from .sampling import key_of, value_of
+from .cutoff import key_of, value_of
 
 
 @triton.jit
