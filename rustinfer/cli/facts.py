@@ -24,7 +24,7 @@ def facts() -> dict[str, Any]:
 
 
 def command(argv: Sequence[str] | None = None) -> str:
-    """The command line as one would type it, from the interpreter's own."""
+    """The command line as one would type it, from the interpreter's own; of absolute paths only the last name."""
     _, first, *rest = argv or sys.orig_argv
     if first != "-m":
         words = [Path(first).name, *rest]
@@ -32,7 +32,7 @@ def command(argv: Sequence[str] | None = None) -> str:
         words = ["rustinfer", *rest[1:]]
     else:
         words = ["python", "-m", *rest]
-    return shlex.join(words)
+    return shlex.join(Path(word).name if word.startswith("/") else word for word in words)
 
 
 def machine() -> str:

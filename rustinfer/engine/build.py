@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import cast
 
 import torch
@@ -131,7 +132,8 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
             step.warm_up()
     faults = Faults(bind.bindings, plugins.registry)
     runner = Runner(mixed, steps, cache, lanes, sampler, int(target.device.type != "cpu"), faults)
-    few = max((step.rows for step in steps if step.several), default=0)
+    # Fewer sequences take the smallest step that holds them: without a gap up to here.
+    few = max((step.rows for step in takewhile(lambda step: step.several, steps)), default=0)
     engine = assemble(runner, checkpoint, options, size, few)
     card = model_card(checkpoint, options, size, bind.bindings, plugins.failures())
     tokenizer, template = text_side(checkpoint)

@@ -48,11 +48,6 @@ class Matcher:
         taken = self._place.consume_token(token)
         return self._is_sound() and taken
 
-    @property
-    def ended(self) -> bool:
-        """Whether the output is complete and may not go on."""
-        return self._place.is_stopped()
-
     def _is_sound(self) -> bool:
         if not self._place.is_error():
             return True

@@ -14,6 +14,7 @@ from rustinfer.cli import facts
         (["/p/bin/python", "/p/bin/rustinfer", "bench", "cpu", "--json"], "rustinfer bench cpu --json"),
         (["python", "-m", "rustinfer.cli", "bench", "serve", "a b"], "rustinfer bench serve 'a b'"),
         (["python", "-m", "benchmarks.host_cost"], "python -m benchmarks.host_cost"),
+        (["python", "-m", "benchmarks.one", "--python", "/p/bin/python"], "python -m benchmarks.one --python python"),
     ],
 )
 def test_the_command_is_as_one_would_type_it(argv: list[str], typed: str) -> None:

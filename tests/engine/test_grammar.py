@@ -79,15 +79,6 @@ def test_what_may_follow(grammars: Grammars, form: Structured, text: str, next_:
     assert found == next_ or (found and next_ and next_ <= found and form.kind == "grammar")
 
 
-def test_a_complete_output_ends(grammars: Grammars) -> None:
-    place = grammars.compile(Structured("choice", '["y"]')).result(60).start()
-    assert not place.ended
-    assert place.take(TOKENIZER.encode("y", add_special_tokens=False)[0])
-    assert END is not None
-    assert place.take(END)
-    assert place.ended
-
-
 def test_sequences_do_not_share_their_place(grammars: Grammars) -> None:
     grammar = grammars.compile(Structured("choice", '["ab", "ac"]')).result(60)
     one, other = grammar.start(), grammar.start()
