@@ -45,6 +45,15 @@ def test_prefer_goes_before_the_device_order() -> None:
     assert binder(backend(), prefer=("toy",)).scale(weight=2.0)(X).tolist() == [1002.0, 1002.0]
 
 
+def test_an_op_is_asked_for_whole_where_its_parts_do_as_well() -> None:
+    assert binder().whole("scale", weight=2.0) is None
+    taken, ordered = binder(backend("cpu")).whole("scale", weight=2.0), binder(pins={"scale": "reference"})
+    assert taken and taken(X)[0] == 1002
+    pinned = ordered.whole("scale", weight=2.0)
+    assert pinned and pinned(X).tolist() == [2.0, 2.0]
+    assert [each.backend for each in ordered.bindings] == ["reference"]
+
+
 def test_the_default_order_chooses_by_device() -> None:
     assert binder(backend("cpu")).scale(weight=2.0)(X).tolist() == [1002.0, 1002.0]
     assert Policy(prefer=("toy",)).order("scale", "cuda") == ("toy", *DEFAULT_ORDER["cuda"], "reference")
