@@ -13,7 +13,7 @@ DRIVER = "libcuda.so.1"
 
 @contextmanager
 def collector_at_rest() -> Iterator[None]:
-    """What is made while importing and loading stays: looking at it again and again is a sixth of torch's import."""
+    """What is made while importing and loading stays: looking at it again and again frees nothing."""
     gc.disable()
     try:
         yield

@@ -107,7 +107,7 @@ class Lanes:
         size = self.page_size
         if size & (size - 1):
             page, offset = np.divmod(positions, size)
-        else:  # a tenth of the time
+        else:  # no division: a long prompt waits for this
             page, offset = positions >> (size.bit_length() - 1), positions & (size - 1)
         found: np.ndarray = self.table.reshape(-1)[rows * self.table.shape[1] + page] * np.int64(size) + offset
         return found

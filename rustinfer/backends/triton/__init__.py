@@ -1,7 +1,6 @@
 """Portable GPU kernels in Triton; with TRITON_INTERPRET=1 they run on a CPU, slowly, for tests.
 
-Importing this package does not import triton: kernels are loaded when they are built. On a GPU a thread does, beside
-the rest of a start.
+Importing this package does not import triton: kernels are loaded when they are built.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from collections.abc import Iterable
 
 from ...registry import Backend, hookimpl
 from . import activation, attention, cache, embedding, fused, linear, mask, norm, penalty, place, rotary, sampling
-from .ahead import hash_triton
 from .backend import triton
 
 __all__ = [
@@ -33,5 +31,4 @@ __all__ = [
 @hookimpl
 def rustinfer_backends() -> Iterable[Backend]:
     """The one back end of this package."""
-    hash_triton()
     return (triton,)

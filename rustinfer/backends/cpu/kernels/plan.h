@@ -31,7 +31,7 @@ template <class T> void normalise(const T* x, const T* residual, T* total, const
 template <class T> Rows prepare(const Plan& p, View<T> x, View<T> residual, T* total, const int64_t* pick, long count);
 
 // Rows of a task: where there are enough, so few that each thread has rows of its own, which stay in its caches from one
-// product to the next. Fetching them from another core's takes as long as a fifth of the product.
+// product to the next. Fetching them from another core's takes time.
 inline long row_block(long count) {
     long most = count / ROWS_LEAST < pool_threads() ? count / ROWS_LEAST : pool_threads();
     long blocks = (count + ROW_BLOCK - 1) / ROW_BLOCK;
