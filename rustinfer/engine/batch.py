@@ -19,10 +19,11 @@ SPARE = 32
 
 
 class Shape(NamedTuple):
-    """How many rows (tokens) and sequences a step has, padding included."""
+    """How many rows (tokens) and sequences a step has, padding included; `last`: only their last rows are asked for."""
 
     tokens: int
     sequences: int
+    last: bool = False
 
 
 @lru_cache(64)  # without graphs nearly every step has a shape of its own, and each takes a kilobyte
@@ -54,7 +55,7 @@ class Batch:
 
 
 class Sampling(NamedTuple):
-    """Of each sequence that samples its last row in the step, its lane, and the number of the token that it draws.
+    """Of each sequence that samples its last row among the hidden states, its lane, and its token's number.
 
     int64 [S], at the beginning; the rest is padding, which names the lane that belongs to nobody.
     """
@@ -96,7 +97,8 @@ class Batcher:
         slots[:total] = lanes.slots(np.repeat(rows, counts), at)
         tokens[total:], positions[total:], slots[total:], feeds[total:] = 0, 0, -1, -1
         self._fill_tokens(plan, tokens, feeds[:total], rows, ends.tolist())
-        picks[:sampled], who[:sampled] = ends[samples] - 1, rows[samples]
+        picks[:sampled] = samples.nonzero()[0] if shape.last else ends[samples] - 1
+        who[:sampled] = rows[samples]
         drawing[:sampled] = (lengths[:size] - lanes.begins(rows))[samples]
         picks[sampled:], who[sampled:], drawing[sampled:] = 0, lanes.nobody, 0
         drawn_at = np.where(samples, lengths[:size], -1)
@@ -108,7 +110,8 @@ class Batcher:
         tokens, positions, slots, feeds, starts, lengths, owners, *_ = self._sent(shape)
         fed = tokens.where(feeds < 0, self.lanes.drawn[feeds.clamp(min=0)])
         pages = self.lanes.pages[:, :width].index_select(0, owners)
-        return Step(fed, positions, slots, starts.int(), lengths.int(), pages)
+        last = starts[1:] - 1 if shape.last else None
+        return Step(fed, positions, slots, starts.int(), lengths.int(), pages, last)
 
     def sampling(self, shape: Shape) -> Sampling:
         """What was sent last of the sequences that sample."""

@@ -17,6 +17,10 @@ WHOLE = (4096, 8192)
 """Rows of those that are for steps of few sequences, and nearly of that size, as the chunks of a long prompt are."""
 SPARED = 8
 """Of WHOLE, padding may be one row in so many."""
+SHORT = 4
+"""Where there are so many rows a sequence, the last layer is spared all but the last one of each."""
+LONG = 512
+"""Rows from which on that is done in graphs, too. Guesses, whose every row is looked at, have fewer."""
 FEW = 8
 GRAIN = 16
 """What a GPU's kernels call a round number."""
@@ -44,12 +48,16 @@ class Mixed:
 
     def shape(self, plan: Plan) -> Shape:
         """The smallest shape with a graph that this plan fits into, or else its own, rounded up."""
-        tokens, sequences = plan.tokens, len(plan)
-        fits = (s for s in self._graphs if s.tokens >= tokens and s.sequences > sequences and pays(s, tokens))
-        return min(fits, default=Shape(self._round(tokens), self._round(sequences + (self._grain > 1))))
+        tokens, sequences, every = plan.tokens, len(plan), plan.every
+        fits = [s for s in self._graphs if s.tokens >= tokens and s.sequences > sequences and pays(s, tokens)]
+        fits = [s for s in fits if not (every and s.last)]
+        if fits:
+            return min(fits)
+        rows, padded = self._round(tokens), self._round(sequences + (self._grain > 1))
+        return Shape(rows, padded, not every and padded * SHORT <= rows)
 
     def forward(self, shape: Shape, width: int) -> Tensor:
-        """Hidden states of the rows. `width` pages hold the longest sequence."""
+        """Hidden states of the rows, or of the last ones. `width` pages hold the longest sequence."""
         if shape in self._graphs:
             return self._graphs[shape].forward()
         return self._forward(shape, min(self._round(width), self.batcher.lanes.pages.shape[1]))
@@ -87,7 +95,7 @@ def pays(shape: Shape, tokens: int) -> bool:
 def shapes(tokens: int, sequences: int, context: int) -> list[Shape]:
     """The shapes that get graphs, largest first: for few sequences and for as many as there may be."""
     made = {
-        Shape(rows, most // GRAIN * GRAIN + GRAIN)
+        Shape(rows, padded := most // GRAIN * GRAIN + GRAIN, rows >= LONG and padded * SHORT <= rows)
         for rows in (*TOKENS, *WHOLE)
         if rows <= min(tokens, context)
         for most in ((FEW,) if rows in WHOLE else (FEW, min(rows, sequences)))

@@ -58,6 +58,11 @@ class Plan:
         """Rows of the step."""
         return len(self.decodes) * self.count + sum(chunk.count for chunk in self.chunks)
 
+    @property
+    def every(self) -> bool:
+        """Whether rows are looked at that are not the last of their sequence: guesses, scores of a prompt, a pool."""
+        return any(c.guess or c.sequence.scanned is not None or c.sequence.pooled is not None for c in self.chunks)
+
     def sequences(self) -> list[Sequence]:
         """Every sequence, in the order of the rows."""
         return [*self.decodes, *(chunk.sequence for chunk in self.chunks)]

@@ -98,12 +98,9 @@ class Runner:
 
     def _draw(self, plan: Plan, shape: Shape, rows: np.ndarray, hidden: Tensor) -> Flight:
         lanes, mixed, count = self.lanes, self.mixed, len(rows)
-        asked = [chunk.sequence for chunk in plan.chunks]
-        more = any(sequence.scanned is not None or sequence.pooled is not None for sequence in asked)
-        more |= any(chunk.guess for chunk in plan.chunks)
-        if not count and not more:
+        if not count and not plan.every:
             return Done(Sampled([]))
-        if not more and lanes.plain(rows):
+        if not plan.every and lanes.plain(rows):
             return self._arrivals.fetch(mixed.tell(hidden, shape, lanes.greedy(rows))[:count])
         drawn = Drawn(lanes.drawn[:0], [], lambda tensors: Sampled([]))
         if count:

@@ -37,9 +37,12 @@ class Attention:
         out = f"{at}.self_attn.o_proj"
         self.out = ops.linear(weight=w[f"{out}.weight"], bias=w.stacked_vector([f"{out}.bias"]))
 
-    def __call__(self, x: Tensor, residual: Tensor, step: Step) -> Pair:
+    def __call__(self, x: Tensor, residual: Tensor, step: Step, last: Tensor | None = None) -> Pair:
         q, residual = self.qkv(x, residual, step.positions, step.slots, *self.cache)
-        mixed = self.attend(q, *self.cache, step.query_starts, step.lengths, step.pages)
+        starts = step.query_starts
+        if last is not None:  # nobody reads what the other rows would come to
+            q, residual, starts = q[last], residual[last], torch.arange(len(starts), device=q.device).int()
+        mixed = self.attend(q, *self.cache, starts, step.lengths, step.pages)
         return self.out(mixed.flatten(1)), residual
 
 
@@ -68,8 +71,8 @@ class Layer:
         ops.site = f"{at}.mlp"
         self.mlp = MLP(config, ops, w, at)
 
-    def __call__(self, x: Tensor, residual: Tensor, step: Step) -> Pair:
-        return self.mlp(*self.attention(x, residual, step))
+    def __call__(self, x: Tensor, residual: Tensor, step: Step, last: Tensor | None = None) -> Pair:
+        return self.mlp(*self.attention(x, residual, step, last))
 
 
 class Stack:
@@ -86,8 +89,9 @@ class Stack:
     def __call__(self, step: Step) -> Tensor:
         residual = self.embed(step.tokens)
         x = torch.zeros_like(residual)
-        for layer in self.layers:
+        for layer in self.layers[:-1]:
             x, residual = layer(x, residual, step)
+        x, residual = self.layers[-1](x, residual, step, step.last)
         hidden: Tensor = self.norm(x, residual)[0]
         return hidden
 
@@ -148,7 +152,8 @@ def layer_weights(w: Parameters, at: str) -> dict[str, Weight | None]:
 class Llama:
     """A stack of layers, and the projection to the vocabulary.
 
-    `forward` gives normed hidden states [T, width] of a step's rows, and writes their keys and values to the cache;
+    `forward` gives normed hidden states [T, width] of a step's rows, or [S, width] of its `last`, and writes all rows'
+    keys and values to the cache;
     `logits`, of hidden states and row numbers, float32 logits [R, vocab]. Bound for decoding there is `decode` instead,
     and `decode_tokens` where that is more than `decode` again and again.
     """

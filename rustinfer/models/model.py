@@ -30,7 +30,8 @@ class Step:
 
     tokens, positions, slots: int64 [T]. A slot is page * page_size + offset; a negative one is not written.
     query_starts: int32 [S + 1], where each sequence's rows begin. lengths: int32 [S], tokens in the cache after this
-    step. pages: int32 [S, P], each sequence's pages in order.
+    step. pages: int32 [S, P], each sequence's pages in order. last: int64 [S], each sequence's last row, where no other
+    is asked for: of the rest a model need not compute more than keys and values.
     """
 
     tokens: Tensor
@@ -39,6 +40,7 @@ class Step:
     query_starts: Tensor
     lengths: Tensor
     pages: Tensor
+    last: Tensor | None = None
 
 
 class Model(Protocol):
@@ -49,7 +51,7 @@ class Model(Protocol):
     """
 
     def forward(self, step: Step) -> Tensor:
-        """Hidden states [T, width] of the step's rows, ready for the projection to the vocabulary."""
+        """Hidden states [T, width] of the step's rows, or [S, width] of its `last`, ready for the vocabulary."""
         ...
 
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:

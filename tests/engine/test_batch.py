@@ -50,6 +50,22 @@ def test_rows_of_decoding_sequences_and_chunks(lanes: Lanes) -> None:
     assert (batch.rows.tolist(), batch.drawn_at.tolist()) == ([0, 2, 1], [6, 3, 6])
 
 
+def test_of_a_step_asked_for_last_rows_each_sequence_has_one(lanes: Lanes) -> None:
+    drawn = sequence(0, [4, 4], 2, [3])
+    first, second = sequence(1, [1, 2, 3, 4], 3, [7]), sequence(2, [5, 6, 7], 3, [8])
+    plan = Plan([drawn], [Chunk(first, 0, 3, False), Chunk(second, 0, 3, True)], [drawn, first, second])
+    lanes.follow(plan)
+    batcher, shape = Batcher(lanes), Shape(9, 5, True)
+    batch = batcher.fill(plan, shape)
+    last, sampling = batcher.step(shape, 2).last, batcher.sampling(shape)
+    assert last is not None
+    assert last.tolist() == [0, 3, 6, 8, 8]
+    assert sampling.picks.tolist() == [0, 2, 0, 0, 0]
+    assert sampling.lanes.tolist() == [0, 2, *[lanes.nobody] * 3]
+    assert batch.rows.tolist() == [0, 2]
+    assert batcher.step(Shape(9, 5), 2).last is None
+
+
 def test_padding_is_one_sequence_that_writes_nothing_and_draws_for_nobody(lanes: Lanes) -> None:
     prompt = sequence(3, [1, 2, 3, 4, 5], 3, [6])
     plan = Plan([], [Chunk(prompt, 0, 3, False)], [prompt])

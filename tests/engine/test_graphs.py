@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from rustinfer.engine.batch import Shape
 from rustinfer.engine.build import Loaded
 from rustinfer.engine.decoding import bucket_sizes, can_capture
 from rustinfer.engine.engine import Engine
-from rustinfer.engine.mixed import GRAIN, shapes
+from rustinfer.engine.mixed import GRAIN, SHORT, shapes
 from rustinfer.engine.plan import Chunk, Plan
+from rustinfer.engine.sequence import Sequence
 from rustinfer.registry import Binding
 
 from .fakes import Log, request
@@ -124,11 +126,28 @@ def test_a_lane_without_finite_logits_is_told_apart_and_keeps_a_token(loaded: Lo
 
 def test_large_graphs_are_for_few_sequences_and_hardly_padded(loaded: Loaded) -> None:
     made = shapes(8192, 256, 9000)
-    assert [s for s in made if s.tokens > 2048] == [Shape(8192, 16), Shape(4096, 16)]
+    assert [s for s in made if s.tokens > 2048] == [Shape(8192, 16, True), Shape(4096, 16, True)]
+    assert {s.tokens for s in made if s.last} == {512, 1024, 2048, 4096, 8192}
+    assert all(s.sequences * SHORT <= s.tokens for s in made if s.last)
     assert shapes(8192, 256, 4000)[0].tokens == 2048
     mixed = loaded.engine.runner.mixed  # type: ignore[attr-defined]
     mixed._graphs, mixed._grain = dict.fromkeys(made), GRAIN
-    whole = {tokens: mixed.shape(Plan([], [Chunk(None, 0, tokens, True)])) for tokens in (8192, 7168, 7167, 4096, 1500)}  # type: ignore[arg-type]
+    plain = Sequence(request("a", [1]), 0, 0, 0, 0)
+    whole = {
+        tokens: mixed.shape(Plan([], [Chunk(plain, 0, tokens, True)])) for tokens in (8192, 7168, 7167, 4096, 1500)
+    }
     assert {tokens: shape.tokens for tokens, shape in whole.items()} == {
         8192: 8192, 7168: 8192, 7167: 7168, 4096: 4096, 1500: 2048
     }  # fmt: skip
+
+
+def test_a_step_whose_every_row_is_looked_at_takes_no_graph_that_computes_last_rows_alone(loaded: Loaded) -> None:
+    mixed = loaded.engine.runner.mixed  # type: ignore[attr-defined]
+    mixed._graphs, mixed._grain = dict.fromkeys(shapes(2048, 8, 9000)), GRAIN
+    plain, pool = Sequence(request("a", [1]), 0, 0, 0, 0), Sequence(replace(request("b", [1]), pool="mean"), 0, 0, 0, 0)
+    assert mixed.shape(Plan([], [Chunk(plain, 0, 500, True)])) == Shape(512, 16, True)
+    assert mixed.shape(Plan([], [Chunk(pool, 0, 500, True)])) == Shape(512, 16)
+    assert mixed.shape(Plan([], [Chunk(pool, 0, 200, True)])) in mixed._graphs
+    mixed._graphs = {}
+    assert mixed.shape(Plan([], [Chunk(plain, 0, 63, True)])) == Shape(64, 16, True)
+    assert mixed.shape(Plan([], [Chunk(plain, 0, 48, True)])) == Shape(48, 16)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -100,6 +100,23 @@ def test_chunks_agree_with_one_go(name: str, chunks: list[int]) -> None:
         tokens = torch.randint(0, 97, (50,))
         want, got = run(pair.ours, tokens, [50]), run(pair.ours, tokens, chunks)
     assert (got.log_softmax(-1) - want.log_softmax(-1)).abs().max() < 1e-4
+
+
+def test_where_only_last_rows_are_asked_for_the_last_layer_computes_those_alone() -> None:
+    with torch.inference_mode():
+        pair = build(*SHAPES["llama-3.2"])
+        tokens, starts = torch.randint(0, 97, (50,)), torch.tensor([0, 20, 20, 50], dtype=torch.int32)
+        at = torch.cat([torch.arange(20), torch.arange(30)])
+        pages = torch.tensor([[5, 2, 7, 0], [1, 1, 1, 1], [3, 4, 6, 1]], dtype=torch.int32)
+        owners = torch.tensor([0] * 20 + [2] * 30)
+        slots = pages[owners, at // PAGE].long() * PAGE + at % PAGE
+        step = Step(tokens, at, slots, starts, torch.tensor([20, 0, 30], dtype=torch.int32), pages)
+        want = pair.ours.forward(step)[[19, 49]]
+        last, rows = pair.ours.forward.layers[-1].mlp, []
+        pair.ours.forward.layers[-1].mlp = lambda x, residual: rows.append(len(x)) or last(x, residual)  # type: ignore[method-assign]
+        got = pair.ours.forward(replace(step, last=starts[1:].long() - 1))
+    assert rows == [3]
+    assert (got[[0, 2]] - want).abs().max() < 1e-4
 
 
 def test_every_op_pinned_to_its_reference_gives_the_same_answer() -> None:

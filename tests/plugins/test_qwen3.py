@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,9 @@ def run(model: Any, tokens: Tensor, chunks: list[int]) -> Tensor:
             lengths=torch.tensor([start + size], dtype=torch.int32),
             pages=pages,
         )
-        out.append(model.logits(model.forward(step), torch.arange(size)))
+        out.append(model.logits(whole := model.forward(step), torch.arange(size)))
+        last = model.forward(replace(step, last=torch.tensor([size - 1])))
+        assert torch.allclose(last, whole[-1:], atol=1e-5)
         start += size
     return torch.cat(out)
 

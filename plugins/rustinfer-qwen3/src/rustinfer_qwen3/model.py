@@ -69,11 +69,13 @@ class Qwen3:
         return CacheSpec(config.layers, config.kv_heads, config.head_dim)
 
     def forward(self, step: Step) -> Tensor:
-        """Normed hidden states [T, width] of the step's rows; writes their keys and values to the cache."""
+        """Normed hidden states of the step's rows, or of its `last`; writes all rows' keys and values to the cache."""
         residual = self.embed(step.tokens)
         x = torch.zeros_like(residual)
         for layer in self.layers:
             x, residual = layer(x, residual, step)
+        if step.last is not None:
+            x, residual = x[step.last], residual[step.last]
         hidden: Tensor = self.norm(x, residual)[0]
         return hidden
 
