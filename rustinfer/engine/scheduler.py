@@ -143,8 +143,9 @@ class Scheduler:
         # Whoever is preempted on the way comes later in this list, or is the one being looked at.
         for sequence in self.running:
             done, known = sequence.computed, len(sequence.tokens)
-            # A prompt that is pooled is computed by chunks to its last token: those have the hidden states.
-            if known - done > 1 or (sequence.pooled is not None and done < sequence.last):
+            # A prompt that is pooled is computed by chunks to its last token: those have the hidden states. And who has
+            # nothing in the cache does not decode, even if its whole prompt is one token that is computed again.
+            if known - done > 1 or not done or (sequence.pooled is not None and done < sequence.last):
                 prompts.append(sequence)
                 continue
             if done >= sequence.last or not budget or (sequence.needs_values and not sequence.has_values):
