@@ -106,7 +106,8 @@ class Batcher:
         return Batch(rows[samples], rows, drawn_at)
 
     def step(self, shape: Shape, width: int) -> Step:
-        """What was sent last, as a step. `width` pages hold the longest sequence."""
+        """What was sent last, as a step, with its pages. `width` of them hold the longest sequence."""
+        self.lanes.tabulate()
         tokens, positions, slots, feeds, starts, lengths, owners, *_ = self._sent(shape)
         fed = tokens.where(feeds < 0, self.lanes.drawn[feeds.clamp(min=0)])
         pages = self.lanes.pages[:, :width].index_select(0, owners)

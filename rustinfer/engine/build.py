@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import logging
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from typing import cast
 
@@ -25,7 +26,7 @@ from .batch import Batcher, items
 from .card import model_card, text_side
 from .decoding import can_capture, decodes
 from .draw import Draw
-from .engine import Engine
+from .engine import Chore, Engine
 from .errors import UnknownArchitecture
 from .grammar import Grammars
 from .headroom import cache_bytes, require_room
@@ -64,8 +65,11 @@ SEVERAL = 4
 """Tokens of a launch. Two may be under way: so long a newcomer may wait, or a sequence that has ended go on."""
 
 
-def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded:
-    """Open the reference and build an engine for it. Raises UserError for whatever the user can mend."""
+def load(model: str, options: Options, plugins: Plugins | None = None, *, chores: bool = True) -> Loaded:
+    """Open the reference and build an engine for it. Raises UserError for whatever the user can mend.
+
+    Without `chores` those are left to whoever runs the engine, for when it has nothing else to do.
+    """
     phases = Phases()
     torch.set_num_threads(options.threads or physical_cores())
     options = on_device(options)
@@ -78,6 +82,8 @@ def load(model: str, options: Options, plugins: Plugins | None = None) -> Loaded
         if options.quantization:
             checkpoint = replace(checkpoint, weights=Quantised(checkpoint.weights, options.quantization))
     loaded = build(checkpoint, options, plugins, phases)
+    while chores and loaded.engine.do_chore():
+        pass
     # What was made while loading stays: the collector need not look at it again and again, for 50 ms each time.
     gc.collect()
     gc.freeze()
@@ -125,22 +131,30 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     with phases.phase("warm-up"):
         warm_up(model, target.device, min(options.tokens, WARM_TOKENS))
         sampler.warm_up()
+        decoding: list[Chore] = [step.warm_up for step in steps]
+        prompts: list[Chore] = []
         if (pool := steps[-1].pool) and can_capture([b for b in bind.bindings if not b.target.decode]):
-            for shape in shapes(options.tokens, options.sequences, size.context):
-                mixed.record(shape, pool)
-        for step in reversed(steps):
-            step.warm_up()
+            made = shapes(options.tokens, options.sequences, size.context)
+            prompts = [partial(mixed.record, shape, pool) for shape in reversed(made)]
+        for chore in ends(prompts) + ends(decoding):
+            chore()
     faults = Faults(bind.bindings, plugins.registry)
     runner = Runner(mixed, steps, cache, lanes, sampler, int(target.device.type != "cpu"), faults)
     # Fewer sequences take the smallest step that holds them: without a gap up to here.
     few = max((step.rows for step in takewhile(lambda step: step.several, steps)), default=0)
     engine = assemble(runner, checkpoint, options, size, few)
+    engine.chores.extend(prompts[1:-1] + decoding[1:-1])
     card = model_card(checkpoint, options, size, bind.bindings, plugins.failures())
     tokenizer, template = text_side(checkpoint)
     if tokenizer and checkpoint.eos_ids:
         engine.grammars = Grammars.of(tokenizer, checkpoint.config.vocab, checkpoint.eos_ids)
     fingerprint, space = plugins.registry.fingerprint(), target.workspace
     return Loaded(engine, card, tokenizer, template, bind.bindings, fingerprint, phases, space, bind.guard)
+
+
+def ends(chores: list[Chore]) -> list[Chore]:
+    """The last, from whose memory the others' can be taken, and the first, which the first request needs."""
+    return chores[-1:] + chores[:-1][:1]
 
 
 def builder_of(architecture: str, plugins: Plugins) -> ModelBuilder:

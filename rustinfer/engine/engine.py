@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable
@@ -24,6 +25,9 @@ from .sampled import Flight
 from .scheduler import Limits, Scheduler
 from .sequence import Key, Request, Sequence, State
 from .speculation import Speculation
+
+log = logging.getLogger(__name__)
+Chore = Callable[[], None]
 
 
 class Runs(Protocol):
@@ -69,6 +73,8 @@ class Engine:
         self._clock, self._random, self._order = clock, Random(seed), count()
         self._flights: deque[tuple[float, Launched]] = deque()
         self._landed = 0  # tokens of the oldest flight
+        self.chores: deque[Chore] = deque()
+        """What a start has left for when there is nothing else to do, each in a few hundredths of a second."""
         self._book.now = clock()
 
     @property
@@ -160,6 +166,16 @@ class Engine:
         elif not plan and not self._book.news:
             await_one(self.scheduler.running, GRAMMAR_SECONDS)
         return self._book.take()
+
+    def do_chore(self) -> bool:
+        """Do one of the chores; whether there was one. One that fails is left: all go without."""
+        if not self.chores:
+            return False
+        try:
+            self.chores.popleft()()
+        except Exception:
+            log.exception("something that was left for later could not be done")
+        return True
 
     def _land_oldest(self) -> None:
         start, flights = self._flights[0]

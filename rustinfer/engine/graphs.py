@@ -93,9 +93,15 @@ class Decode:
         self._graphs: Recorded[tuple[Tensor, Tensor]] | None = None
         self._several: Callable[..., None] | None = getattr(model, "decode_tokens", None)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it has its graphs, if there is a pool for them."""
+        return self.pool is None or self._graphs is not None
+
     @torch.inference_mode()
     def warm_up(self) -> None:
         """Run once, no lane being in use; and record the graphs, if there is a pool for them."""
+        self._lanes.rest()
         width = self._lanes.pages.shape[1]
         if self.pool is None:
             self._tell(*self._forward(1, 1), greedy=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence as Items
+from itertools import accumulate, pairwise
 
 import numpy as np
 import torch
@@ -14,8 +15,8 @@ from .sequence import Sequence
 from .staging import Staging
 
 FIELDS = 6
-UPDATES = 4096
-"""Changes of the page table that travel in one copy."""
+UPDATES = 1024
+"""Changes of the page table that travel in one copy, padding included: a prompt of 16,000 tokens has as many pages."""
 
 
 class Lanes:
@@ -31,7 +32,8 @@ class Lanes:
     def __init__(self, sequences: int, pages: int, page_size: int, device: torch.device, more: int = 0) -> None:
         self.page_size, self.device = page_size, device
         self.table = np.zeros((sequences, pages), np.int32)
-        self.pages = torch.zeros((sequences, pages), dtype=torch.int32, device=device)
+        self._flat = torch.zeros(sequences * pages + 1, dtype=torch.int32, device=device)  # the last is for padding
+        self.pages = self._flat[:-1].view(sequences, pages)
         self.nobody = sequences
         self.drawn = torch.zeros(sequences + 1, dtype=torch.int64, device=device)
         self.drawn_at = np.full(sequences, -1)  # the number of the token that `drawn` holds; -1: of none
@@ -39,14 +41,19 @@ class Lanes:
         self._special = np.zeros(sequences, np.bool_)
         self._host = np.zeros((FIELDS, sequences), np.int64)
         self._position, self._begin, self._top_k, self._seed = self._host[:4]
-        self._position[:] = -1
         floats = self._host[4:].view(np.float32)
         self._temperature, self._top_p, self._min_p = floats[0, :sequences], floats[0, sequences:], floats[1]
-        self._staging = Staging(FIELDS * sequences + more + 2 * UPDATES + 2 * sequences, device)
-        self.batch = self._staging.buffer[FIELDS * sequences :][:more]
+        self._due: list[tuple[int, int]] = []  # places in the page table, first and count, yet to be sent
+        self._sent = np.zeros(0, np.int64)  # places that were sent last
+        self._moves: list[tuple[int, int]] = []
+        self._followed: list[Sequence] | None = None
+        ends = list(accumulate([FIELDS * sequences, UPDATES, -(-UPDATES // 2), more]))
+        self._parts = [slice(start, stop) for start, stop in pairwise([0, *ends])]
+        self._staging = Staging(ends[-1] + 2 * sequences, device)
+        self._places, pages_there, self.batch = (self._staging.buffer[part] for part in self._parts[1:])
+        self._pages = pages_there.view(torch.int32)[:UPDATES]
         block = self._staging.buffer[: FIELDS * sequences].view(FIELDS, sequences)
         self.position, self.begin, self.top_k, self.seed = block[:4]
-        self.position.fill_(-1)
         self.temperature, self.top_p = block[4].view(torch.float32).view(2, sequences)
         self.min_p = block[5].view(torch.float32)[:sequences]
         self.settings = self.temperature, self.top_k, self.top_p, self.min_p, self.seed
@@ -55,9 +62,7 @@ class Lanes:
         self.rows = np.zeros(0, np.int64)
         self.count, self.mode = 0, (True, True)
         self.in_order = True
-        self._followed: list[Sequence] | None = None
-        self._due: list[tuple[int, int]] = []  # places in the page table, first and count, yet to be sent
-        self._moves: list[tuple[int, int]] = []
+        self.rest()
 
     def index(self) -> Tensor:
         """The lanes of the sequences that are followed, in their order, int64. May wait for the device."""
@@ -81,6 +86,7 @@ class Lanes:
         if new or (not plan.chunks and (self._moves or self._due)):
             self.next()
             self.send(0)
+            self.tabulate()
         if new:
             for i in self.stale(plan, self.rows):
                 sequence = plan.decodes[i]
@@ -92,9 +98,16 @@ class Lanes:
         self._position[self.rows] = at = self._position[self.rows] + count
         self.drawn_at[self.rows] = at + 1
 
-    def forget(self) -> None:
-        """Nobody knows how far the device is: tell it anew."""
+    def rest(self) -> None:
+        """No lane takes part until the next plan: what runs meanwhile, as it is recorded, writes nowhere."""
+        self._position[:] = -1
+        self.position.fill_(-1)
         self._followed = None
+
+    def forget(self) -> None:
+        """Nobody knows how far the device is: tell it anew, what was sent last included."""
+        self._followed = None
+        self._due = [(place, 1) for place in self._sent.tolist()] + self._due
 
     def stale(self, plan: Plan, rows: np.ndarray) -> list[int]:
         """Which of a plan's decoding sequences' newest tokens are not in `drawn`: the host knows them."""
@@ -144,7 +157,7 @@ class Lanes:
         for source, target in moves:
             self.drawn_at[target] = self.drawn_at[source]
         if moves:
-            self.forget()
+            self._followed = None
         return moves
 
     def _tabulate(self, touched: Items[Sequence]) -> None:
@@ -171,43 +184,47 @@ class Lanes:
     def next(self) -> np.ndarray:
         """Where to write the batch that `send` sends next."""
         self._relieve()
-        batch: np.ndarray = self._staging.next()[self._host.size :][: len(self.batch)]
-        return batch
+        return self._next()[self._parts[3]]
 
     def send(self, items: int) -> None:
-        """Send the first `items` of the batch that was written to `next()`, and with it what is due."""
-        self._send(self._staging.now(), items, spread(self._due), self._moves)
-        self._due, self._moves = [], []
+        """Send the first `items` of the batch that was written to `next()`, and with it what is due.
+
+        The page table has it once `tabulate` has run.
+        """
+        moved, end = len(self._moves), self._parts[3].start + items
+        if moved:
+            self._staging.now()[end : end + 2 * moved] = np.array(self._moves, np.int64).T.reshape(-1)
+        self._staging.send(end + 2 * moved)
+        if moved:
+            source, target = self._staging.buffer[end : end + 2 * moved].view(2, moved)
+            self.drawn.index_copy_(0, target, self.drawn[source])
+            self._moves = []
+
+    def tabulate(self) -> None:
+        """Bring the device's page table up to date with what was sent last; a graph may hold this."""
+        self._flat.index_copy_(0, self._places, self._pages)
 
     def launched(self) -> None:
         """All that reads what was sent has been launched."""
         self._staging.mark()
 
     def _relieve(self) -> None:
-        """Send what is due as far as it does not fit beside a batch, whose place it may take until then."""
-        if sum(count for _, count in self._due) <= UPDATES:
-            return
-        places = spread(self._due)
-        while len(places) > UPDATES:
-            self._send(self._staging.next(), 0, places[:UPDATES], [])
-            places = places[UPDATES:]
-        self._due = [(place, 1) for place in places.tolist()]
+        """Send what is due as far as it does not fit beside a batch."""
+        while sum(count for _, count in self._due) > UPDATES:
+            self._next()
+            self._staging.send(self._parts[3].start)
+            self.tabulate()
 
-    def _send(self, to: np.ndarray, items: int, places: np.ndarray, moves: list[tuple[int, int]]) -> None:
-        start, count, moved = self._host.size + items, len(places), len(moves)
-        to[: self._host.size] = self._host.reshape(-1)
-        to[start : start + count] = places
-        to[start + count :].view(np.int32)[:count] = self.table.reshape(-1)[places]
-        end = start + count + (count + 1) // 2
-        to[end : end + 2 * moved] = np.array(moves, np.int64).reshape(-1, 2).T.reshape(-1)
-        self._staging.send(end + 2 * moved)
-        sent = self._staging.buffer
-        if count:
-            values = sent[start + count : end].view(torch.int32)[:count]
-            self.pages.view(-1).index_copy_(0, sent[start : start + count], values)
-        if moved:
-            source, target = sent[end : end + moved], sent[end + moved : end + 2 * moved]
-            self.drawn.index_copy_(0, target, self.drawn[source])
+    def _next(self) -> np.ndarray:
+        """The next array to send, with the fields in it, and as much of what is due as fits."""
+        to, places = self._staging.next(), spread(self._due)
+        self._sent = some = places[:UPDATES]
+        fields, where, what = (to[part] for part in self._parts[:3])
+        fields[:] = self._host.reshape(-1)
+        where[: len(some)], where[len(some) :] = some, self.table.size
+        what.view(np.int32)[: len(some)] = self.table.reshape(-1)[some]
+        self._due = [(place, 1) for place in places[UPDATES:].tolist()]
+        return to
 
 
 def spread(ranges: list[tuple[int, int]]) -> np.ndarray:

@@ -96,6 +96,10 @@ class EngineLoop:
     def _poll(self, wait: bool) -> list[Received]:
         if not wait or self.engine.has_work:
             return self.channel.poll(0.0)
+        if received := self.engine.chores and self.channel.poll(0.0):
+            return received
+        if self.engine.do_chore():
+            return []
         self._tidy()
         try:
             self._waiting = True

@@ -93,7 +93,7 @@ def run(model: str, options: Options, address: str, key: WireKey | None = None) 
 
         imported = time.perf_counter() - started
         options = on_device(options)
-        loaded = load(model, options)
+        loaded = load(model, options, chores=False)
     card = loaded.card
     channel = EngineChannel(
         address, card, epoch=secrets.randbits(63), build=__version__, fingerprint=loaded.fingerprint, key=key

@@ -39,7 +39,8 @@ class Mixed:
 
     @torch.inference_mode()
     def record(self, shape: Shape, pool: Pool) -> None:
-        """Make the graphs of a shape, out of padding alone."""
+        """Make the graphs of a shape, out of padding alone, no lane being in use."""
+        self.batcher.lanes.rest()
         self.batcher.fill(Plan(), shape)
         width = self.batcher.lanes.pages.shape[1]
         self._graphs[shape] = Recorded.of(

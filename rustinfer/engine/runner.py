@@ -62,9 +62,10 @@ class Runner:
 
     def _decode(self, plan: Plan) -> Flight:
         lanes = self.lanes
-        step = next(decode for decode in self.decodes if decode.rows >= lanes.count)
+        steps = [decode for decode in self.decodes if decode.rows >= lanes.count]
         if plan.count > 1:
-            return self._several(step, plan.count)
+            return self._several(steps[0], plan.count)
+        step = next(decode for decode in steps if decode.ready)
         logits, drawing = step.forward(lanes.count, lanes.width(lanes.rows))
         plain, greedy = lanes.mode
         if plain:

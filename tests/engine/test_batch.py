@@ -128,11 +128,23 @@ def test_pages_arrive_with_their_batch_and_where_they_are_many_before_it(
     sent = count_copies(lanes, monkeypatch)
     batcher, shape = Batcher(lanes), Shape(20, 1)
     batcher.fill(plan, shape)
-    assert lanes.pages[1].tolist() == [9, 8, 7, 6, 5]
+    assert lanes.pages[1].tolist() == [9, 8, 7, 6, 0]
     assert batcher.step(shape, 5).tokens.tolist() == list(range(20))
+    assert lanes.pages[1].tolist() == [9, 8, 7, 6, 5]
     assert len(sent) == 3
     batcher.fill(plan, shape)
     assert len(sent) == 4
+
+
+def test_pages_of_a_step_that_was_not_run_are_sent_again(lanes: Lanes) -> None:
+    prompt = sequence(1, list(range(8)), 8, [9, 8])
+    plan, batcher, shape = Plan([], [Chunk(prompt, 0, 8, True)], [prompt]), Batcher(lanes), Shape(8, 1)
+    lanes.follow(plan)
+    batcher.fill(plan, shape)
+    lanes.forget()
+    batcher.fill(plan, shape)
+    batcher.step(shape, 2)
+    assert lanes.pages[1].tolist()[:2] == [9, 8]
 
 
 def count_copies(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> list[int]:

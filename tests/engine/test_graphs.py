@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
 
 from rustinfer.engine.batch import Shape
-from rustinfer.engine.build import Loaded
+from rustinfer.engine.build import Loaded, ends
 from rustinfer.engine.decoding import bucket_sizes, can_capture
-from rustinfer.engine.engine import Engine
+from rustinfer.engine.engine import Chore, Engine
 from rustinfer.engine.mixed import GRAIN, SHORT, shapes
 from rustinfer.engine.plan import Chunk, Plan
 from rustinfer.engine.sequence import Sequence
@@ -151,3 +152,34 @@ def test_a_step_whose_every_row_is_looked_at_takes_no_graph_that_computes_last_r
     mixed._graphs = {}
     assert mixed.shape(Plan([], [Chunk(plain, 0, 63, True)])) == Shape(64, 16, True)
     assert mixed.shape(Plan([], [Chunk(plain, 0, 48, True)])) == Shape(48, 16)
+
+
+def test_graphs_recorded_between_requests_leave_the_cache_alone(loaded: Loaded) -> None:
+    runner: Any = loaded.engine.runner
+    asked: dict[str, dict[str, Any]] = {f"{i}": {"max_tokens": 9} for i in range(5)}
+    said(loaded.engine, asked)
+    before = [tensor.clone() for pair in runner.cache for tensor in pair]
+    for step in runner.decodes:
+        step.warm_up()
+    for shape in runner.mixed._graphs:
+        runner.mixed.record(shape, (0, 0))
+    assert all(map(torch.equal, before, [tensor for pair in runner.cache for tensor in pair]))
+    assert said(loaded.engine, asked) == said(load().engine, asked)
+
+
+def test_a_larger_graph_serves_until_the_fitting_one_is_there(loaded: Loaded) -> None:
+    runner: Any = loaded.engine.runner
+    for step in runner.decodes[:-1]:
+        step._graphs = None
+    asked = {"0": {"max_tokens": 6}}
+    assert said(loaded.engine, asked) == said(load().engine, asked)
+    assert runner.decodes[-1]._graphs.forward.replays > 1
+
+
+def test_the_first_graph_and_the_one_with_the_most_memory_do_not_wait() -> None:
+    calls: list[int] = []
+    chores: list[Chore] = [partial(calls.append, i) for i in range(4)]
+    for some in (chores, chores[:2], chores[:1], []):
+        for chore in ends(some):
+            chore()
+    assert calls == [3, 0, 1, 0, 0]

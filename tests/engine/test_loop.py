@@ -232,3 +232,19 @@ def test_a_second_signal_does_not_wait(channel: FakeChannel) -> None:
 
 def test_a_signal_ends_an_idle_loop(channel: FakeChannel) -> None:
     assert run_until_signalled(loop_over(engine(), channel), 0.1) < 5
+
+
+def test_chores_are_done_while_nobody_asks_for_anything(channel: FakeChannel, caplog: pytest.LogCaptureFixture) -> None:
+    loop, done = loop_over(engine(), channel), list[str]()
+    loop.engine.chores.extend([lambda: done.append("a"), lambda: 1 // 0, lambda: done.append("b")])  # type: ignore[arg-type, list-item, return-value]
+    channel.inbox.append(Received(b"x", generate("one", [1, 2], max_tokens=1)))
+    loop.turn()
+    assert not done
+    assert channel.of(b"x", Delta)
+    for _ in range(3):
+        loop.turn()
+    assert done == ["a", "b"]
+    assert "left for later" in caplog.text
+    assert set(channel.waits) == {0.0}
+    loop.turn()
+    assert channel.waits[-1] != 0.0
