@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from .collector import Collector
 from .engine.build import Loaded, load
 from .engine.options import Options
-from .engine.sequence import Request
+from .engine.sequence import Request, numbers
 from .errors import UserError
 from .outputs import CompletionDelta, RequestOutput
 from .progress import progress
@@ -209,7 +209,7 @@ class LLM:
         name = str(next(self._ids))
         collector = Collector(name, text, ids, params, self._parts.tokenizer, streamed)
         with self._lock:
-            self._parts.engine.add(Request(name, ids, params))
+            self._parts.engine.add(Request(name, numbers(ids), params))
             self._collectors[name] = collector
         return collector
 

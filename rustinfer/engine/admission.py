@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import chain
 from math import inf
 
+import numpy as np
+
 from ..protocol.messages import FinishReason
 from ..protocol.sampling import SamplingParams
 from .errors import RequestRefused
@@ -31,7 +33,8 @@ class Admission:
             )
         if not length:
             raise RequestRefused("empty_prompt", "the prompt is empty: it must hold at least one token")
-        if min(request.prompt) < 0 or max(request.prompt) >= self.vocab:
+        ids = np.asarray(request.prompt)
+        if ids.min() < 0 or ids.max() >= self.vocab:
             bad = next(t for t in request.prompt if not 0 <= t < self.vocab)
             raise RequestRefused("out_of_vocabulary", f"token id {bad} is out of vocabulary (0 to {self.vocab - 1})")
         self._check_tokens(request.sampling)

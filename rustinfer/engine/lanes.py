@@ -229,6 +229,8 @@ class Lanes:
 
 def spread(ranges: list[tuple[int, int]]) -> np.ndarray:
     """All numbers of ranges that are told by their first and their count."""
+    if len(ranges) == 1:  # a prompt alone waits for this
+        return np.arange(ranges[0][0], ranges[0][0] + ranges[0][1])
     firsts, counts = np.array(ranges, np.int64).reshape(-1, 2).T
     ends = counts.cumsum()
     return np.repeat(firsts - ends + counts, counts) + np.arange(counts.sum())

@@ -18,7 +18,7 @@ from .engine import Engine
 from .errors import RequestRefused
 from .memory import Memory, measure
 from .report import Report
-from .sequence import Request
+from .sequence import Request, numbers
 
 log = logging.getLogger("rustinfer.engine")
 DRAIN_SECONDS = 30.0
@@ -133,7 +133,9 @@ class EngineLoop:
             return
         try:
             m = message
-            self.engine.add(Request(m.id, m.prompt_token_ids, m.sampling, m.priority, peer, m.salt, m.pool, m.together))
+            self.engine.add(
+                Request(m.id, numbers(m.prompt_token_ids), m.sampling, m.priority, peer, m.salt, m.pool, m.together)
+            )
         except RequestRefused as refusal:
             self.engine.measures.refused += 1
             self._send(peer, Failed(message.id, refusal.code, str(refusal)))
