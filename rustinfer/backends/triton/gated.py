@@ -16,10 +16,15 @@ from .launch import pdl
 from .linear import library_product
 
 ALIGNED = 8  # numbers of 16 bits in what TMA calls a unit
-MANY = 1024
+MANY = 512
 """Rows from which on this product beats a library's with the activation behind it."""
-TILE = {"BM": 128, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 4}
+TILE = {"BM": 128, "BN": 128, "BK": 64, "num_warps": 8, "num_stages": 3}
 """Rows, outputs and columns of a tile, warps and stages."""
+
+
+def at_once(x: Tensor) -> int:
+    """How many programs run at once that need a multiprocessor each; interpreted, a few."""
+    return torch.cuda.get_device_properties(x.device).multi_processor_count if x.is_cuda else 3
 
 
 def gateable(bound: Mapping[str, Any]) -> Refusal:
@@ -45,8 +50,8 @@ def gated(target: Target, weight: Tensor) -> Function:
     weight = weight.contiguous()
     product, activate = library_product(target, weight, None), gate(target, gelu=False)
     hidden, columns = weight.shape[0] // 2, weight.shape[1]
-    config = {"HIDDEN": hidden, "K": columns, "TOGETHER": 8, "FLATTEN": False, **TILE, **pdl(target)}
-    described = TensorDescriptor.from_tensor(weight, [TILE["BN"], TILE["BK"]])
+    config = {"HIDDEN": hidden, "K": columns, "TOGETHER": 8, **TILE, **pdl(target)}
+    described = TensorDescriptor.from_tensor(weight.view(2, hidden, columns), [2, TILE["BN"], TILE["BK"]])
 
     def call(x: Tensor) -> Tensor:
         rows = len(x)
@@ -55,7 +60,7 @@ def gated(target: Target, weight: Tensor) -> Function:
         out = torch.empty((rows, hidden), dtype=x.dtype, device=x.device)
         x = x if x.stride(1) == 1 and x.stride(0) % ALIGNED == 0 and x.data_ptr() % 16 == 0 else x.contiguous()
         tiles = -(-rows // TILE["BM"]) * -(-hidden // TILE["BN"])
-        gated_kernel[(tiles,)](
+        gated_kernel[(min(tiles, at_once(x)),)](
             TensorDescriptor.from_tensor(x, [TILE["BM"], TILE["BK"]]), described,
             TensorDescriptor.from_tensor(out, [TILE["BM"], TILE["BN"]]), rows, tiles, **config,
         )  # fmt: skip
