@@ -26,6 +26,7 @@ class Draw:
         # Where there is nothing but NaN a kernel may name no token at all.
         tokens = tokens.clamp(0, logits.shape[1] - 1)
         with few(logits):
-            # NaN is the greatest here, and then infinity, whatever a kernel makes of them.
-            sound = logits.amax(-1).abs() < torch.inf
+            # The greatest of a row is not finite where any is NaN or infinite; a greedy row's token stands there.
+            greatest = logits.amax(-1) if settings else logits.gather(1, tokens[:, None])[:, 0]
+            sound = greatest.abs() < torch.inf
         return tokens, tokens.where(sound, -1)

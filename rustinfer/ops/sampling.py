@@ -12,7 +12,7 @@ from .philox import gumbel
 
 @op(rows=("logits",))
 def argmax(logits: Tensor) -> Tensor:
-    """The most likely token of each row, the lowest id among equals.
+    """The most likely token of each row, the lowest id among equals; where there is a NaN, one that is not finite.
 
     logits: [R, vocab] fp32. Returns [R] int64.
     """

@@ -37,9 +37,15 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     masked = draw("masked tokens").normal(3, 100, dtype=torch.float32)
     masked[:, 1::2] = -torch.inf
     yield Case("masked tokens", (masked,))
+    for what in (torch.nan, torch.inf):
+        broken = draw(f"{what}").normal(4, 3000, dtype=torch.float32)
+        for row, place in enumerate((0, 1023, 1500, 2999)):
+            broken[row, place] = what
+        yield Case(f"{what}", (broken,))
     yield Case("no rows", (torch.zeros(0, 97, device=device),))
 
 
+instead(argmax, "NaN passed over", lambda a: a["logits"].nan_to_num(nan=-torch.inf, posinf=torch.inf).argmax(-1))
 instead(argmax, "highest id among equals", lambda a: a["logits"].shape[1] - 1 - a["logits"].flip(-1).argmax(-1))
 wrong(argmax, "last token skipped", lambda a: {"logits": a["logits"][:, : max(a["logits"].shape[1] - 1, 1)]})
 wrong(argmax, "starts from zero", lambda a: {"logits": a["logits"].clamp(min=0)})

@@ -4,7 +4,7 @@
 
 #include "random.h"
 
-// The index of the greatest number, the lowest among equals.
+// The index of the greatest number, the lowest among equals. NaN counts as infinity: who looks there sees that it is none.
 static long greatest(const float* x, long n) {
     const vi lane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
     vf best = splat(-INFINITY);
@@ -12,6 +12,7 @@ static long greatest(const float* x, long n) {
     long i = 0;
     for (; i + LANES <= n; i += LANES) {
         vf v = load(x + i);
+        v = select(v == v, v, splat(INFINITY));
         vi more = v > best;
         best = select(more, v, best);
         where = (more & (lane + int32_t(i))) | (~more & where);
@@ -21,7 +22,7 @@ static long greatest(const float* x, long n) {
     for (long j = 0; j < LANES; j++)
         if (best[j] > top || (best[j] == top && where[j] < at)) top = best[j], at = where[j];
     for (; i < n; i++)
-        if (x[i] > top) top = x[i], at = i;
+        if (float v = x[i] == x[i] ? x[i] : INFINITY; v > top) top = v, at = i;
     return at;
 }
 

@@ -47,7 +47,7 @@ def argmax_kernel(
     block = tl.program_id(1)
     i = block * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
-    top, winner = pick(value, i)
+    top, winner = pick(tl.where(value == value, value, float("inf")), i)
     settle(top, winner, best, at, counter, out, r, block, VOCAB, BLOCKS, BP)
 
 
