@@ -46,4 +46,9 @@ def choose_size(options: Options, model_context: int, token_bytes: int, free_byt
     pages = -(-tokens // page)
     if options.max_model_len is None:
         context = min(context, pages * page)
+    if context > pages * page:
+        raise UserError(
+            f"a context of {context} tokens does not fit into a cache of {pages * page}: "
+            "lower --max-model-len or raise --kv-cache-tokens"
+        )
     return Size(context, pages)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from threading import Barrier
+
 import pytest
 
 from rustinfer.cli.client import Client
@@ -58,19 +60,19 @@ def test_rates_and_percentiles() -> None:
 
 def test_no_more_clients_than_asked_for() -> None:
     running, most = set[int](), [0]
+    meeting = Barrier(3)  # fewer than asked for would wait here for ever
 
     def send(ask: Ask) -> Trace:
         running.add(ask.tokens)
+        meeting.wait(20)
         most[0] = max(most[0], len(running))
-        pause.wait(0.01)
+        meeting.wait(20)
         running.discard(ask.tokens)
         return Trace(0, 0, 0, 0, 0)
 
-    from threading import Event
-
-    pause = Event()
     in_turn(send, [Ask("", i) for i in range(12)], clients=3)
     assert most == [3]
+    meeting = Barrier(5)
     on_time(send, [Ask("", i) for i in range(5)], [0.0] * 5)
     assert most == [5]
 

@@ -119,7 +119,7 @@ CPU, GPU = Options(device="cpu"), Options(device="cuda")
         (CPU, 8192, Size(8192, 24576 // 16)),
         (replace(CPU, max_num_seqs=1), 2048, Size(2048, 128)),
         (replace(CPU, kv_cache_tokens=1000), 8192, Size(1008, 63)),
-        (replace(CPU, kv_cache_tokens=1000, max_model_len=2000), 8192, Size(2000, 63)),
+        (replace(CPU, kv_cache_tokens=1000, max_model_len=1008), 8192, Size(1008, 63)),
         (replace(CPU, max_model_len=100_000), 131072, Size(100_000, 6250)),
         (CPU, 131072, Size(131072, 8192)),
         (GPU, 8192, Size(8192, 8 * GIB // (16 << 10) // 16)),
@@ -138,6 +138,13 @@ def test_a_model_with_a_long_context_gets_what_memory_holds() -> None:
     for options in (replace(CPU, max_model_len=100_000), replace(CPU, kv_cache_tokens=100_000)):
         with pytest.raises(UserError, match=r"12500 MiB and 8192 MiB are free.* to 52428 or less"):
             choose_size(options, 131072, 128 << 10, 8 * GIB)
+
+
+@pytest.mark.parametrize("options", [CPU, GPU])
+def test_a_context_that_its_cache_does_not_hold_is_refused(options: Options) -> None:
+    asked = replace(options, kv_cache_tokens=1000, max_model_len=1009)
+    with pytest.raises(UserError, match="context of 1009 tokens does not fit into a cache of 1008: lower --max-model"):
+        choose_size(asked, 8192, 16 << 10, 8 * GIB)
 
 
 def test_hyper_threads_count_once_and_quotas_bind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
