@@ -254,7 +254,9 @@ def line(report: Report) -> None:
         for _ in range(20):
             w.run(decoder, s)
         torch.cuda.synchronize()
-        marks = decoder.scratch["marks"].view(w.blocks, w.config.layers + 1, 16).double() / 1e3
+        stamps = decoder.scratch["marks"].view(w.blocks, w.config.layers + 1, -1)
+        marks, moments = stamps[..., :16], stamps[:, 3:-1, 16:]
+        marks = (marks - marks[marks > 0].min()).double() / 1e3
         ends = marks[:, :-1] - marks[:, -1, :1].min()[..., None]
         # Stages 1 to 6 and, eight further, when what each waits for had come.
         names = {
@@ -284,10 +286,38 @@ def line(report: Report) -> None:
             "start": (marks[:, -1, 0].max() - start).item(),
             "first layer": ends[:, 0].mean(0).tolist(),
         }  # fmt: skip
+        found |= cycles(moments, decoder.plan)
         report.setdefault("line", {})[w.scheme] = found
         for key, value in found.items():
             shown = {k: round(v, 2) for k, v in value.items()} if isinstance(value, dict) else value
             print(f"  {w.scheme} {key}: {shown}", flush=True)
+
+
+def cycles(moments: Tensor, plan: Plan) -> Report:
+    """Mean cycles of the parts of each stage: until its input is there, its product, all warps' ends, its words out.
+
+    Of attention (of blocks that have a part in it): begun, queries, newest position, tiles, all warps' ends, words out.
+    """
+    chunks = plan.hidden // plan.chunks[2]
+    stages = {
+        "qkv": 0,
+        "out": 1,
+        "gate and up": 2,
+        "more of them": 3,
+        "down": 2 + chunks,
+        "the last of it": 1 + 2 * chunks,
+    }
+    found: Report = {}
+    for name, at in stages.items():
+        parts = moments[..., 5 * at : 5 * at + 5].diff(dim=-1).double().mean((0, 1))
+        found[f"{name}, cycles"] = [round(x) for x in parts.tolist() if abs(x) < 1e6]  # sums are not told each time
+    after = moments[..., 4:5]
+    attention = torch.cat([after, moments[..., 50:56]], -1)
+    busy = (attention[..., 1] > attention[..., 0]) & (attention[..., -1] < moments[..., 5])
+    for name, last in (("first", 57), ("another", 56)):
+        mine = busy & (moments[..., last] > attention[..., -1]) & (moments[..., last] < moments[..., 5])
+        found[f"attention, {name} split, cycles"] = attention[mine].diff(dim=-1).double().mean(0).round().tolist()
+    return found
 
 
 def models(report: Report) -> None:

@@ -28,6 +28,7 @@ MOST_ROWS = 8
 NORMS: tuple[Literal["norm", "mlp_norm"], ...] = ("norm", "mlp_norm")
 BIASES: tuple[Literal["qkv_bias", "out_bias"], ...] = ("qkv_bias", "out_bias")
 PAGE = 16
+MARKS = 80  # moments of a layer that a block tells of, where it is asked to
 MULTIPROCESSORS = 132  # to judge a shape by, before it is known which GPU it is for
 
 
@@ -187,7 +188,7 @@ class Runs(Decoders):
 
 def scratch(plan: Plan, device: torch.device) -> dict[str, Tensor]:
     """What the blocks tell each other, in parts that take turns. -1: not there yet."""
-    marks = plan.blocks * (plan.layers + 1) * 16 if plan.tuned.get("MARKS") else 1
+    marks = plan.blocks * (plan.layers + 1) * MARKS if plan.tuned.get("MARKS") else 1
     error = torch.zeros(1, dtype=torch.int64)
     return {
         "exchange": torch.full((TURNS, plan.layers, plan.exchange), -1, dtype=torch.int32, device=device),

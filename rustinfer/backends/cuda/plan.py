@@ -18,6 +18,8 @@ SHARED = 227 * 1024  # bytes that one block may have
 IN_FLIGHT = {16: 48 * 1024, 8: 48 * 1024, 4: 112 * 1024}
 PILES = {16: (5, 2), 8: (5, 2), 4: (9, 4)}
 SPLITS = 16  # of a sequence's positions
+APART = 4  # from more splits than that on, the first has the newest position alone
+MANY = 8  # splits asked for at once
 TOKENS = 4  # of a launch at most: so long may whoever aborts have to wait
 TURNS = 3  # parts of what the blocks tell each other: in use, clean, being cleared
 LIMIT = 4_000_000_000  # cycles that any wait may take: two seconds and more
@@ -42,7 +44,7 @@ class Plan:
     """A decoder's shape, the most rows of a step, and the blocks (one on each multiprocessor) that share the work.
 
     `bits`, `head_bits` and `table_bits` are those of a layer's weights, the head's and the embedding's: 16, 8 or 4.
-    `tuned` overrides what is chosen here: AHEAD, PILE, CALM, AT_ONCE, SPLITS, SLOTS, MARKS, LIMIT.
+    `tuned` overrides what is chosen here: AHEAD, PILE, CALM, AT_ONCE, SPLITS, APART, MANY, SLOTS, MARKS, LIMIT.
     """
 
     width: int
@@ -129,6 +131,7 @@ class Plan:
         """Bytes of shared memory beside the ring: sums, what is known of the rows, mbarriers."""
         run = WARPS * self.places // (WARPS // (self.heads // self.kv_heads))
         floats = 2 * self.parts * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
+        floats += self.rows * -(-most(self.width, self.blocks) // 2) * 2
         return 4 * floats + 8 * 2 * 16 + 32 * self.rows * (TOKENS + 1) + 16
 
     @property
@@ -144,8 +147,8 @@ class Plan:
     @property
     def exchange(self) -> int:
         """Words that the blocks tell each other in one layer."""
-        words = self.rows * (self.qkv + 2 * self.width) + self.blocks * self.unit
-        return -(-(words + self.rows * (self.mixed + self.hidden) // 2) // 4) * 4
+        words = self.rows * self.qkv + self.blocks * self.unit
+        return -(-(words + self.rows * (2 * self.width + self.mixed + self.hidden) // 2) // 4) * 4
 
     @property
     def winners(self) -> int:
@@ -164,6 +167,6 @@ class Plan:
             "BITS": self.bits, "HEAD_BITS": self.head_bits, "TABLE_BITS": self.table_bits,
             "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
             "PARTS": self.parts, "AHEAD": ahead, "PILE": min(pile, self.slots - 1), "CALM": min(calm, ahead),
-            "AT_ONCE": 4 if self.bits < 16 and self.rows <= 2 else 2, "SPLITS": SPLITS, "LIMIT": LIMIT, "MARKS": 0,
-            "TOKENS": TOKENS,
+            "AT_ONCE": 4 if self.bits < 16 and self.rows <= 2 else 2, "SPLITS": SPLITS, "APART": APART, "MANY": MANY,
+            "LIMIT": LIMIT, "MARKS": 0, "TOKENS": TOKENS,
         } | dict(self.tuned)  # fmt: skip

@@ -135,6 +135,7 @@ struct Attention {
     const Unit unit = ::unit(&c.row(0), splits, u);
     const Exchange e = c.at(l);
     const int length = c.row(unit.row).length;
+    moment(c, l, 50);
     if (head < GROUP) {
       const u64 turn = (u64)c.row(unit.row).position * (DIM / 2) + 8 * j;
       const float4* cosines = (const float4*)(p.cosines + turn);
@@ -151,6 +152,7 @@ struct Attention {
       }
       words.ask();
       words.receive(p, S_ATTENTION, l);
+      moment(c, l, 51);
       rotate(q, words.v, cosine, sine);
       if (first) {
         u32 k[8];
@@ -165,9 +167,11 @@ struct Attention {
         newest(unit, k, value);
       }
     }
+    moment(c, l, 52);
     int left = length - 1 - unit.first_page * PAGE;
     left = left < unit.pages * PAGE ? left : unit.pages * PAGE;
     for (; left > 0; left -= TILE_PLACES) tile(left < TILE_PLACES ? left : TILE_PLACES);
+    moment(c, l, 53);
 #pragma unroll
     for (int mask = LANES; mask < 32; mask *= 2) sum += shuffle_xor(sum, mask);
     float* to = s.merge + c.warp * (DIM + 2);
@@ -175,8 +179,11 @@ struct Attention {
 #pragma unroll
     for (int i = 0; i < E; i++) to[c.lane * E + i] = out[i];
     barrier(1, CONSUMERS);
+    moment(c, l, 54);
     for (int i = thread(); i < GROUP * DIM; i += CONSUMERS) merge(e, unit, splits.count, u, i, l);
+    moment(c, l, 55);
     barrier(1, CONSUMERS);
+    moment(c, l, unit.split ? 56 : 57);
   }
 
   // Dimension i of the unit's heads, over a head's warps; and in the first split over all others too, in their order.
@@ -186,11 +193,11 @@ struct Attention {
     float peak = -INFINITY, all = 0, mixed = 0;
 #pragma unroll
     for (int w = 0; w < PIECES; w++) peak = fmaxf(peak, parts[w * (DIM + 2) + DIM]);
-    peak = peak == -INFINITY ? 0 : peak;
+    float top = finite(peak);
 #pragma unroll
     for (int w = 0; w < PIECES; w++) {
       const float* part = parts + w * (DIM + 2);
-      const float fade = exp2_fast(part[DIM] - peak);
+      const float fade = exp2_fast(part[DIM] - top);
       mixed += part[i % DIM] * fade;
       all += part[DIM + 1] * fade;
     }
@@ -200,12 +207,13 @@ struct Attention {
       if (i % DIM == 0) publish(mine + at, peak), publish(mine + at + 1, all);
       return;
     }
-    constexpr int MANY = 5;
     for (int n = 1; n < count; n += MANY) {
       u32 words[3 * MANY], missing = 0;
 #pragma unroll
-      for (int m = 0; m < MANY; m++)
+      for (int m = 0; m < MANY; m++) {
         if (n + m < count) missing |= 7 << 3 * m;
+        words[3 * m] = as_bits(-INFINITY), words[3 * m + 1] = words[3 * m + 2] = 0;
+      }
       Patience patience(p);
       const float* other = mine + (u64)n * KV_HEADS * UNIT;
       do {
@@ -216,18 +224,21 @@ struct Attention {
         for (int m = 0; m < 3 * MANY; m++)
           if ((missing >> m & 1) && there(words[m])) missing &= ~(1u << m);
       } while (missing && !patience.over(S_MERGE, l));
+      const float before = peak;
+#pragma unroll
+      for (int m = 0; m < MANY; m++) peak = fmaxf(peak, as_float(words[3 * m]));
+      top = finite(peak);
+      const float fade = exp2_fast(before - top);
+      mixed *= fade, all *= fade;
 #pragma unroll
       for (int m = 0; m < MANY; m++) {
-        if (n + m >= count) continue;
-        const float theirs = as_float(words[3 * m]), weight = as_float(words[3 * m + 1]);
-        if (!(weight > 0)) continue;
-        const float top = all > 0 ? fmaxf(peak, theirs) : theirs;
-        const float fade = all > 0 ? exp2_fast(peak - top) : 0, grow = exp2_fast(theirs - top);
-        mixed = mixed * fade + as_float(words[3 * m + 2]) * grow;
-        all = all * fade + weight * grow;
-        peak = top;
+        const float grow = exp2_fast(as_float(words[3 * m]) - top);
+        mixed += as_float(words[3 * m + 2]) * grow;
+        all += as_float(words[3 * m + 1]) * grow;
       }
     }
     publish(e.mixed + unit.row * MIXED + unit.head * GROUP * DIM + i, all > 0 ? mixed / all : 0);
   }
+  // A peak, or zero where there is none: nothing is above it, then, and nothing counts.
+  DEVICE static float finite(float peak) { return peak == -INFINITY ? 0 : peak; }
 };

@@ -7,11 +7,6 @@
 #include "draw.cuh"
 #include "stream.cuh"
 
-DEVICE void mark(const Consumer& c, int l, int stage) {
-#if MARKS
-  if (thread() == 0) c.p.marks[(block() * (LAYERS + 1) + l) * 16 + stage] = nanoseconds();
-#endif
-}
 constexpr int RECEIVED = 8;  // added to a stage's mark
 
 DEVICE int quads_of(int rows) { return (rows + QUAD - 1) / QUAD; }
@@ -22,29 +17,27 @@ DEVICE float silu(float x) { return x / (1 + exp2_fast(-1.4426950408889634f * x)
 struct Products {
   static constexpr int QKV_AT = 0, OUT_AT = 1, GATE_UP_AT = 2, DOWN_AT = 2 + CHUNKS, END = 2 + 2 * CHUNKS;
   static constexpr bool ALIKE = WIDTH_CHUNK == MIXED_CHUNK && WIDTH_CHUNK == HIDDEN_CHUNK;
-  static constexpr int N = (PARTS * ROWS + CONSUMERS - 1) / CONSUMERS;
-  static constexpr int OLD = ((WIDTH + GRID - 1) / GRID * ROWS + CONSUMERS - 1) / CONSUMERS;
+  static constexpr int N = (PARTS + TEAM - 1) / TEAM;
   Consumer& c;
   const Arguments& p;
   const int l;
   const Exchange e;
-  const float* before;  // the stream before this layer; none before the first, which has the embedding
+  const u16* before;  // the stream before this layer; none before the first, which has the embedding
   Activations a;
   Words<steps(BITS, HIDDEN_CHUNK) * GROUPS * eights(BITS), true> next;
-  u32 old[OLD];  // of what the output and down projections add to
   float scale[BITS == 8 ? N : 1][2];  // of a row of weights; of gate and up
   Share rows;
 
   DEVICE Products(Consumer& c, int l) : c(c), p(c.p), l(l), e(c.at(l)), before(l ? c.at(l - 1).stream : nullptr) {}
 
-  // What is added to, ahead of the product. This block has seen it.
-  DEVICE void read_old(const float* from) {
-#pragma unroll
-    for (int n = 0; n < OLD; n++) {
-      int i = thread() + n * CONSUMERS, b = i / rows.count, row = rows.first + i % rows.count;
-      if (i >= rows.count * p.rows) continue;
-      old[n] = from ? look(from + b * WIDTH + row) : as_bits(embedded(p, c.row(b).token, row, table_scale(p, c.row(b).token)));
-    }
+  // Of this block's part of the width, by the thread that adds to it.
+  DEVICE float* residual(int b, int row) const { return c.s.residual + b * RESIDUAL + row; }
+  // What the first layer adds to.
+  DEVICE void embed() {
+    const int b = thread() / TEAM, token = c.row(b).token;
+    if (b >= p.rows) return;
+    for (int row = thread() % TEAM; row < rows.count; row += TEAM)
+      *residual(b, row) = embedded(p, token, rows.first + row, table_scale(p, token));
   }
   // The scales of the rows of 8-bit weights, also ahead of the product.
   DEVICE void read_scales(int at) {
@@ -53,10 +46,10 @@ struct Products {
     const float* from = (const float*)(at == QKV_AT ? w.qkv : at == OUT_AT ? w.out : pairs ? w.gate_up : w.down).scales;
 #pragma unroll
     for (int n = 0; n < (BITS == 8 ? N : 0); n++) {
-      const int i = thread() + n * CONSUMERS, row = rows.first + i % rows.count;
-      if (i >= rows.count * p.rows) continue;
-      scale[n][0] = from[row];
-      if (pairs) scale[n][1] = from[HIDDEN + row];
+      const int row = thread() % TEAM + n * TEAM;
+      if (row >= rows.count) continue;
+      scale[n][0] = from[rows.first + row];
+      if (pairs) scale[n][1] = from[HIDDEN + rows.first + row];
     }
   }
 
@@ -67,17 +60,14 @@ struct Products {
                                         first ? S_QKV : S_GATE_UP, l);
       mark(c, l, (first ? S_QKV : S_GATE_UP) + RECEIVED);
     } else if (at == OUT_AT) {
-      read_old(before);
+      if (l == 0) embed();
       Words<MIXES * steps(BITS, MIXED_CHUNK) * GROUPS * eights(BITS), true> words;
       c.ask<BITS, MIXED, MIXED_CHUNK, MIXES>(words, e.mixed, 0);
       c.take<BITS>(a, words, S_OUT, l);
       mark(c, l, S_OUT + RECEIVED);
     } else if (at >= DOWN_AT) {
       const int chunk = at - DOWN_AT;
-      if (chunk == 0) {
-        c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next, e.hidden, 0);
-        read_old(e.middle);
-      }
+      if (chunk == 0) c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next, e.hidden, 0);
       c.take<BITS>(a, next, S_DOWN, l);
       // The next chunk is asked for before this one's tiles are used, and again only if it was not there yet.
       if (chunk + 1 < CHUNKS) c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next, e.hidden, (chunk + 1) * HIDDEN_CHUNK);
@@ -101,11 +91,11 @@ struct Products {
   DEVICE void flush(int at) {
     if (at >= DOWN_AT && at < END - 1) return;
     barrier(1, CONSUMERS);
+    moment(c, l, at * 5 + 3);
 #pragma unroll
     for (int n = 0; n < N; n++) {
-      const int i = thread() + n * CONSUMERS;
-      if (i >= rows.count * p.rows) continue;
-      const int b = i / rows.count, row = i % rows.count, to = rows.first + row;
+      const int b = thread() / TEAM, row = thread() % TEAM + n * TEAM, to = rows.first + row;
+      if (row >= rows.count || b >= p.rows) continue;
       const float once = unpacked(BITS) * (BITS == 8 ? scale[n][0] : 1), twice = unpacked(BITS) * (BITS == 8 ? scale[n][1] : 1);
       if (at == QKV_AT) {
         publish(e.qkv + b * QKV + to, c.total(row, b) * once * c.norm_scale(b));
@@ -114,8 +104,9 @@ struct Products {
         const float norm = c.norm_scale(b);
         publish(e.hidden + b * HIDDEN + to,
                 silu(c.total(gate, b) * once * norm) * (c.total(gate + 2, b) * twice * norm));
-      } else if (n < OLD) {
-        publish((at == OUT_AT ? e.middle : e.stream) + b * WIDTH + to, as_float(old[n]) + c.total(row, b) * once);
+      } else {
+        const float sum = *residual(b, row) += c.total(row, b) * once;
+        publish((at == OUT_AT ? e.middle : e.stream) + b * WIDTH + to, sum);
       }
     }
     c.half ^= 1;
@@ -125,18 +116,22 @@ struct Products {
 #pragma unroll 1
     for (int at = 0; at < END; at++) {
       c.begin();
+      moment(c, l, at * 5);
       if (at < GATE_UP_AT) {
-        rows = at == QKV_AT ? share(QKV, l) : share(WIDTH, l);
+        rows = at == QKV_AT ? share(QKV, l) : share(WIDTH, 0);
       } else if (at < DOWN_AT) {
         rows = share(HIDDEN_CHUNK, l + at - GATE_UP_AT);
         rows.first += (at - GATE_UP_AT) * HIDDEN_CHUNK;
       } else {
-        rows = share(WIDTH, l + 1);
+        rows = share(WIDTH, 0);
       }
       if (BITS == 8 && at <= DOWN_AT) read_scales(at);
       receive(at);
+      moment(c, l, at * 5 + 1);
       multiply(at);
+      moment(c, l, at * 5 + 2);
       flush(at);
+      moment(c, l, at * 5 + 4);
       if (at == QKV_AT) {
         mark(c, l, S_QKV);
         for (int u = first_unit(l); u < splits.units; u += GRID) Attention(c, p.layers[l]).run(u, splits, l);

@@ -48,7 +48,7 @@ struct Best {
 };
 
 // A row of the batch, drawn by TEAM threads: they share its part of every block's vocabulary, and read the winners.
-constexpr int TEAM = CONSUMERS / ROWS, TEAM_WARPS = TEAM / 32;
+constexpr int TEAM_WARPS = TEAM / 32;
 struct Drawing {
   Consumer& c;
   Best best;

@@ -27,6 +27,8 @@ constexpr u32 summed(int bits, int e) { return bits == 8 ? 0x80808080u : e ? 0x0
 // What is left to multiply a result by.
 constexpr float unpacked(int bits) { return bits == 16 ? 1 : 0x1p69f; }
 
+constexpr int TEAM = CONSUMERS / ROWS;  // threads that finish what belongs to one row of the batch
+
 struct Consumer {
   const Arguments& p;
   const Shared& s;
@@ -119,26 +121,23 @@ struct Consumer {
   // The residual stream's rows times the norm's weight. What the norm divides by is a factor of a whole row: the squares
   // are summed on the way, and `norm_scale` is applied to what comes out of the product.
   template <int B, int K, int CHUNK>
-  DEVICE void load_normed(Activations& a, const float* from, const u16* norm, int stage, int layer) {
+  DEVICE void load_normed(Activations& a, const u16* from, const u16* norm, int stage, int layer) {
     constexpr int ALL = K / CHUNK * steps(B, CHUNK) * GROUPS * eights(B);
-    constexpr bool EARLY = ALL <= 6;  // the weights can wait in registers
+    constexpr bool EARLY = ALL <= 8;  // the weights can wait in registers
     const int row = row_of_column();
-    Words<2 * ALL, false> h(from);
+    Words<ALL, true> h(from);
     uint4 w[ALL];
     if (EARLY) load_norm<B, CHUNK>(w, norm);
 #pragma unroll
     for (int n = 0; n < ALL; n++) {
-      int k = column<B, CHUNK>(n);
-      h.skip(2 * n), h.skip(2 * n + 1);
+      const int k = column<B, CHUNK>(n);
+      h.skip(n);
       if (k < 0 || row >= p.rows) continue;
       if (from) {
-        h.want(2 * n, (row * K + k) * 4);
-        h.want(2 * n + 1, (row * K + k + 4) * 4);
+        h.want(n, (row * K + k) * 2);
       } else {  // the first layer's stream is the embedding
         const int token = this->row(row).token;
-        const float scale = table_scale(p, token);
-#pragma unroll
-        for (int i = 0; i < 2; i++) h.v[2 * n + i] = embedded4(p, token, k + 4 * i, scale);
+        h.v[n] = embedded8(p, token, k, table_scale(p, token));
       }
     }
     h.ask();
@@ -147,9 +146,9 @@ struct Consumer {
     float squares = 0;
 #pragma unroll
     for (int n = 0; n < ALL; n++) {
-      uint4 x = h.v[2 * n], y = h.v[2 * n + 1];
-      a.v[n] = arranged<B>(make_uint4(weighted(x.x, x.y, w[n].x, squares), weighted(x.z, x.w, w[n].y, squares),
-                                      weighted(y.x, y.y, w[n].z, squares), weighted(y.z, y.w, w[n].w, squares)), n);
+      const uint4 x = h.v[n];
+      a.v[n] = arranged<B>(make_uint4(weighted(x.x, w[n].x, squares), weighted(x.y, w[n].y, squares),
+                                      weighted(x.z, w[n].z, squares), weighted(x.w, w[n].w, squares)), n);
     }
     add_up<B, ALL>(a);
     squares += shuffle_xor(squares, 1);
@@ -167,8 +166,8 @@ struct Consumer {
       if (k >= 0) w[n] = *(const uint4*)(norm + k);
     }
   }
-  DEVICE static u32 weighted(u32 x, u32 y, u32 w, float& squares) {
-    float a = as_float(x), b = as_float(y);
+  DEVICE static u32 weighted(u32 pair, u32 w, float& squares) {
+    const float a = low(pair), b = high(pair);
     squares += a * a + b * b;
     return pack(a * low(w), b * high(w));
   }
@@ -351,3 +350,17 @@ struct Consumer {
     return ((x.x + x.y) + (x.z + x.w)) + ((y.x + y.y) + (y.z + y.w));
   }
 };
+
+// When a block got somewhere, for the benchmark `line`: in nanoseconds, alike for all blocks.
+constexpr int MARK_SLOTS = 80;
+DEVICE void mark(const Consumer& c, int l, int stage) {
+#if MARKS
+  if (thread() == 0) c.p.marks[(block() * (LAYERS + 1) + l) * MARK_SLOTS + stage] = nanoseconds();
+#endif
+}
+// Within a stage, in cycles of this multiprocessor.
+DEVICE void moment(const Consumer& c, int l, int at) {
+#if MARKS
+  if (thread() == 0 && 16 + at < MARK_SLOTS) c.p.marks[(block() * (LAYERS + 1) + l) * MARK_SLOTS + 16 + at] = cycles();
+#endif
+}

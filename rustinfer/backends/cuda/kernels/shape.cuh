@@ -1,7 +1,8 @@
 // The shape of the model and of the launch, the kernel's one argument, and who does what share of a product.
 // Set from outside (plan.py): GRID ROWS WIDTH HIDDEN HEADS KV_HEADS DIM LAYERS VOCAB PAGE, the BITS of a layer's weights,
 // HEAD_BITS and TABLE_BITS (the embedding), the chunks WIDTH_CHUNK MIXED_CHUNK HIDDEN_CHUNK, the ring's SLOTS SLOT AHEAD
-// PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), TOKENS (the most in a launch), SPLITS, LIMIT, MARKS.
+// PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), TOKENS (the most in a launch),
+// SPLITS, APART and MANY (of attention), LIMIT, MARKS.
 #pragma once
 #include "ptx.cuh"
 
@@ -71,17 +72,16 @@ struct Arguments {
 // What the blocks tell each other in one layer. All of it is ABSENT before.
 constexpr int UNIT = GROUP * (DIM + 2);  // a share of attention: sums, then peaks and weights
 struct Exchange {
-  float *qkv, *middle, *stream, *shares;  // q, k, v; the residual after attention and after the MLP; attention's shares
-  u16 *mixed, *hidden;
-  static constexpr int WORDS =
-      (ROWS * (QKV + 2 * WIDTH) + GRID * UNIT + ROWS * (MIXED + HIDDEN) / 2 + 3) / 4 * 4;
+  float *qkv, *shares;                    // q, k, v; attention's shares
+  u16 *middle, *stream, *mixed, *hidden;  // the residual after attention and after the MLP; what is in between
+  static constexpr int WORDS = (ROWS * QKV + GRID * UNIT + ROWS * (2 * WIDTH + MIXED + HIDDEN) / 2 + 3) / 4 * 4;
 };
 DEVICE Exchange exchange(const Arguments& p, int turn, int layer) {
   Exchange e;
   e.qkv = p.exchange + ((u64)turn * LAYERS + layer) * Exchange::WORDS;
-  e.middle = e.qkv + ROWS * QKV;
+  e.middle = (u16*)(e.qkv + ROWS * QKV);
   e.stream = e.middle + ROWS * WIDTH;
-  e.mixed = (u16*)(e.stream + ROWS * WIDTH);
+  e.mixed = e.stream + ROWS * WIDTH;
   e.hidden = e.mixed + ROWS * MIXED;
   e.shares = (float*)(e.hidden + ROWS * HIDDEN);
   return e;
@@ -103,7 +103,7 @@ DEVICE Share part_of(Share whole, int i) {
   return {whole.first + i, whole.count - i < PARTS ? whole.count - i : PARTS};
 }
 
-// The embedding of a token as bf16 gives it: one column, and the bits of four from k on. `scale` is `table_scale`.
+// The embedding of a token as bf16 gives it: one column, and eight from k on. `scale` is `table_scale`.
 DEVICE float table_scale(const Arguments& p, int token) {
   return TABLE_BITS == 16 ? 1 : ((const float*)p.embedding.scales)[token];
 }
@@ -111,22 +111,19 @@ DEVICE const u8* table_row(const Arguments& p, int token) {
   return p.embedding.data + (u64)token * row_bytes(TABLE_BITS, WIDTH);
 }
 DEVICE float signed_byte(u32 v, int i) { return (int)(v << (24 - 8 * i)) >> 24; }
+DEVICE u32 signed_pair(u32 v, int i, float scale) { return pack(signed_byte(v, i) * scale, signed_byte(v, i + 1) * scale); }
 DEVICE float embedded(const Arguments& p, int token, int k, float scale) {
   const u8* from = table_row(p, token) + row_bytes(TABLE_BITS, k);
   return low(TABLE_BITS == 16 ? *(const u16*)from : pack(signed_byte(*from, 0) * scale, 0));
 }
-DEVICE uint4 embedded4(const Arguments& p, int token, int k, float scale) {
+DEVICE uint4 embedded8(const Arguments& p, int token, int k, float scale) {
   const u8* from = table_row(p, token) + row_bytes(TABLE_BITS, k);
-  u32 x, y;
-  if (TABLE_BITS == 16) {
-    x = ((const u32*)from)[0], y = ((const u32*)from)[1];
-  } else {
-    const u32 v = *(const u32*)from;
-    x = pack(signed_byte(v, 0) * scale, signed_byte(v, 1) * scale);
-    y = pack(signed_byte(v, 2) * scale, signed_byte(v, 3) * scale);
-  }
-  return make_uint4(x << 16, x & 0xffff0000u, y << 16, y & 0xffff0000u);
+  if (TABLE_BITS == 16) return *(const uint4*)from;
+  const uint2 v = *(const uint2*)from;
+  return make_uint4(signed_pair(v.x, 0, scale), signed_pair(v.x, 2, scale), signed_pair(v.y, 0, scale), signed_pair(v.y, 2, scale));
 }
+
+constexpr int RESIDUAL = ((WIDTH + GRID - 1) / GRID + 1) / 2 * 2;  // of the width, in the largest share
 
 // Shared memory, carved once.
 // What a token asks of a row, read once: a layer that had to read it would wait for memory that streams weights.
@@ -149,6 +146,7 @@ struct Shared {
   float* weights;  // [WARPS][RUN]: attention weights of a warp's places
   float* merge;    // [WARPS][DIM + 2]: a warp's sums, peak and weight
   float* sums;     // [WARPS][8]
+  float* residual;  // [ROWS][RESIDUAL]: of this block's part of the width, in fp32. What others are told of it is rounded
   u64 *full, *empty;
   u64* drawn;  // whether the next token may begin; then `going` says whether there is one
   int* going;
@@ -162,7 +160,8 @@ DEVICE Shared carve() {
   s.weights = s.parts + 2 * PARTS * ROWS * WARPS;
   s.merge = s.weights + WARPS * RUN;
   s.sums = s.merge + WARPS * (DIM + 2);
-  s.full = (u64*)(s.sums + WARPS * 8);
+  s.residual = s.sums + WARPS * 8;
+  s.full = (u64*)(s.residual + ROWS * RESIDUAL);
   s.empty = s.full + SLOTS;
   s.drawn = s.empty + SLOTS;
   s.going = (int*)(s.drawn + 1);
@@ -191,6 +190,7 @@ DEVICE Row read_row(const Arguments& p, int t, int b) {
 // How attention is split for one token: alike in every block.
 struct Splits {
   int count;  // of one key head of one row
+  int apart;  // whether the first has the newest position alone, and then what the others tell it: it waits for them
   int units;  // pieces of work a layer
 };
 DEVICE Splits choose_splits(const Row* rows, int n) {
@@ -200,9 +200,9 @@ DEVICE Splits choose_splits(const Row* rows, int n) {
     most = tiles > most ? tiles : most;
   }
   // Never more units than blocks where there are splits: the first of a head waits for the others.
-  int room = GRID / (n * KV_HEADS), limit = room < 1 ? 1 : room < SPLITS ? room : SPLITS;
-  int count = most < limit ? most : limit;
-  return {count, n * KV_HEADS * count};
+  const int room = GRID / (n * KV_HEADS), limit = room < 1 ? 1 : room < SPLITS ? room : SPLITS;
+  const int apart = limit > APART && most > 1, count = most + apart < limit ? most + apart : limit;
+  return {count, apart, n * KV_HEADS * count};
 }
 
 // One piece of attention: split `split` of key head `head` of row `row`.
@@ -216,9 +216,10 @@ DEVICE Unit unit(const Row* rows, const Splits& s, int u) {
   made.head = u % KV_HEADS;
   made.split = u / KV_HEADS % s.count;
   made.row = u / KV_HEADS / s.count;
-  int pages = rows[made.row].pages, each = (pages + s.count - 1) / s.count;
-  made.first_page = made.split * each < pages ? made.split * each : pages;
+  const int pages = rows[made.row].pages, parts = s.count - s.apart, each = (pages + parts - 1) / parts;
+  made.first_page = (made.split - s.apart) * each < pages ? (made.split - s.apart) * each : pages;
   made.pages = pages - made.first_page < each ? pages - made.first_page : each;
+  if (s.apart && made.split == 0) made.first_page = made.pages = 0;
   return made;
 }
 
@@ -246,8 +247,11 @@ DEVICE void await(const Arguments& p, u64* b, u32 parity, int stage) {
 
 DEVICE bool there(u32 v) { return v != ABSENT; }
 DEVICE bool there(uint4 v) { return there(v.x) && there(v.y) && there(v.z) && there(v.w); }
-DEVICE bool pair_there(u32 v) { return (v & 0xffff) != 0xffff && v >> 16 != 0xffff; }
-DEVICE bool pairs_there(uint4 v) { return pair_there(v.x) && pair_there(v.y) && pair_there(v.z) && pair_there(v.w); }
+// The upper bit of a half that is all ones, or of one above such a half.
+DEVICE u32 halves_absent(u32 v) { return ~v - 0x00010001u & v & 0x80008000u; }
+DEVICE bool pairs_there(uint4 v) {
+  return !(halves_absent(v.x) | halves_absent(v.y) | halves_absent(v.z) | halves_absent(v.w));
+}
 
 // N times 16 bytes that other blocks write, asked for together, and again until they are there.
 template <int N, bool BF16>

@@ -137,13 +137,13 @@ struct Producer {
         }
         cached(layer, mine, ids);
       }
-      rows<BITS, MIXED, MIXED_CHUNK>(layer.out, share(WIDTH, l));
+      rows<BITS, MIXED, MIXED_CHUNK>(layer.out, share(WIDTH, 0));
       for (int c = 0; c < CHUNKS; c++) {
         Share pairs_of = share(HIDDEN_CHUNK, l + c);
         pairs_of.first += c * HIDDEN_CHUNK;
         pairs<BITS, WIDTH, WIDTH_CHUNK>(layer.gate_up, pairs_of);
       }
-      rows<BITS, HIDDEN, HIDDEN_CHUNK>(layer.down, share(WIDTH, l + 1));
+      rows<BITS, HIDDEN, HIDDEN_CHUNK>(layer.down, share(WIDTH, 0));
     }
     const Share mine = share(VOCAB, LAYERS);
     for (int i = 0; i < mine.count; i += PARTS) rows<HEAD_BITS, WIDTH, WIDTH_CHUNK>(p.head, part_of(mine, i));
