@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, compress
+from operator import add
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
 from ..models import Step
+from ..ops import place_rows
 from .lanes import Lanes
 from .plan import Plan
 
+Place = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
 SPARE = 32
 """Rows and sequences that padding may add to the largest step."""
+NUMBERS = 6
+"""Of each sequence where its rows end, its first position and its lane; of each that samples, what `Sampling` has."""
 
 
 class Shape(NamedTuple):
@@ -26,19 +32,21 @@ class Shape(NamedTuple):
     last: bool = False
 
 
-@lru_cache(64)  # without graphs nearly every step has a shape of its own, and each takes a kilobyte
-def parts(shape: Shape) -> list[slice]:
-    """Where the parts of a batch lie in their buffer.
+class Parts(NamedTuple):
+    """Where the parts of a batch lie in their buffer: a number for each row, and NUMBERS for each sequence."""
 
-    tokens, positions, slots, feeds; starts; lengths, owners, picks, lanes, drawing.
-    """
-    ends = list(accumulate([shape.tokens] * 4 + [shape.sequences + 1] + [shape.sequences] * 5))
-    return [slice(start, stop) for start, stop in zip([0, *ends], ends, strict=False)]
+    tokens: slice
+    sequences: slice
+
+    @classmethod
+    def of(cls, shape: Shape) -> Parts:
+        end = shape.tokens + NUMBERS * shape.sequences
+        return cls(slice(0, shape.tokens), slice(shape.tokens, end))
 
 
 def items(tokens: int, sequences: int) -> int:
     """How many numbers the largest batch is."""
-    most: int = parts(Shape(tokens + SPARE, sequences + SPARE))[-1].stop
+    most: int = Parts.of(Shape(tokens + SPARE, sequences + SPARE)).sequences.stop
     return most
 
 
@@ -69,65 +77,67 @@ class Batcher:
     """Makes steps with a handful of array operations however many sequences there are.
 
     Padding rows are not written to the cache; together they are one sequence, and those that are still missing are
-    empty. All that a step reads lies in one buffer, the lanes', so that a graph can hold steps of one shape.
+    empty. All that a step reads lies in one buffer, the lanes', so that a graph can hold steps of one shape. What the
+    device can make of that by itself, `place` makes: the op `place_rows`, for the lanes' pages.
     """
 
-    def __init__(self, lanes: Lanes) -> None:
+    def __init__(self, lanes: Lanes, place: Place | None = None) -> None:
         self.lanes = lanes
+        self.place: Place = place or partial(place_rows, page_size=lanes.page_size)
 
     def fill(self, plan: Plan, shape: Shape) -> Batch:
         """Send a plan, which may be empty, as a step of this shape.
 
         The newest token of a decoding sequence is the one it drew last.
         """
-        lanes, decodes, chunks = self.lanes, plan.decodes, plan.chunks
-        rows = np.array([q.row for q in decodes] + [c.sequence.row for c in chunks], np.int64)
-        firsts = np.array([q.computed - 1 for q in decodes] + [c.start for c in chunks], np.int64)
-        counts = np.array([1] * len(decodes) + [c.count for c in chunks], np.int64)
-        samples = np.array([True] * len(decodes) + [c.samples for c in chunks], np.bool_)
-        ends = counts.cumsum()
-        total, size, sampled = int(counts.sum()), len(rows), int(samples.sum())
-        places, to = parts(shape), lanes.next()
-        tokens, positions, slots, feeds, starts, lengths, owners, picks, who, drawing = [to[place] for place in places]
-        starts[0], starts[1 : size + 1], starts[size + 1 :] = 0, ends, shape.tokens
-        lengths[:size], lengths[size:] = firsts + counts, 0
-        lengths[size : size + 1] = shape.tokens - total
-        owners[:size], owners[size:] = rows, 0
-        positions[:total] = at = np.arange(total) + np.repeat(firsts - ends + counts, counts)
-        slots[:total] = lanes.slots(np.repeat(rows, counts), at)
-        tokens[total:], positions[total:], slots[total:], feeds[total:] = 0, 0, -1, -1
-        self._fill_tokens(plan, tokens, feeds[:total], rows, ends.tolist())
-        picks[:sampled] = samples.nonzero()[0] if shape.last else ends[samples] - 1
-        who[:sampled] = rows[samples]
-        drawing[:sampled] = (lengths[:size] - lanes.begins(rows))[samples]
-        picks[sampled:], who[sampled:], drawing[sampled:] = 0, lanes.nobody, 0
-        drawn_at = np.where(samples, lengths[:size], -1)
-        lanes.send(places[-1].stop)
-        return Batch(rows[samples], rows, drawn_at)
+        decodes, chunks, sequences = plan.decodes, plan.chunks, plan.sequences()
+        rows = [sequence.row for sequence in sequences]
+        firsts = [q.computed - 1 for q in decodes] + [c.start for c in chunks]
+        counts = [1] * len(decodes) + [c.count for c in chunks]
+        samples = [True] * len(decodes) + [c.samples for c in chunks]
+        ends, lengths = list(accumulate(counts)), list(map(add, firsts, counts))
+        sampled = list(compress(range(len(rows)), samples))
+        picks = range(len(rows)) if shape.last else [end - 1 for end in ends]
+        lanes, parts, to = self.lanes, Parts.of(shape), self.lanes.next()
+        padding, missing = shape.sequences - len(rows), shape.sequences - len(sampled)
+        to[parts.sequences].reshape(NUMBERS, shape.sequences)[:] = (
+            ends + [shape.tokens] * padding,
+            firsts + [-1] * padding,
+            rows + [0] * padding,
+            [picks[i] for i in sampled] + [0] * missing,
+            [rows[i] for i in sampled] + [lanes.nobody] * missing,
+            [lengths[i] - sequences[i].prompt for i in sampled] + [0] * missing,
+        )
+        self._fill_tokens(plan, to[parts.tokens], ends)
+        lanes.send(parts.sequences.stop)
+        drawn_at = [length if drawn else -1 for length, drawn in zip(lengths, samples, strict=True)]
+        drawing = [rows[i] for i in sampled]
+        return Batch(*(np.array(numbers, np.int64) for numbers in (drawing, rows, drawn_at)))
 
     def step(self, shape: Shape, width: int) -> Step:
         """What was sent last, as a step, with its pages. `width` of them hold the longest sequence."""
-        self.lanes.tabulate()
-        tokens, positions, slots, feeds, starts, lengths, owners, *_ = self._sent(shape)
-        fed = tokens.where(feeds < 0, self.lanes.drawn[feeds.clamp(min=0)])
-        pages = self.lanes.pages[:, :width].index_select(0, owners)
-        last = starts[1:] - 1 if shape.last else None
-        return Step(fed, positions, slots, starts.int(), lengths.int(), pages, last)
+        lanes = self.lanes
+        lanes.tabulate()
+        ends, firsts, owners, *_ = self._sequences(shape)
+        placed = self.place(lanes.batch[: shape.tokens], ends, firsts, owners, lanes.drawn, lanes.pages)
+        pages = lanes.pages[:, :width].index_select(0, owners)
+        return Step(*placed, pages, ends - 1 if shape.last else None)
 
     def sampling(self, shape: Shape) -> Sampling:
         """What was sent last of the sequences that sample."""
-        return Sampling(*self._sent(shape)[-3:])
+        return Sampling(*self._sequences(shape)[3:])
 
-    def _sent(self, shape: Shape) -> tuple[Tensor, ...]:
-        return tuple(self.lanes.batch[place] for place in parts(shape))
+    def _sequences(self, shape: Shape) -> Tensor:
+        return self.lanes.batch[Parts.of(shape).sequences].view(NUMBERS, shape.sequences)
 
-    def _fill_tokens(
-        self, plan: Plan, tokens: np.ndarray, feeds: np.ndarray, rows: np.ndarray, ends: list[int]
-    ) -> None:
+    def _fill_tokens(self, plan: Plan, tokens: np.ndarray, ends: list[int]) -> None:
         decodes = len(plan.decodes)
-        feeds[:decodes], feeds[decodes:] = rows[:decodes], -1
-        for i in self.lanes.stale(plan, rows[:decodes]):
-            sequence = plan.decodes[i]
-            feeds[i], tokens[i] = -1, sequence.tokens[sequence.computed - 1]
+        if decodes:
+            rows = np.array([sequence.row for sequence in plan.decodes], np.int64)
+            tokens[:decodes] = -1 - rows  # as the device has drawn them
+            for i in self.lanes.stale(plan, rows):
+                sequence = plan.decodes[i]
+                tokens[i] = sequence.tokens[sequence.computed - 1]
         for chunk, end in zip(plan.chunks, ends[decodes:], strict=True):
             tokens[end - chunk.count : end] = chunk.tokens
+        tokens[ends[-1] if ends else 0 :] = 0

@@ -119,7 +119,8 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         pages, batch = -(-size.context // options.block_size), items(options.tokens, options.sequences)
         lanes = Lanes(options.sequences, pages, options.block_size, target.device, batch)
         grain = 1 if target.device.type == "cpu" else GRAIN
-        mixed = Mixed(model, Batcher(lanes), draw, grain)
+        (ops := bind(target)).site = "place"
+        mixed = Mixed(model, Batcher(lanes, ops.place_rows(page_size=options.block_size)), draw, grain)
         steps = decodes(builder, config, parameters, cache, target, options, bind, lanes, draw)
     if unread := parameters.unread:
         raise CheckpointError(

@@ -115,21 +115,6 @@ class Lanes:
         wrong: list[int] = (self.drawn_at[rows] != at).nonzero()[0].tolist()
         return wrong
 
-    def slots(self, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Where in the cache these positions of these rows' sequences are."""
-        size = self.page_size
-        if size & (size - 1):
-            page, offset = np.divmod(positions, size)
-        else:  # no division: a long prompt waits for this
-            page, offset = positions >> (size.bit_length() - 1), positions & (size - 1)
-        found: np.ndarray = self.table.reshape(-1)[rows * self.table.shape[1] + page] * np.int64(size) + offset
-        return found
-
-    def begins(self, rows: np.ndarray) -> np.ndarray:
-        """Where the outputs of these rows begin."""
-        found: np.ndarray = self._begin[rows]
-        return found
-
     def plain(self, rows: np.ndarray) -> bool:
         """Whether `Draw` is all that these rows need."""
         return not self._special[rows].any()

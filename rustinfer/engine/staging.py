@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
+from collections.abc import Callable
+from ctypes import c_int, c_size_t, c_void_p
+from functools import cache
+
 import numpy as np
 import torch
 from torch import Tensor
 
+HOST_TO_DEVICE = 1
 SLOTS = 3
 """Copies that may be on their way at once: one more than a runner ever has in flight."""
 
@@ -33,7 +39,7 @@ class Staging:
 
     def send(self, items: int) -> None:
         """Copy the first `items` of that array to the device."""
-        self.buffer[:items].copy_(self._ring[self._at].tensor[:items], non_blocking=True)
+        send(self.buffer, self._ring[self._at].tensor, items)
         self._sent = True
 
     def mark(self) -> None:
@@ -41,6 +47,27 @@ class Staging:
         if self._sent:
             self._ring[self._at].mark()
         self._sent = False
+
+
+def send(to: Tensor, pinned: Tensor, items: int) -> None:
+    """Copy the first `items` of a pinned vector, by the CUDA runtime itself; where that fails torch says why."""
+    if to.is_cuda and (copy := runtime()):
+        stream = torch.cuda.current_stream().cuda_stream
+        if not copy(to.data_ptr(), pinned.data_ptr(), items * to.itemsize, HOST_TO_DEVICE, stream):
+            return
+    to[:items].copy_(pinned[:items], non_blocking=True)
+
+
+@cache
+def runtime() -> Callable[..., int] | None:
+    """cudaMemcpyAsync of the library that torch uses; None where that is not to be had."""
+    try:
+        library = ctypes.CDLL(f"libcudart.so.{(torch.version.cuda or '').partition('.')[0]}")
+    except OSError:
+        return None
+    copy: Callable[..., int] = library.cudaMemcpyAsync
+    copy.argtypes = [c_void_p, c_void_p, c_size_t, c_int, c_void_p]  # type: ignore[attr-defined]
+    return copy
 
 
 class Pinned:

@@ -29,6 +29,7 @@ from .mask import bias_logits, mask_logits
 from .norm import add_rms_norm, rms_norm
 from .penalty import penalize
 from .place import advance
+from .place_rows import place_rows
 from .rotary import rope
 from .sampling import argmax, sample
 from .typical import keep_typical
@@ -36,7 +37,8 @@ from .typical import keep_typical
 __all__ = [
     "add_rms_norm", "advance", "argmax", "attention", "bias_logits", "decode_step", "decode_tokens", "embedding",
     "gate_up_silu", "gelu_mul", "keep_typical", "linear", "lm_head", "mask_logits", "norm_gate_up_silu",
-    "norm_qkv_rope_write", "penalize", "qkv_rope_write", "rms_norm", "rope", "sample", "silu_mul", "write_kv",
+    "norm_qkv_rope_write", "penalize", "place_rows", "qkv_rope_write", "rms_norm", "rope", "sample", "silu_mul",
+    "write_kv",
 ]  # fmt: skip
 
 

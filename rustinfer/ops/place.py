@@ -71,8 +71,8 @@ def all_move(a: Arguments) -> Places:
     return found
 
 
-def but(at: int, change: Callable[[Tensor], Tensor]) -> Callable[[Places], Any]:
-    """One of the four results changed."""
+def but(at: int, change: Callable[[Tensor], Tensor]) -> Callable[[tuple[Tensor, ...]], Any]:
+    """One of the results changed."""
     return lambda found: (*found[:at], change(found[at]), *found[at + 1 :])
 
 

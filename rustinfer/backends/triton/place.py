@@ -1,4 +1,4 @@
-"""Where the next token of each decoding sequence goes."""
+"""Where the next token of each decoding sequence goes, and the rows of any step."""
 
 from __future__ import annotations
 
@@ -31,5 +31,28 @@ def advance(target: Target, *, page_size: int) -> Function:
                 newest, begin, pages, positions, slots, lengths, drawing, rows, pages.stride(0), BLOCK=block, **config
             )
         return positions, slots, lengths, drawing
+
+    return call
+
+
+@triton.kernel(ops.place_rows, build=True, batch_invariant=True)
+def place_rows(target: Target, *, page_size: int) -> Function:
+    """A few integers a row, all in one launch."""
+    from .kernels.place import place_rows_kernel
+
+    config = {"PAGE": page_size, "BLOCK": BLOCK, "AT_ONCE": 16, "num_warps": 4, **pdl(target)}
+
+    def call(
+        tokens: Tensor, ends: Tensor, firsts: Tensor, owners: Tensor, drawn: Tensor, pages: Tensor
+    ) -> tuple[Tensor, ...]:
+        rows, sequences, device = len(tokens), len(ends), tokens.device
+        known, positions, slots = (torch.empty(rows, dtype=torch.int64, device=device) for _ in "abc")
+        starts = torch.empty(sequences + 1, dtype=torch.int32, device=device)
+        lengths = torch.empty(sequences, dtype=torch.int32, device=device)
+        place_rows_kernel[(max(-(-rows // BLOCK), 1),)](
+            tokens, ends, firsts, owners, drawn, pages, known, positions, slots, starts, lengths,
+            rows, sequences, pages.stride(0), **config,
+        )  # fmt: skip
+        return known, positions, slots, starts, lengths
 
     return call
