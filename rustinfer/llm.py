@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 Prompt = str | Mapping[str, Any]
 """A text, {"prompt": text} or {"prompt_token_ids": ids}."""
 Message = Mapping[str, Any]
+Encoded = tuple[str | None, list[int], Sequence[int]]
 Params = SamplingParams | Sequence[SamplingParams] | None
 
 
@@ -182,40 +183,43 @@ class LLM:
             raise UserError("this LLM is closed: make a new one")
         return self._loaded
 
-    def _encode(self, prompt: Prompt) -> tuple[str | None, list[int]]:
+    def _encode(self, prompt: Prompt) -> Encoded:
         if isinstance(prompt, str):
-            return prompt, self.get_tokenizer().encode(prompt)
+            return self._tokenized(prompt)
         if not isinstance(prompt, Mapping) or not {"prompt", "prompt_token_ids"} & prompt.keys():
             raise UserError('a prompt must be a string, {"prompt": text} or {"prompt_token_ids": ids}')
         text = prompt.get("prompt")
         if "prompt_token_ids" not in prompt:
-            return text, self.get_tokenizer().encode(text)  # type: ignore[arg-type]
+            return self._tokenized(text)  # type: ignore[arg-type]
         ids = list(prompt["prompt_token_ids"])
-        if not {int}.issuperset(map(type, ids)):  # a third of the time of asking one by one
-            raise UserError("prompt_token_ids must be a list of integers")
-        return text, ids
+        try:
+            return text, ids, numbers(ids)
+        except TypeError:
+            raise UserError("prompt_token_ids must be a list of integers") from None
 
-    def _render(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> tuple[str, list[int]]:
+    def _render(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> Encoded:
         if not messages:
             raise UserError("the conversation is empty: it must hold at least one message")
         text = self._parts.template.render(messages, **variables)
-        return text, self.get_tokenizer().encode(text, add_special_tokens=False)
+        return self._tokenized(text, add_special_tokens=False)
 
-    def _add(self, prompt: tuple[str | None, list[int]], params: SamplingParams, streamed: bool) -> Collector:
-        text, ids = prompt
+    def _tokenized(self, text: str, **how: Any) -> Encoded:
+        ids = self.get_tokenizer().encode(text, **how)
+        return text, ids, numbers(ids)
+
+    def _add(self, prompt: Encoded, params: SamplingParams, streamed: bool) -> Collector:
+        text, ids, tokens = prompt
         if params.bad_words:
             encode = partial(self.get_tokenizer().encode, add_special_tokens=False)
             params = tokenized(params, encode)
         name = str(next(self._ids))
         collector = Collector(name, text, ids, params, self._parts.tokenizer, streamed)
         with self._lock:
-            self._parts.engine.add(Request(name, numbers(ids), params))
+            self._parts.engine.add(Request(name, tokens, params))
             self._collectors[name] = collector
         return collector
 
-    def _run(
-        self, prompts: list[tuple[str | None, list[int]]], sampling_params: Params, show: bool
-    ) -> list[RequestOutput]:
+    def _run(self, prompts: list[Encoded], sampling_params: Params, show: bool) -> list[RequestOutput]:
         params = self._spread(sampling_params, len(prompts))
         collectors: list[Collector] = []
         with ExitStack() as stack:
@@ -240,7 +244,7 @@ class LLM:
             raise UserError(f"{number} prompts and {len(params)} sampling parameters: give one set, or one per prompt")
         return list(params)
 
-    def _follow(self, prompt: tuple[str | None, list[int]], params: SamplingParams) -> Iterator[CompletionDelta]:
+    def _follow(self, prompt: Encoded, params: SamplingParams) -> Iterator[CompletionDelta]:
         if params.sequences > params.n:
             raise UserError("best_of cannot be streamed: which continuations are the best is known at their end")
         # Added here, not before: an iterator that nobody starts then leaves nothing behind.

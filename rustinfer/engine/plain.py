@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from operator import attrgetter
 
 from ..protocol.sampling import SamplingParams
 
@@ -11,12 +12,13 @@ PLAIN = frozenset({
     "seed", "skip_special_tokens", "stop", "stop_token_ids", "temperature", "top_k", "top_p",
 })  # fmt: skip
 """Parameters that `Draw` honours or that do not touch the logits. (Bad words do as `bad_words_token_ids`.)"""
-OTHERS = [(f.name, f.default) for f in fields(SamplingParams) if f.name not in PLAIN]
+OTHERS = {f.name: f.default for f in fields(SamplingParams) if f.name not in PLAIN}
+others = attrgetter(*OTHERS)
 
 
 def is_plain(params: SamplingParams) -> bool:
     """Whether `Draw` is all that these parameters need."""
-    return all(getattr(params, name) == default for name, default in OTHERS)
+    return others(params) == tuple(OTHERS.values())
 
 
 def is_simple(params: SamplingParams) -> bool:
