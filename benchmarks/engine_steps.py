@@ -57,7 +57,7 @@ class NullDecode:
     """A decode step that has been computed already."""
 
     def __init__(self, rows: int) -> None:
-        self.rows = rows
+        self.rows, self.ready = rows, True
         self._logits, self._tokens = torch.zeros(rows, 1), torch.ones(rows, dtype=torch.int64)
 
     def forward(self, lanes: int, width: int) -> tuple[Tensor, Tensor]:
@@ -74,7 +74,7 @@ def engine(sequences: int) -> Engine:
     tokens = max(2048, sequences)
     lanes = Lanes(sequences, CONTEXT // PAGE, PAGE, CPU, items(tokens, sequences))
     decode: Any = NullDecode(sequences)
-    mixed = Mixed(NullModel(), Batcher(lanes), Draw(binder))
+    mixed = Mixed(NullModel(), Batcher(lanes, binder.place_rows(page_size=PAGE)), Draw(binder))
     runner = Runner(mixed, [decode], [], lanes, Sampler(binder, VOCAB), 1)
     admission = Admission(VOCAB, CONTEXT, pages * PAGE)
     return Engine(runner, KVCache(pages, PAGE), Limits(sequences, tokens), admission)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate, compress
 from operator import add
 from typing import NamedTuple
@@ -13,7 +12,6 @@ import numpy as np
 from torch import Tensor
 
 from ..models import Step
-from ..ops import place_rows
 from .lanes import Lanes
 from .plan import Plan
 
@@ -81,9 +79,8 @@ class Batcher:
     device can make of that by itself, `place` makes: the op `place_rows`, for the lanes' pages.
     """
 
-    def __init__(self, lanes: Lanes, place: Place | None = None) -> None:
-        self.lanes = lanes
-        self.place: Place = place or partial(place_rows, page_size=lanes.page_size)
+    def __init__(self, lanes: Lanes, place: Place) -> None:
+        self.lanes, self.place = lanes, place
 
     def fill(self, plan: Plan, shape: Shape) -> Batch:
         """Send a plan, which may be empty, as a step of this shape.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from rustinfer.engine.plain import is_plain
 from rustinfer.engine.plan import Chunk, Plan
 from rustinfer.engine.sequence import Request, Sequence
 from rustinfer.engine.staging import SLOTS, Staging
+from rustinfer.ops import place_rows
 from rustinfer.protocol.sampling import SamplingParams
 
 CPU, PAGE = torch.device("cpu"), 4
+PLACE = partial(place_rows, page_size=PAGE)
 
 
 def sequence(row: int, tokens: list[int], computed: int, pages: list[int], **params: Any) -> Sequence:
@@ -37,7 +40,7 @@ def test_rows_of_decoding_sequences_and_chunks(lanes: Lanes) -> None:
     lanes.follow(plan)
     lanes.drawn[0], lanes.drawn_at[0] = 99, 5
     shape = Shape(7, 3)
-    batcher = Batcher(lanes)
+    batcher = Batcher(lanes, PLACE)
     batch = batcher.fill(plan, shape)
     step, sampling = batcher.step(shape, 2), batcher.sampling(shape)
     assert step.tokens.tolist() == [99, 7, 11, 12, 13, 14, 15]
@@ -55,7 +58,7 @@ def test_of_a_step_asked_for_last_rows_each_sequence_has_one(lanes: Lanes) -> No
     first, second = sequence(1, [1, 2, 3, 4], 3, [7]), sequence(2, [5, 6, 7], 3, [8])
     plan = Plan([drawn], [Chunk(first, 0, 3, False), Chunk(second, 0, 3, True)], [drawn, first, second])
     lanes.follow(plan)
-    batcher, shape = Batcher(lanes), Shape(9, 5, True)
+    batcher, shape = Batcher(lanes, PLACE), Shape(9, 5, True)
     batch = batcher.fill(plan, shape)
     last, sampling = batcher.step(shape, 2).last, batcher.sampling(shape)
     assert last is not None
@@ -70,7 +73,7 @@ def test_padding_is_one_sequence_that_writes_nothing_and_draws_for_nobody(lanes:
     prompt = sequence(3, [1, 2, 3, 4, 5], 3, [6])
     plan = Plan([], [Chunk(prompt, 0, 3, False)], [prompt])
     lanes.follow(plan)
-    batcher, shape = Batcher(lanes), Shape(8, 4)
+    batcher, shape = Batcher(lanes, PLACE), Shape(8, 4)
     batcher.fill(Plan(), shape)
     assert batcher.step(shape, 5).query_starts.tolist() == [0, 8, 8, 8, 8]
     batch = batcher.fill(plan, shape)
@@ -126,7 +129,7 @@ def test_pages_arrive_with_their_batch_and_where_they_are_many_before_it(
     lanes.follow(plan)
     assert not lanes.pages.any()
     sent = count_copies(lanes, monkeypatch)
-    batcher, shape = Batcher(lanes), Shape(20, 1)
+    batcher, shape = Batcher(lanes, PLACE), Shape(20, 1)
     batcher.fill(plan, shape)
     assert lanes.pages[1].tolist() == [9, 8, 7, 6, 0]
     assert batcher.step(shape, 5).tokens.tolist() == list(range(20))
@@ -138,7 +141,7 @@ def test_pages_arrive_with_their_batch_and_where_they_are_many_before_it(
 
 def test_pages_of_a_step_that_was_not_run_are_sent_again(lanes: Lanes) -> None:
     prompt = sequence(1, list(range(8)), 8, [9, 8])
-    plan, batcher, shape = Plan([], [Chunk(prompt, 0, 8, True)], [prompt]), Batcher(lanes), Shape(8, 1)
+    plan, batcher, shape = Plan([], [Chunk(prompt, 0, 8, True)], [prompt]), Batcher(lanes, PLACE), Shape(8, 1)
     lanes.follow(plan)
     batcher.fill(plan, shape)
     lanes.forget()
