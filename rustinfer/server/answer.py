@@ -54,6 +54,8 @@ class Answer(ABC):
     served: Served
     kept: bool = False
     """Whether the body of a whole answer is still wanted when it has been sent."""
+    retried: bool = False
+    """Whether an engine died before it said anything of this, and another was asked."""
 
     @abstractmethod
     def events(self, parts: Sequence[tuple[int, Part]], counts: Callable[[], Counts]) -> bytes:

@@ -38,7 +38,9 @@ class Run:
         Raises ApiError where the engine failed, ClientGone where nobody listens.
         """
         found = []
-        for piece in await self.job.pieces():
+        pieces = await self.job.pieces()
+        self.prepared.answer.retried = self.job.retried
+        for piece in pieces:
             part = self.choices[piece.choice].take(piece)
             if part.stopped_early:
                 self._link.close(self.job, piece.choice)

@@ -6,7 +6,7 @@ import asyncio
 import time
 from dataclasses import dataclass, field, replace
 
-from rustinfer.protocol.messages import FinishReason, Output, TokenLogprob
+from rustinfer.protocol.messages import FinishReason, Generate, Output, TokenLogprob
 
 from .errors import ApiError
 
@@ -64,6 +64,10 @@ class Job:
         """Choices of which the engine may still send something that is wanted."""
         self.unheard = set(self.open)
         """Choices of which the engine has not told anything yet."""
+        self.asked: list[Generate] = []
+        """What the engine was asked, once it has all of it."""
+        self.told = self.retried = False
+        """Whether the client may know something of the answer; whether an engine is gone and a second was asked."""
         self.started = time.monotonic()
         self.last_output = 0.0
         self._pending: dict[int, Piece] = {}
@@ -75,6 +79,7 @@ class Job:
 
     def take(self, number: int, output: Output) -> None:
         """From the engine. A choice that is closed already, by a stop string say, takes nothing more."""
+        self.told = True
         if number not in self.open:
             return
         self._pending.setdefault(number, Piece(number)).add(output)
@@ -87,6 +92,11 @@ class Job:
         if self._error is None:
             self._error = error
             self._news.set()
+
+    @property
+    def may_ask_again(self) -> bool:
+        """Whether another engine may be asked: nothing of the answer is known, and it would be the first time."""
+        return bool(self.asked) and not (self.told or self.retried or self.failed)
 
     @property
     def failed(self) -> bool:

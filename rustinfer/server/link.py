@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import time
+from dataclasses import replace
 
 from rustinfer.protocol.channel import ServerChannel
 from rustinfer.protocol.codec import ProtocolError
@@ -19,6 +20,7 @@ from .errors import ApiError, bad_request, engine_unavailable, from_engine, inte
 from .job import AT_ONCE, ClientGone, Job
 from .limits import Limits
 from .metrics import Metrics
+from .orphans import Orphans
 from .prepared import Prepared
 from .room import Room
 from .served import Served
@@ -44,6 +46,7 @@ class EngineLink:
         self.ready = asyncio.Event()
         self._channel = ServerChannel(address, self, build=__version__, server=f"server-{os.getpid()}", key=key)
         self._jobs: dict[str, tuple[Job, int]] = {}
+        self._orphans = Orphans()
         self._ids = itertools.count()
         self._epoch: int | None = None
         self._draining = self._stopping = False
@@ -56,7 +59,7 @@ class EngineLink:
     @property
     def busy(self) -> bool:
         """Whether any request runs."""
-        return bool(self._jobs)
+        return bool(self._jobs or self._orphans)
 
     @property
     def heartbeat_age(self) -> float:
@@ -93,19 +96,15 @@ class EngineLink:
         caller, prompts, sampling = CALLER.get(), prepared.prompts, prepared.sampling
         self.room.check(len(prompts) * sampling.sequences)
         salt = "/".join(filter(None, (caller if self._salted else "", prepared.salt)))
-        job = Job([f"{next(self._ids):x}" for _ in prompts], sampling.sequences, caller)
+        job = Job(self._names(len(prompts)), sampling.sequences, caller)
         self.room.waiting += len(job.open)
-        together = len(job.open)
+        together, way = len(job.open), (prepared.priority, salt, prepared.pool)
+        asked = [
+            Generate(id, prompt, sampling, *way, together if id == job.ids[0] else -1)
+            for id, prompt in zip(job.ids, prompts, strict=True)
+        ]
         try:
-            for number, (id, prompt) in enumerate(zip(job.ids, prompts, strict=True), 1):
-                way = prepared.priority, salt, prepared.pool, together if number == 1 else -1
-                if not self._send(Generate(id, prompt, sampling, *way)):
-                    raise engine_unavailable()
-                self._jobs[id] = (job, number - 1)
-                if number % AT_ONCE == 0:
-                    await asyncio.sleep(0)
-                if job.failed:
-                    break
+            await self._ask(job, asked)
         except BaseException:
             self.close(job)
             raise
@@ -114,6 +113,32 @@ class EngineLink:
         self.metrics.prompt_tokens.inc(used)
         self._limits.charge(caller, used)
         return job
+
+    def _names(self, count: int) -> list[str]:
+        return [f"{next(self._ids):x}" for _ in range(count)]
+
+    async def _ask(self, job: Job, asked: list[Generate]) -> None:
+        """Send a job's messages, some at once. Raises ApiError 503 where the engine is not there any more."""
+        for number, message in enumerate(asked):
+            if not self._send(message):
+                raise engine_unavailable()
+            self._jobs[message.id] = (job, number)
+            if (number + 1) % AT_ONCE == 0:
+                await asyncio.sleep(0)
+            if job.failed:
+                return
+        job.asked = asked
+
+    async def _ask_again(self, job: Job) -> None:
+        """Ask this engine what the last one died of, or died before; the client sees it by a header."""
+        if not job.may_ask_again:  # its stream has begun meanwhile, without that header
+            job.fail(engine_unavailable())
+            return
+        job.retried, job.ids = True, self._names(len(job.ids))
+        try:
+            await self._ask(job, [replace(asked, id=id) for asked, id in zip(job.asked, job.ids, strict=True)])
+        except ApiError as error:
+            job.fail(error)
 
     def close(self, job: Job, choice: int | None = None) -> None:
         """Want nothing more of a job, or of one of its choices: what still runs is aborted. Idempotent."""
@@ -124,6 +149,7 @@ class EngineLink:
                 job.open.discard(choice)
                 self._send(Abort([job.ids[choice // job.n]], choice % job.n))
             return
+        self._orphans.leave(job)
         unfinished = sorted({job.ids[c // job.n] for c in job.open} & self._jobs.keys())
         self.room.waiting -= len(job.unheard)
         job.unheard.clear()
@@ -145,7 +171,7 @@ class EngineLink:
         self._stopping = True
 
     def fail_all(self, error: ApiError) -> None:
-        jobs = {id(job): job for job, _ in self._jobs.values()}.values()
+        jobs = {job for job, _ in self._jobs.values()} | self._orphans.adopted()
         self._jobs.clear()
         for job in jobs:
             job.fail(error)
@@ -170,20 +196,26 @@ class EngineLink:
             log.exception("the engine's model card cannot be used")
             return
         if welcome.epoch == self._epoch:
+            same = self.served is not None and served.answers_as(self.served)
             self.served = served
             self.ready.set()
             self.metrics.up(served.card)
             self.room.engine(served.card.queue, served.card.sequences)
             log.info("engine connected: model %s, context %d", served.card.id, served.card.context)
+            for job in self._orphans.adopted():
+                await self._ask_again(job) if same else job.fail(engine_unavailable())
 
     def engine_down(self, reason: str) -> None:
         # At the end of this server's own life it is no news.
         level = logging.DEBUG if self._stopping and not self._jobs else logging.WARNING
-        log.log(level, "%s: %d requests end with an error", reason, len(self._jobs))
+        again = set() if self._stopping else {job for job, _ in self._jobs.values() if job.may_ask_again}
+        self._jobs = {id: (job, number) for id, (job, number) in self._jobs.items() if job not in again}
+        log.log(level, "%s: %d prompts wait for another, %d end with an error", reason, len(again), len(self._jobs))
         self._epoch = None
         self.ready.clear()
         self.metrics.down()
         self.fail_all(engine_unavailable())
+        self._orphans.take(again)
 
     def received(self, message: Message) -> None:
         if isinstance(message, Delta):

@@ -42,4 +42,5 @@ class Prepared:
 
     @property
     def headers(self) -> dict[str, str]:
-        return {"X-Ignored-Params": ", ".join(self.ignored)} if self.ignored else {}
+        retried = {"X-Retried": "1"} if self.answer.retried else {}
+        return retried | ({"X-Ignored-Params": ", ".join(self.ignored)} if self.ignored else {})

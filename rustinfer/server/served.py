@@ -37,6 +37,12 @@ class Served:
         except TemplateError as e:
             self._broken = str(e)
 
+    def answers_as(self, other: Served) -> bool:
+        """Whether a request that was understood for the other may be run by this one."""
+        mine, theirs = self.card, other.card
+        names = ("id", "context", "vocab_size", "eos_ids", "tokenizer_json", "chat_template", "width")
+        return all(getattr(mine, name) == getattr(theirs, name) for name in names)
+
     @property
     def template(self) -> ChatTemplate:
         if self._template is None:

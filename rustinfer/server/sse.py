@@ -26,7 +26,7 @@ class EventStream(Response):
     """Runs the request while it is being sent, and ends with it."""
 
     def __init__(self, link: EngineLink, prepared: Prepared) -> None:
-        super().__init__(None, 200, prepared.headers)
+        super().__init__(None, 200)
         del self.headers["content-length"]
         self.headers["content-type"] = "text/event-stream; charset=utf-8"
         self.headers["cache-control"] = "no-cache"
@@ -40,6 +40,8 @@ class EventStream(Response):
                 pulse = Pulse(run.job.poke, abort(scope))
                 try:
                     parts = await run.parts()
+                    run.job.told = True
+                    self.headers.update(self._prepared.headers)
                     await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
                     started = True
                     await self._send(send, await self._events(run, parts) if parts else KEEP_ALIVE)

@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -54,14 +55,22 @@ def test_f1_f2_killed_engine(pair: tuple[Engine, Server], model: Path, saw: Saw)
         wait_for(lambda: server.post(GOLDEN).status_code == 200, 5)
         back = time.monotonic() - ready
         assert server.golden() == golden
-        assert back < 1.5
+        assert back < 0.5
         saw("503 with Retry-After until then; the known answer after the new engine was ready", back)
     finally:
         second.kill()
 
 
+def active(url: str) -> float:
+    text = httpx.get(f"{url}/metrics").text
+    return float(next(line.split()[1] for line in text.splitlines() if line.startswith("rustinfer_requests_active ")))
+
+
 def test_f1_f2_supervised(model: Path, tmp_path: Path, saw: Saw) -> None:
-    """kill -9 of the engine below `rustinfer serve`; nobody does anything."""
+    """kill -9 of the engine below `rustinfer serve`; nobody does anything.
+
+    Where the new one is late, what was not begun is refused after 3 s; that depends on who else uses the machine.
+    """
     from tests.test_supervisor import Service
 
     service = Service(model, tmp_path)
@@ -69,8 +78,17 @@ def test_f1_f2_supervised(model: Path, tmp_path: Path, saw: Saw) -> None:
         engine, server = service.engine, service.servers[0]
         body = {**GOLDEN, "model": model.name}
         golden = httpx.post(f"{service.url}/v1/completions", json=body, timeout=60).json()["choices"][0]["text"]
-        os.kill(engine, signal.SIGKILL)
-        started = time.monotonic()
+        os.kill(engine, signal.SIGSTOP)  # so that it says nothing of what it is asked
+        with ThreadPoolExecutor(1) as pool:
+            early = pool.submit(httpx.post, f"{service.url}/v1/completions", json=body, timeout=60)
+            wait_for(lambda: active(service.url) == 1)
+            os.kill(engine, signal.SIGKILL)
+            started = time.monotonic()
+            answer = early.result()
+        assert (answer.status_code, answer.headers.get("x-retried")) in ((200, "1"), (503, None))
+        if answer.status_code == 200:
+            assert answer.json()["choices"][0]["text"] == golden
+            saw("what it had been asked and not begun: the known answer, with X-Retried", time.monotonic() - started)
         codes = set()
 
         def again() -> bool:

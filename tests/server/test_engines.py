@@ -8,14 +8,20 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import pytest
+
+from rustinfer.protocol.channel import EngineChannel
+from rustinfer.server import orphans, pulse
 
 from ..faults.streams import Ended, gather, streams
-from .conftest import live, wait_for
-from .fake_engine import TEXT, FakeEngine
+from .conftest import LiveServer, live, wait_for
+from .fake_engine import TEXT, FakeEngine, card
 from .lifecycle import LONG
 
 
@@ -47,6 +53,104 @@ def test_f1_f2_killed_engine(own_address: str) -> None:
             answer = http.post("/v1/completions", json={**LONG, "max_tokens": 5})
             assert answer.json()["choices"][0]["text"] == TEXT[:5]
             assert http.get("/health").status_code == 200
+
+
+class Mute(FakeEngine):
+    """Takes requests and says nothing."""
+
+    def _step(self, channel: EngineChannel) -> None:
+        pass
+
+
+BODIES = (
+    {**LONG, "max_tokens": 5},
+    {**LONG, "max_tokens": 5, "stream": True},
+    {**LONG, "max_tokens": 5, "prompt": ["a", "b"] * 20, "zebra": 1},
+)
+
+
+def asked(server: LiveServer, engine: FakeEngine, body: dict[str, Any]) -> Future[httpx.Response]:
+    """An answer that is waited for, once the engine has the request."""
+    prompts, before = len(body["prompt"]) if isinstance(body["prompt"], list) else 1, len(engine.requests)
+    pool = ThreadPoolExecutor(1)
+    answer = pool.submit(httpx.post, f"{server.url}/v1/completions", json=body, timeout=20)
+    pool.shutdown(wait=False)
+    wait_for(lambda: len(engine.requests) == before + prompts)
+    return answer
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_f2_what_was_not_begun_is_asked_once_again_and_marked(own_address: str, body: dict[str, Any]) -> None:
+    with live(own_address) as server:
+        with Mute(own_address) as engine:
+            server.wait_ready()
+            answer = asked(server, engine, body)
+        assert httpx.post(f"{server.url}/v1/completions", json=body).status_code == 503  # nobody new waits
+        with FakeEngine(own_address) as engine:
+            found = answer.result(10)
+            plain = httpx.post(f"{server.url}/v1/completions", json=body)
+        assert (found.status_code, found.headers["x-retried"]) == (200, "1")
+        assert found.headers.get("x-ignored-params") == plain.headers.get("x-ignored-params")
+        assert "x-retried" not in plain.headers
+        assert {r.prompt_token_ids[0] for r in engine.requests} <= {97, 98}
+        if not body.get("stream"):
+            assert found.json()["choices"] == plain.json()["choices"]
+        assert not server.link._jobs
+        assert server.link.room.waiting == 0
+
+
+def test_f2_nothing_is_asked_three_times(own_address: str) -> None:
+    with live(own_address) as server:
+        with Mute(own_address) as first:
+            server.wait_ready()
+            answer = asked(server, first, BODIES[0])
+        with Mute(own_address) as second:
+            wait_for(lambda: second.requests)
+        found = answer.result(2)
+        assert (found.status_code, found.json()["error"]["code"]) == (503, "engine_unavailable")
+        assert not server.link.busy
+
+
+@pytest.mark.parametrize("end", ["no engine", "another model", "the client"])
+def test_f2_what_was_not_begun_does_not_wait_for_ever(
+    own_address: str, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "PATIENCE_SECONDS", 0.5 if end == "no engine" else 10)
+    with live(own_address) as server:
+        with Mute(own_address) as engine:
+            server.wait_ready()
+            body = {**BODIES[0], "prompt": "b"}
+            if end == "the client":
+                with pytest.raises(httpx.ReadTimeout):
+                    httpx.post(f"{server.url}/v1/completions", json=body, timeout=1)
+            else:
+                answer = asked(server, engine, body)
+        if end == "another model":
+            with FakeEngine(own_address, card=card(id="acme/others")) as engine:
+                assert answer.result(5).status_code == 503
+                assert not engine.requests
+        elif end == "no engine":
+            found = answer.result(5)
+            assert found.status_code == 503
+            assert int(found.headers["retry-after"]) >= 1
+        wait_for(lambda: not server.link.busy, 2)
+
+
+def test_f2_a_stream_that_has_begun_without_a_word_is_not_asked_again(
+    own_address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its status line is sent: the retry could not be marked any more."""
+    monkeypatch.setattr(pulse, "FIRST_SECONDS", 0.1)
+    with live(own_address) as server:
+        with Mute(own_address) as engine:
+            server.wait_ready()
+            answer = asked(server, engine, BODIES[1])
+            time.sleep(1)
+        found = answer.result(2)
+        assert found.status_code == 200
+        assert found.text.startswith(": keep-alive")
+        assert '"engine_unavailable"' in found.text
+        assert found.text.endswith("data: [DONE]\n\n")
 
 
 def test_f16_stopped_engine(own_address: str) -> None:
