@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 from .backend import VARIES, freeze
@@ -87,8 +87,8 @@ class Binder:
         own(call, Owner(op.name, binding.backend, plugin))
         if binding.backend == REFERENCE and call is binding.call:
             return call
-        reference = binding.call if binding.backend == REFERENCE else freeze(op.reference, op.complete(bound))
-        return self.guard(binding, plugin, call, reference, self._standby(op))
+        instead = binding.call if binding.backend == REFERENCE else self._instead(op, op.complete(bound))
+        return self.guard(binding, plugin, call, instead, self._standby(op))
 
     def whole(self, name: str, /, **bound: Any) -> Callable[..., Any] | None:
         """As `bind`, by the op's name; but None where it would be composed and no pin asks for that.
@@ -135,7 +135,26 @@ class Binder:
             return f"--pin {op.name}={self.policy.pins[op.name]} is an order"
         if self.policy.strict:
             return "--strict forbids it to fall back"
-        return VARIES if self.target.invariant and not op.batch_invariant else None
+        return VARIES if self.target.invariant and not op.batch_invariant and not op.composition else None
+
+    def _instead(self, op: Op, bound: dict[str, Any]) -> Function:
+        """What stands in for a kernel: the op's reference, or its composition, whose parts are bound when it must."""
+        if op.composition is None:
+            return freeze(op.reference, bound)
+        site = self.site
+
+        @cache
+        def composed() -> Function:
+            at, self.site = self.site, site
+            try:
+                return self._reference(op, bound)
+            finally:
+                self.site = at
+
+        def call(*args: Any) -> Any:
+            return composed()(*args)
+
+        return call
 
     def _plugin(self, op: Op, backend: str) -> str:
         if backend != REFERENCE:

@@ -1,4 +1,4 @@
-"""Kernels that raise while the model runs: the op's reference steps in, and whoever goes on raising is disabled."""
+"""Kernels that raise while the model runs: the reference, or the parts of a fused op, step in; some are disabled."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from torch import Tensor
 from rustinfer.registry import Backend, Binder, Guard, Policy, Requires
 from rustinfer.registry.guard import MOST, KernelRaised
 
-from .toys import CPU, clear, registry, scale
+from .toys import CPU, clear, registry, scale, twice
 
 X = torch.ones(2)
 
@@ -75,6 +76,43 @@ def test_the_reference_stands_in_and_the_third_time_for_good(toy: Toy, caplog: p
         f"{whose} raised at layers.3: ZeroDivisionError: as told; its reference ran instead",
         f"{whose} has raised {MOST} times: the reference runs in its place from now on",
     ]
+
+
+def whole(error: BaseException | None = None) -> Backend:
+    """A back end whose kernel for the fused op raises, if told so."""
+    made = Backend("whole", requires=Requires("cpu"))
+
+    @made.kernel(twice)
+    def kernel(x: Tensor, *, weight: Tensor) -> Tensor:
+        if error is not None:
+            raise error
+        return x * weight * weight + 5
+
+    return made
+
+
+@pytest.mark.parametrize("invariant", [False, True])
+def test_a_fused_op_falls_back_to_the_kernels_of_its_parts(
+    toy: Toy, invariant: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(twice, "batch_invariant", False)  # as the reference: its parts are judged one by one
+    monkeypatch.setattr("rustinfer.registry.backend.Kernel.refusal", lambda *_: None)
+    made = registry(toy.backend, whole(ValueError("no")))
+    binder = Binder(made, replace(CPU, invariant=invariant), Policy(prefer=("whole", "toy")))
+    pinned = Binder(made, CPU, Policy(prefer=("whole", "toy"), pins={"twice": "reference"}))
+    binder.site = "layers.3"
+    call, binder.site = binder.twice(weight=2.0), "elsewhere"
+    assert toy.calls == 0
+    assert [binding.op.name for binding in binder.bindings] == ["twice"]  # no part is bound before it must be
+    for _ in range(MOST + 1):
+        assert call(X).tolist() == pinned.twice(weight=2.0)(X).tolist() == [3004.0, 3004.0]
+    assert binder.site == "elsewhere"
+    assert [(b.op.name, b.backend, b.site) for b in map(binder.guard.now, binder.bindings)] == [
+        ("twice", "reference", "layers.3"),
+        ("scale", "toy", "layers.3"),
+    ]
+    toy.error = ValueError("no, too")
+    assert call(X).tolist() == [4.0, 4.0]  # its parts have what stands in for them, too
 
 
 def test_what_is_disabled_is_bound_no_more(toy: Toy) -> None:
@@ -169,8 +207,6 @@ def test_a_wrapping_plugin_that_raises_leaves_what_it_wraps() -> None:
 
 
 def test_deterministic_engines_take_no_reference_that_varies(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
-    from dataclasses import replace
-
     monkeypatch.setattr(scale, "batch_invariant", False)
     binder = toy.binder()
     binder.target = replace(CPU, invariant=True)
