@@ -152,7 +152,7 @@ def forced(trial: Trial) -> Iterator[None]:
             (tuning, "choose", lambda *a, **k: dict(choice)),
             (attention, "blocks", lambda *a, **k: dict(choice)),
             (attention, "decode_blocks", lambda *a, **k: dict(choice)),
-            (attention, "least_positions", lambda rows: least),
+            (attention, "least_positions", lambda *a: least),
             (matrix, "FEW_ROWS", 1 if LIBRARY in choice else trial.rows),
             (tuning, "ours", lambda columns: 1 if LIBRARY in choice else trial.rows),
             (sampling, "DRAW_WARPS", choice.get("num_warps", 8)),

@@ -12,6 +12,7 @@ from ...registry import Target
 from ...registry.op import Function
 from .backend import INTERPRETED, triton
 from .launch import pdl, power
+from .tuning import SHARED, SHARED_SMALL
 
 LOG2E = 1.4426950408889634
 MOST_SPLITS = 64
@@ -36,18 +37,25 @@ def splits(target: Target, rows: int, kv_heads: int) -> int:
     return min(power(-(-blocks // (rows * kv_heads))), MOST_SPLITS)
 
 
-def least_positions(rows: int) -> int:
+def least_positions(rows: int, narrow: bool) -> int:
     """The smallest share worth a program of its own: a large batch fills the chip without sharing."""
-    return 64 if rows <= 8 else 128 if rows <= 16 else 256 if rows <= 24 else 1024
+    return 64 if rows <= 8 else 128 if rows <= 16 else 256 if rows <= (32 if narrow else 16) else 1024
 
 
 def decode_blocks(target: Target, wide: int) -> dict[str, int]:
-    """Positions a tile, warps and stages of the decode kernel: 16 KB of keys a tile, less for a small batch."""
-    fitting = max(8192 // (wide * max(target.dtype.itemsize // 2, 1)), 16)
-    rows, narrow = target.rows or MANY_ROWS, wide <= 64
-    if rows <= 8:
-        return {"BN": min(fitting, 64), "num_warps": 2 if narrow else 4, "num_stages": 5 if narrow and rows > 1 else 2}
-    return {"BN": min(fitting, 128), "num_warps": 8 if narrow and 24 < rows <= 32 else 4, "num_stages": 2}
+    """Positions a tile, warps and stages of the decode kernel, by rows; docs/notes has the measurements."""
+    rows, narrow, size = target.rows or MANY_ROWS, wide <= 64, wide * target.dtype.itemsize
+    if rows == 1:
+        positions, warps, stages = 128, 4, 3
+    elif rows <= (16 if narrow else 8):
+        positions, warps, stages = 64, 2, 3
+    elif narrow:
+        positions, warps, stages = (128, 4, 2) if rows <= 32 or 64 < rows <= 128 else (64, 4, 4 if rows <= 64 else 3)
+    else:
+        positions, warps, stages = 64, 4, 4 if rows <= 32 else 2
+    positions = min(positions, max(32768 // size, 16))
+    large = SHARED if target.sm is None or target.sm >= (9, 0) else SHARED_SMALL
+    return {"BN": positions, "num_warps": warps, "num_stages": min(stages, 1 + large // (2 * positions * size))}
 
 
 def decode(target: Target, scale: float, window: int) -> Function:
@@ -68,7 +76,7 @@ def decode(target: Target, scale: float, window: int) -> Function:
         tall, wide = power(heads // kv_heads, 16), power(dim, 16)
         places = rows * kv_heads
         block = decode_blocks(target, wide)
-        decode_kernel[(sequences, kv_heads, shares)](
+        decode_kernel[(kv_heads, sequences, shares)](
             q, k_cache, v_cache, lengths, pages, out,
             target.workspace.scratch(q.device, "attention", places * shares * tall * wide),
             target.workspace.scratch(q.device, "attention peaks", places * shares * tall * 2),
@@ -76,7 +84,7 @@ def decode(target: Target, scale: float, window: int) -> Function:
             q.stride(0), q.stride(1), *k_cache.stride()[:3], pages.stride(0), pages.shape[1], scale * LOG2E,
             kv_heads,
             DIM=dim, GROUP=heads // kv_heads, WIDE=power(heads // kv_heads), PAGE=page, BM=tall, BD=wide, SPLITS=shares,
-            MIN_TILES=max(least_positions(rows) // block["BN"], 1), AT_ONCE=min(shares, AT_ONCE),
+            MIN_TILES=max(least_positions(rows, wide <= 64) // block["BN"], 1), AT_ONCE=min(shares, AT_ONCE),
             **block, **config,
         )  # fmt: skip
         return out

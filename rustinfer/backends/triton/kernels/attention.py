@@ -63,8 +63,8 @@ def decode_kernel(
     How a sequence is shared out depends on its own length alone. The last program to finish combines the shares.
     """
     begin(PDL)
-    s = tl.program_id(0)
-    g = tl.program_id(1)
+    g = tl.program_id(0)  # neighbours read neighbours: the heads of a page lie beside each other
+    s = tl.program_id(1)
     split = tl.program_id(2)
     table = pages + s.to(tl.int64) * pages_row
     guess = split * MIN_TILES * BN
@@ -95,13 +95,17 @@ def decode_kernel(
         norm = tl.zeros((BM,), tl.float32)
         first = start + split * per * BN
         end = tl.minimum(length, first + per * BN)
+        page = guessed
+        if first != guess:
+            page = tl.load(table + (first + tl.arange(0, BN)) // PAGE, mask=first + tl.arange(0, BN) < length, other=0)
         for tile in range(first, end, BN):
             n = tile + tl.arange(0, BN)
-            known = (tile == guess) & (tile % PAGE == 0)
-            page = tl.where(known, guessed, tl.load(table + n // PAGE, mask=(n < length) & (known == 0), other=0))
+            # Looked up a tile ahead: keys and values whose address hangs on a load of the same tile get no pipeline.
+            following = tl.load(table + (n + BN) // PAGE, mask=n + BN < end, other=0)
             acc, peak, norm = absorb(
                 acc, peak, norm, query, k_cache, v_cache, page, position, n, at,
                 g * head_stride, page_stride, slot_stride, scale, length, DIM, PAGE, WINDOW, True)  # fmt: skip
+            page = following
         if used == 1:
             tl.store(target, (acc / norm[:, None]).to(out.dtype.element_ty), mask=inside)
         else:
