@@ -26,7 +26,6 @@ class Draw:
         # Where there is nothing but NaN a kernel may name no token at all.
         tokens = tokens.clamp(0, logits.shape[1] - 1)
         with few(logits):
-            # The greatest of a row is not finite where any is NaN or infinite; a greedy row's token stands there.
-            greatest = logits.amax(-1) if settings else logits.gather(1, tokens[:, None])[:, 0]
-            sound = greatest.abs() < torch.inf
+            # The token of a row where any is NaN or infinite stands there.
+            sound = logits.gather(1, tokens[:, None])[:, 0].abs() < torch.inf
         return tokens, tokens.where(sound, -1)

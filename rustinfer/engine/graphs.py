@@ -143,5 +143,5 @@ class Decode:
         state, rows = self._lanes, len(drawing)
         settings = None if greedy else tuple(setting[:rows] for setting in state.settings)
         tokens, told = self._draw(logits, settings, drawing)
-        state.drawn[:rows] = tokens.where(state.position[:rows] >= 0, state.drawn[:rows])
+        torch.where(state.position[:rows] >= 0, tokens, state.drawn[:rows], out=state.drawn[:rows])
         return told

@@ -25,16 +25,17 @@ def sample(
 ) -> Tensor:
     """One token per row, drawn from what top-k, top-p and min-p leave of softmax(logits / temperature).
 
-    Temperature 0 means argmax. The rest of a row is masked in this order: all but the top_k likeliest (0: keep all),
-    all but the smallest set of likeliest tokens that has at least top_p of what is left, all less likely than min_p
-    times the likeliest; tokens as likely as the last one kept are kept too. The token is then the argmax of
-    logits / temperature + Gumbel noise, which is `philox.gumbel` of the row's seed and position: it depends on nothing
-    but the row. logits: [R, vocab] fp32; temperature, top_p, min_p: [R] fp32; top_k, seeds, positions: [R] int64.
-    Returns [R] int64.
+    Temperature 0 means argmax, and so does a row whose argmax is not finite. The rest of a row is masked in this order:
+    all but the top_k likeliest (0: keep all), all but the smallest set of likeliest tokens that has at least top_p of
+    what is left, all less likely than min_p times the likeliest; tokens as likely as the last one kept are kept too.
+    The token is then the argmax of logits / temperature + Gumbel noise, which is `philox.gumbel` of the row's seed and
+    position: it depends on nothing but the row. logits: [R, vocab] fp32; temperature, top_p, min_p: [R] fp32; top_k,
+    seeds, positions: [R] int64. Returns [R] int64.
     """
     greedy, random = logits.argmax(-1), temperature > 0
     if not random.any():
         return greedy
+    random &= logits.gather(1, greedy[:, None])[:, 0].isfinite()
     scaled = logits / temperature.where(random, 1)[:, None]
     kept = scaled.masked_fill(scaled < cutoff(scaled, top_k, top_p, min_p), -torch.inf)
     noise = gumbel(seeds, positions, logits.shape[1]).to(logits.dtype)

@@ -107,6 +107,12 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     masked = case(draw("masked tokens"), ROWS["mixed"], 100)
     masked.flow[0][:, 1::2] = -torch.inf
     yield masked
+    broken = case(draw("not finite"), (*ROWS["plain"], *ROWS["mixed"]), 9000)
+    for row, (place, what) in enumerate(
+        ((0, torch.nan), (8999, torch.nan), (4500, torch.inf), (slice(None), -torch.inf))
+    ):
+        broken.flow[0][row, place] = broken.flow[0][row + 8, place] = what
+    yield broken
     yield ties(device)
     yield brink(device)
 

@@ -109,7 +109,7 @@ static float margin_of(float best) { return best > -INFINITY ? 1e-3f + 1e-5f * s
 
 static long drawn(const Row& row) {
     long first = greatest(row.logits, row.vocab), chunks = (row.vocab + CHUNK - 1) / CHUNK;
-    if (!(row.temperature > 0)) return first;
+    if (!(row.temperature > 0) || !std::isfinite(row.logits[first])) return first;
     float top = row.scaled(first), least = cutoff(row, top);
     float* scores = scratch<float>(SAMPLE, (row.vocab + CHUNK) * 2);
     float best = noisy(row, first / CHUNK * CHUNK, least, -INFINITY, scores + first / CHUNK * CHUNK);

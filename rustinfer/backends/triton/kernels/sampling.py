@@ -18,6 +18,12 @@ def pick(value, index):
 
 
 @triton.jit
+def seen(value):
+    """NaN as infinity, which a comparison finds."""
+    return tl.where(value == value, value, float("inf"))
+
+
+@triton.jit
 def store_token(out, r, winner, VOCAB):
     """Where no logit is a number there is no winner; the token is fed on all the same, so it must be one."""
     tl.store(out + r, tl.minimum(winner, VOCAB - 1).to(tl.int64))
@@ -47,7 +53,7 @@ def argmax_kernel(
     block = tl.program_id(1)
     i = block * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
-    top, winner = pick(tl.where(value == value, value, float("inf")), i)
+    top, winner = pick(seen(value), i)
     settle(top, winner, best, at, counter, out, r, block, VOCAB, BLOCKS, BP)
 
 
@@ -138,25 +144,34 @@ def draw_kernel(
     temperature = tl.load(temperatures + r)
     if temperature > 0:
         least, seed, position = tl.load(cutoff + r), tl.load(seeds + r), tl.load(positions + r)
+        i = block * BLOCK + tl.arange(0, BLOCK)
+        value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
+        peak = tl.max(seen(value), 0)
         if (least == -float("inf")) & (temperature > 1e-30):
-            i = block * BLOCK + tl.arange(0, BLOCK)
-            value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
             bits = random_bits(seed, position, block * BLOCK, BLOCK)
             value = rough_score(value, bits, tl.div_rn(1.0, temperature), FAST)
         else:
-            _i, value, kept = scaled_block(logits, r, block, temperature, least, VOCAB, row_stride, BLOCK)
+            value = tl.div_rn(value, temperature)
+            kept = (value >= least) & (i < VOCAB)
+            value = tl.where(kept, value, -float("inf"))
             # A block that has nothing left needs no noise.
             if tl.max(kept.to(tl.int32), 0) > 0:
                 value += rough_gumbel(random_bits(seed, position, block * BLOCK, BLOCK), FAST)
-        tl.store(best + r * BLOCKS + block, tl.max(value, 0))
+        tl.store(best + r * BLOCKS + block, tl.where(peak < float("inf"), tl.max(value, 0), float("nan")))
         if last_to_arrive(counter + r, BLOCKS):
             b = tl.arange(0, BP)
             rough = tl.load(best + r * BLOCKS + b, mask=b < BLOCKS, other=-float("inf"), cache_modifier=".cg")
+            odd = tl.min(tl.where(rough != rough, b, BP), 0)  # the first block with a number that is not finite
             top = tl.max(rough, 0)
             close = (rough >= top - 1e-4 - 1e-6 * tl.abs(top)) & (b < BLOCKS)
             highest = tl.full((), -float("inf"), tl.float32)
-            winner = tl.full((), 2147483647, tl.int32)
+            winner = tl.full((), 0, tl.int32)
             next_one = tl.min(tl.where(close, b, BP), 0)
+            if odd < BP:
+                next_one = BP
+                i = odd * BLOCK + tl.arange(0, BLOCK)
+                value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
+                winner = pick(seen(value), i)[1]
             while next_one < BP:
                 i, exact, _kept = scaled_block(logits, r, next_one, temperature, least, VOCAB, row_stride, BLOCK)
                 exact += gumbel(random_bits(seed, position, next_one * BLOCK, BLOCK))
@@ -169,5 +184,5 @@ def draw_kernel(
     else:
         i = block * BLOCK + tl.arange(0, BLOCK)
         value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
-        top, winner = pick(value, i)
+        top, winner = pick(seen(value), i)
         settle(top, winner, best, at, counter, out, r, block, VOCAB, BLOCKS, BP)
