@@ -33,7 +33,7 @@ from .headroom import cache_bytes, require_room
 from .kvcache import KVCache
 from .lanes import Lanes
 from .machine import physical_cores
-from .mixed import GRAIN, Mixed, shapes
+from .mixed import GRAIN, SHORT, Mixed, crowds, shapes
 from .options import Options
 from .phases import Phases
 from .runner import Runner
@@ -137,6 +137,8 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         if (pool := steps[-1].pool) and can_capture([b for b in bind.bindings if not b.target.decode]):
             made = shapes(options.tokens, options.sequences, size.context)
             prompts = [partial(mixed.record, shape, pool) for shape in reversed(made)]
+            fitting = [crowd for crowd in crowds(options.sequences) if crowd * SHORT <= options.tokens]
+            prompts[1:1] = [partial(mixed.touch, crowd) for crowd in fitting]
         for chore in ends(prompts) + ends(decoding):
             chore()
     faults = Faults(bind.bindings, plugins.registry)

@@ -11,7 +11,7 @@ from .draw import Draw
 from .graphs import Pool, Recorded
 from .plan import Plan
 
-TOKENS = (128, 256, 512, 1024, 2048)
+TOKENS = (128, 256, 384, 512, 768, 1024, 1536, 2048)
 """Rows of the steps that have graphs, and which padding may fill: less of the device's time than launching takes."""
 WHOLE = (4096, 8192)
 """Rows of those that are for steps of few sequences, and nearly of that size, as the chunks of a long prompt are."""
@@ -29,8 +29,9 @@ GRAIN = 16
 class Mixed:
     """The model bound for any step, run on what the batcher has sent.
 
-    Graphs are made for some shapes; those pad. Other steps are padded to multiples of `grain` rows, sequences and
-    pages: a kernel that is compiled for round numbers then does for all, and none is compiled while requests wait.
+    Graphs are made for some shapes; those pad. Other steps are padded to multiples of `grain` rows and pages: a kernel
+    that is compiled for round numbers then does for all, and none is compiled while requests wait. Sequences are padded
+    to `crowds`, which `touch` has run: a library loads kernels for every new number of rows, 8 ms in such a step.
     """
 
     def __init__(self, model: Model, batcher: Batcher, draw: Draw, grain: int = 1) -> None:
@@ -47,6 +48,14 @@ class Mixed:
             lambda: self._forward(shape, width), lambda hidden, greedy: self._tell(hidden, shape, greedy), pool
         )
 
+    @torch.inference_mode()
+    def touch(self, sequences: int) -> None:
+        """Run a step of so many sequences out of padding alone, no lane being in use."""
+        self.batcher.lanes.rest()
+        shape = Shape(sequences * SHORT, sequences, True)
+        self.batcher.fill(Plan(), shape)
+        self._tell(self._forward(shape, self._grain), shape, greedy=True)
+
     def shape(self, plan: Plan) -> Shape:
         """The smallest shape with a graph that this plan fits into, or else its own, rounded up."""
         tokens, sequences, every = plan.tokens, len(plan), plan.every
@@ -54,7 +63,9 @@ class Mixed:
         fits = [s for s in fits if not (every and s.last)]
         if fits:
             return min(fits)
-        rows, padded = self._round(tokens), self._round(sequences + (self._grain > 1))
+        rows, padded = self._round(tokens), sequences
+        if self._grain > 1:
+            padded = next(crowd for crowd in crowds(self.batcher.lanes.nobody) if crowd > sequences)
         return Shape(rows, padded, not every and padded * SHORT <= rows)
 
     def forward(self, shape: Shape, width: int) -> Tensor:
@@ -86,6 +97,12 @@ class Mixed:
         tokens, told = self.plainly(self.model.logits(hidden, sampling.picks), settings, sampling.drawing)
         lanes.drawn.index_copy_(0, sampling.lanes, tokens)
         return told
+
+
+def crowds(sequences: int) -> list[int]:
+    """Numbers of sequences, one of padding included, that steps without graphs are padded to."""
+    most = sequences // GRAIN * GRAIN + GRAIN
+    return [*(size for size in (GRAIN << i for i in range(most.bit_length())) if size < most), most]
 
 
 def pays(shape: Shape, tokens: int) -> bool:

@@ -14,7 +14,7 @@ from rustinfer.engine.batch import Shape
 from rustinfer.engine.build import Loaded, ends
 from rustinfer.engine.decoding import bucket_sizes, can_capture
 from rustinfer.engine.engine import Chore, Engine
-from rustinfer.engine.mixed import GRAIN, SHORT, shapes
+from rustinfer.engine.mixed import GRAIN, SHORT, crowds, shapes
 from rustinfer.engine.plan import Chunk, Plan
 from rustinfer.engine.sequence import Sequence
 from rustinfer.registry import Binding
@@ -128,7 +128,7 @@ def test_a_lane_without_finite_logits_is_told_apart_and_keeps_a_token(loaded: Lo
 def test_large_graphs_are_for_few_sequences_and_hardly_padded(loaded: Loaded) -> None:
     made = shapes(8192, 256, 9000)
     assert [s for s in made if s.tokens > 2048] == [Shape(8192, 16, True), Shape(4096, 16, True)]
-    assert {s.tokens for s in made if s.last} == {512, 1024, 2048, 4096, 8192}
+    assert {s.tokens for s in made if s.last} == {512, 768, 1024, 1536, 2048, 4096, 8192}
     assert all(s.sequences * SHORT <= s.tokens for s in made if s.last)
     assert shapes(8192, 256, 4000)[0].tokens == 2048
     mixed = loaded.engine.runner.mixed  # type: ignore[attr-defined]
@@ -138,8 +138,25 @@ def test_large_graphs_are_for_few_sequences_and_hardly_padded(loaded: Loaded) ->
         tokens: mixed.shape(Plan([], [Chunk(plain, 0, tokens, True)])) for tokens in (8192, 7168, 7167, 4096, 1500)
     }
     assert {tokens: shape.tokens for tokens, shape in whole.items()} == {
-        8192: 8192, 7168: 8192, 7167: 7168, 4096: 4096, 1500: 2048
+        8192: 8192, 7168: 8192, 7167: 7168, 4096: 4096, 1500: 1536
     }  # fmt: skip
+
+
+def test_sequences_of_steps_without_graphs_come_in_few_sizes_that_have_run_before(loaded: Loaded) -> None:
+    runner: Any = loaded.engine.runner
+    mixed, most = runner.mixed, runner.lanes.nobody
+    mixed._graphs, mixed._grain = {}, GRAIN
+    assert crowds(256) == [16, 32, 64, 128, 256, 272]
+    assert crowds(8) == [16]
+    waiting = [Sequence(request(f"{i}", [1]), 0, 0, 0, 0) for i in range(most)]
+    assert {
+        mixed.shape(Plan([], [Chunk(q, 0, 9, True) for q in waiting[:n]])).sequences for n in range(1, most + 1)
+    } <= {*crowds(most)}
+    asked: dict[str, dict[str, Any]] = {f"{i}": {"max_tokens": 5} for i in range(2)}
+    before = [tensor.clone() for pair in runner.cache for tensor in pair]
+    mixed.touch(GRAIN)
+    assert all(map(torch.equal, before, [tensor for pair in runner.cache for tensor in pair]))
+    assert said(loaded.engine, asked) == said(load().engine, asked)
 
 
 def test_a_step_whose_every_row_is_looked_at_takes_no_graph_that_computes_last_rows_alone(loaded: Loaded) -> None:
