@@ -1,0 +1,126 @@
+"""Where a workload's time goes by kind of step: `python -m benchmarks.gpu.budget --model llama-3.1-8b --out FILE`.
+
+The workloads of `rustinfer bench gpu` (256 requests offline; batches of equal prompts), with an event behind each
+launch: what lies between two of them is the step's time on the device, gaps included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import time
+from collections import defaultdict
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from rustinfer.cli.facts import facts
+from rustinfer.engine.build import load
+from rustinfer.engine.options import Options
+from rustinfer.engine.sequence import Request
+from rustinfer.protocol.sampling import SamplingParams
+
+Step = tuple[str, int, Any]
+
+
+def watch(runner: Any, steps: list[Step]) -> None:
+    """Note each launch: its kind, its rows, and an event behind it."""
+    launch = runner.launch
+
+    def noted(plan: Any) -> Any:
+        flight = launch(plan)
+        event = torch.cuda.Event(enable_timing=True)
+        event.record()
+        steps.append((kind(runner, plan), plan.tokens, event))
+        return flight
+
+    runner.launch = noted
+
+
+def kind(runner: Any, plan: Any) -> str:
+    """Decoding by how many lanes its graph has; prompts by how many rows theirs has, or none."""
+    if not plan.chunks:
+        return f"decode {next(d.rows for d in runner.decodes if d.rows >= runner.lanes.count)}"
+    shape = runner.mixed.shape(plan)
+    graph = "graph" if shape in runner.mixed._graphs else "eager"
+    return f"prompts, {graph} of {shape.tokens if graph == 'graph' else shape.tokens // 4096 * 4096}"
+
+
+def run(engine: Any, steps: list[Step], prompts: list[list[int]], outputs: list[int], temperature: float) -> Any:
+    """Seconds by the host's clock, and by kind of step: how many, milliseconds in all, rows in all."""
+    torch.cuda.synchronize()
+    steps.clear()
+    first = torch.cuda.Event(enable_timing=True)
+    start = time.perf_counter()
+    for i, (prompt, count) in enumerate(zip(prompts, outputs, strict=True)):
+        engine.add(Request(f"{i}", prompt, SamplingParams(temperature=temperature, max_tokens=count, ignore_eos=True)))
+    first.record()
+    while engine.has_work:
+        engine.step()
+    seconds = time.perf_counter() - start
+    torch.cuda.synchronize()
+    found: dict[str, list[tuple[float, int]]] = defaultdict(list)
+    for name, rows, event in steps:
+        found[name].append((first.elapsed_time(event), rows))
+        first = event
+    return {"seconds": round(seconds, 4), "tokens/s": round(sum(outputs) / seconds)} | {
+        name: {
+            "steps": len(took),
+            "ms": round(sum(ms for ms, _ in took), 2),
+            "median": round(median(ms for ms, _ in took), 3),
+            "longest": [round(ms, 2) for ms in sorted(ms for ms, _ in took)[-3:]],
+            "rows": sum(rows for _, rows in took),
+        }
+        for name, took in sorted(found.items())
+    }
+
+
+def main() -> None:
+    """Print each workload's table, and keep all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--model", default="llama-3.2-1b")
+    parser.add_argument("--batches", default="32,64,128,256")
+    parser.add_argument("--offline", type=int, default=1, help="runs of 256 requests, the first at temperature 0.6")
+    parser.add_argument("--kv-cache-tokens", type=int, help="fewer than fit, where others use the card")
+    asked = parser.parse_args()
+    options = Options(
+        device="cuda", load_format="dummy", max_model_len=9216, max_num_seqs=256, enable_prefix_caching=False,
+        max_num_batched_tokens=16384,
+        kv_cache_tokens=asked.kv_cache_tokens,
+    )  # fmt: skip
+    loaded, steps, source = load(asked.model, options), list[Step](), random.Random(0)
+    report: dict[str, Any] = {**facts(), "model": asked.model, "start": str(loaded.phases)}
+    print(report["start"], flush=True)
+    watch(loaded.engine.runner, steps)
+
+    def prompt(tokens: int) -> list[int]:
+        return [source.randrange(10, 120000) for _ in range(tokens)]
+
+    for size in [int(size) for size in asked.batches.split(",") if size]:
+        rows = [
+            run(loaded.engine, steps, [prompt(512) for _ in range(size)], [n] * size, 0.0) for n in (1, 1, 129, 129)
+        ]
+        least = min(row["seconds"] for row in rows[:2])
+        report[f"batch of {size}"] = {
+            "tokens/s": [round(size * 128 / (row["seconds"] - least)) for row in rows[2:]],
+            "one token": rows[:2],
+            "129 tokens, first time and second": rows[2:],
+        }
+        print(size, json.dumps(report[f"batch of {size}"], indent=1), flush=True)
+    for number in range(asked.offline):
+        source = random.Random(0)
+        prompts = [prompt(source.randint(100, 1024)) for _ in range(256)]
+        outputs = [source.randint(100, 1024) for _ in range(256)]
+        name = f"offline {number}, temperature {(temperature := 0.0 if number else 0.6)}"
+        report[name] = run(loaded.engine, steps, prompts, outputs, temperature)
+        print(name, json.dumps(report[name], indent=1), flush=True)
+    if asked.out:
+        asked.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
