@@ -72,6 +72,11 @@ class Counts:
         for sequence in sequences:
             self._counted[sequence] = max(self._counted[sequence], sequence.computed)
 
+    def forget(self, sequences: Items[Sequence]) -> None:
+        """Count these anew from their first token on."""
+        self._counted.update((sequence, 0) for sequence in sequences if sequence in self._counted)
+        self._fed = []
+
     def _history(self, sequence: Sequence, start: int, stop: int) -> np.ndarray:
         """What tokens [start, stop) add: int64 [3, N] of lanes, tokens and counts, no token twice."""
         if start == 0:

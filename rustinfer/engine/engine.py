@@ -68,7 +68,7 @@ class Engine:
         self._book = Book(self.scheduler, admission, runner.clear)
         self.totals, self.measures = self._book.totals, self._book.measures
         self._compiling = Compiling(self._book, self.scheduler)
-        self._launcher = Launcher(runner, self._unlaunched)
+        self._launcher = Launcher(runner, self._unlaunched, self._land_all)
         self._landing = Landing(self._book, self.scheduler, runner.clear)
         self._clock, self._random, self._order = clock, Random(seed), count()
         self._flights: deque[tuple[float, Launched]] = deque()
@@ -189,6 +189,10 @@ class Engine:
         for plan, result in results:
             self._landing.land(plan, result)
         self._stop_idle()
+
+    def _land_all(self) -> None:
+        while self._flights:
+            self._land_oldest()
 
     def _stop_idle(self) -> None:
         """A launch of several tokens need not go on where all of its sequences are done."""

@@ -104,9 +104,10 @@ class Lanes:
         self.position.fill_(-1)
         self._followed = None
 
-    def forget(self) -> None:
-        """Nobody knows how far the device is: tell it anew, what was sent last included."""
+    def forget(self, plan: Plan) -> None:
+        """Nobody knows how far a plan has come: tell the device anew, its tokens and what was sent last included."""
         self._followed = None
+        self.drawn_at[[sequence.row for sequence in plan.sequences()]] = -1
         self._due = [(place, 1) for place in self._sent.tolist()] + self._due
 
     def stale(self, plan: Plan, rows: np.ndarray) -> list[int]:
@@ -147,18 +148,19 @@ class Lanes:
 
     def _tabulate(self, touched: Items[Sequence]) -> None:
         pages: list[int] = []
-        known, width = len(self._due), self.table.shape[1]
-        for sequence in touched:
-            row, start, stop = sequence.row, sequence.tabled, len(sequence.pages)
-            if row < 0 or start == stop:
-                continue
-            if not start:
+        due: list[tuple[int, int]] = []
+        grown = [q for q in dict.fromkeys(touched) if q.row >= 0 and q.tabled != len(q.pages)]
+        for sequence in grown:
+            if not sequence.tabled:
                 self._own(sequence)
-            self._due.append((row * width + start, stop - start))
-            pages += sequence.pages[start:]
-            self.widths[row] = sequence.tabled = stop
+            new = sequence.pages[sequence.tabled :]
+            due.append((sequence.row * self.table.shape[1] + sequence.tabled, len(new)))
+            pages += new
         if pages:
-            self.table.reshape(-1)[spread(self._due[known:])] = pages
+            self.table.reshape(-1)[spread(due)] = pages
+        self._due += due
+        for sequence in grown:
+            self.widths[sequence.row] = sequence.tabled = len(sequence.pages)
 
     def _own(self, sequence: Sequence) -> None:
         row, p = sequence.row, sequence.request.sampling

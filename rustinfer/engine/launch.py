@@ -33,11 +33,17 @@ class Launcher:
 
     What went wrong for want of memory is tried once more after the runner has given back what it can: a prompt that is
     alone, with half of its chunk.
-    `fail` hears of each plan of one sequence that cannot be run. Raises EngineDead where the device is lost.
+    `fail` hears of each plan of one sequence that cannot be run, or (no error) need not be. `land` takes in what is in
+    flight: to try again, the host has to know every token. Raises EngineDead where the device is lost.
     """
 
-    def __init__(self, runner: Launches, fail: Callable[[Plan, Exception | None], None]) -> None:
-        self._runner, self._fail = runner, fail
+    def __init__(
+        self,
+        runner: Launches,
+        fail: Callable[[Plan, Exception | None], None],
+        land: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._runner, self._fail, self._land = runner, fail, land
 
     def __call__(self, plan: Plan) -> Launched:
         """The flights of the plan's parts, mostly one: as a whole it may fail, and some of its requests with it."""
@@ -47,11 +53,15 @@ class Launcher:
             check_alive(error, plan)
             self._runner.relieve()
             log.exception("a step of %d sequences failed, trying it in parts", len(plan))
+            self._land()
             return self._smaller(plan, error)
 
     def _smaller(self, plan: Plan, error: Exception) -> Launched:
         if len(plan) > 1:
             return [pair for half in plan.halves() for pair in self._part(half)]
+        if plan.sequences()[0].state is State.DONE:
+            self._fail(plan, None)
+            return []
         if short_of_memory(error):
             plan = plan.shortened() or plan
             try:

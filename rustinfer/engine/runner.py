@@ -28,8 +28,9 @@ class Runner:
     """One model, bound for any step (`mixed`) and for decoding by so many sequences (`decodes`, fewest rows first).
 
     `depth` steps may be in flight when another is launched; all run in the order of their launch. Raises whatever a
-    kernel raises; a step that could not be launched may be launched again, since it writes the same values to the same
-    slots. A flight's result raises KernelFault where a kernel gave up: then nothing in the cache can be trusted.
+    kernel raises; a step that could not be launched may be launched again once those before it have landed: it writes
+    the same values to the same slots, and takes its tokens from the host. A flight's result raises KernelFault where a
+    kernel gave up: then nothing in the cache can be trusted.
     """
 
     def __init__(
@@ -50,14 +51,14 @@ class Runner:
     @torch.inference_mode()
     def launch(self, plan: Plan) -> Flight:
         """Compute the plan's rows, and draw a token for each sequence that samples."""
-        self.lanes.follow(plan)
         try:
+            self.lanes.follow(plan)
             flight = self._mixed(plan) if plan.chunks else self._decode(plan)
-        except Exception:
-            self.lanes.forget()
-            raise
-        finally:
             self.lanes.launched()
+        except Exception:
+            self.lanes.forget(plan)
+            self.sampler.forget()
+            raise
         return Checked(flight, self.faults) if self.faults else flight
 
     def _decode(self, plan: Plan) -> Flight:
@@ -82,7 +83,6 @@ class Runner:
     def _several(self, step: Decode, count: int) -> Flight:
         lanes = self.lanes
         talk = self._talks.begin(count, lanes.count, None if lanes.in_order else lanes.rows)
-        lanes.drawn_at[lanes.rows] = -1  # one that raises has drawn nobody knows how many
         step.run(lanes.count, lanes.width(lanes.rows), talk.told, talk.stopped)
         lanes.advanced(count)
         talk.launched()

@@ -76,6 +76,11 @@ class Sampler:
         with few(logits):
             return self._drawn(logits, sequences, newest)
 
+    def forget(self) -> None:
+        """Nobody knows what was done for the rows of a step that raised."""
+        self.adjust.counts.forget(self._batch)
+        self._batch = []
+
     def _drawn(self, logits: Tensor, sequences: list[Sequence], newest: Tensor | None) -> Drawn:
         if sequences != self._batch:
             self._batch, self._settings = sequences, Settings(sequences, self.adjust, self.vocab)

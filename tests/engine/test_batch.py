@@ -144,7 +144,7 @@ def test_pages_of_a_step_that_was_not_run_are_sent_again(lanes: Lanes) -> None:
     plan, batcher, shape = Plan([], [Chunk(prompt, 0, 8, True)], [prompt]), Batcher(lanes, PLACE), Shape(8, 1)
     lanes.follow(plan)
     batcher.fill(plan, shape)
-    lanes.forget()
+    lanes.forget(plan)
     batcher.fill(plan, shape)
     batcher.step(shape, 2)
     assert lanes.pages[1].tolist()[:2] == [9, 8]
