@@ -57,17 +57,6 @@ def measure(engine: Any, count: int, temperature: float) -> dict[str, float]:
     return {"step": mean, "host": mean - waited, "wait": waited, "graphs alone": bare}
 
 
-def watch(runner: Any) -> None:
-    """Note of each launch whether it has prompts in it."""
-    launch = runner.launch
-
-    def noted(plan: Any) -> Any:
-        runner.launched.append(bool(plan.chunks))
-        return launch(plan)
-
-    runner.launch = noted
-
-
 @torch.inference_mode()
 def replayed(engine: Any, temperature: float, repeat: int = 40) -> float:
     """Microseconds of the step's graphs, back to back."""
@@ -86,27 +75,6 @@ def replayed(engine: Any, temperature: float, repeat: int = 40) -> float:
     lanes.position.copy_(saved[0])
     lanes.drawn.copy_(saved[1])
     return took
-
-
-def offline(engine: Any, temperature: float) -> dict[str, float]:
-    """256 requests of 100 to 1,024 tokens each way: seconds by kind of step, waiting and not."""
-    source = random.Random(0)
-    for i in range(256):
-        prompt = [source.randrange(10, 120000) for _ in range(source.randint(100, 1024))]
-        params = SamplingParams(temperature=temperature, max_tokens=source.randint(100, 1024), ignore_eos=True)
-        engine.add(Request(f"o{i}", prompt, params))
-    spent = dict.fromkeys(("mixed", "decode", "decode, host bound"), 0.0)
-    count = dict.fromkeys(spent, 0)
-    begin = time.perf_counter()
-    while engine.has_work:
-        launched = engine.runner.launched = []
-        WAITED[0], start = 0.0, time.perf_counter()
-        engine.step()
-        took = time.perf_counter() - start
-        kind = "mixed" if launched and launched[0] else "decode" if WAITED[0] > took / 20 else "decode, host bound"
-        spent[kind] += took
-        count[kind] += 1
-    return {"seconds": time.perf_counter() - begin, **spent, **{f"steps {k}": v for k, v in count.items()}}
 
 
 def prompt(engine: Any, tokens: int, runs: int = 14) -> dict[str, float]:
@@ -178,7 +146,6 @@ def main() -> None:
     loaded = load(asked.model, options)
     report: dict[str, Any] = {"model": asked.model, "start": str(loaded.phases)}
     print(report["start"], flush=True)
-    loaded.engine.runner.launched = []  # type: ignore[attr-defined]
     for temperature in (0.0, 0.6):
         for count in (1, 8, 32, 64, 128, 256):
             row = measure(loaded.engine, count, temperature)
@@ -187,10 +154,6 @@ def main() -> None:
     for tokens in (128, 512, 2048):
         report[f"prompt of {tokens}"] = row = prompt(loaded.engine, tokens)
         print(f"prompt of {tokens}:", {k: round(v) for k, v in row.items()}, flush=True)
-    watch(loaded.engine.runner)
-    for temperature in (0.0, 0.6):
-        report[f"offline, temperature {temperature}"] = row = offline(loaded.engine, temperature)
-        print(f"offline at {temperature}:", {k: round(v, 3) for k, v in row.items()}, flush=True)
     for count in (1, 256):
         functions(loaded.engine, count)
     if asked.out:

@@ -15,6 +15,7 @@ from .launch import pdl, power
 
 BLOCK = 16384 if INTERPRETED else 4096
 DRAW_WARPS = 8
+DRAW_REGISTERS = 128  # of a thread: with more, one program has a multiprocessor to itself
 PROGRAMS = 1024  # of the search for cut-offs: enough to fill the chip, few enough to cost little where nobody asks
 BANDS = 32  # of half a unit of logit each: further down than 16, a token has less than 1e-7 of the peak's mass
 
@@ -70,7 +71,7 @@ def sample(target: Target) -> Function:
             limits = cutoffs(logits, (temperature, top_k, top_p), min_p, shape, config)
             draw_kernel[(rows, shape["BLOCKS"])](
                 logits, temperature, limits, seeds, positions, *space, out, vocab, logits.stride(0),
-                FAST=not INTERPRETED, num_warps=DRAW_WARPS, **shape, **config,
+                FAST=not INTERPRETED, num_warps=DRAW_WARPS, maxnreg=DRAW_REGISTERS, **shape, **config,
             )  # fmt: skip
         return out
 

@@ -24,6 +24,20 @@ def seen(value):
 
 
 @triton.jit
+def greater(a, b):
+    """The larger number, NaN being larger than any."""
+    return tl.maximum(a, b, propagate_nan=tl.PropagateNan.ALL)
+
+
+@triton.jit
+def greatest(value, FAST: tl.constexpr):
+    """The largest number, or one that is not finite where there is any; interpreted, `greater` is called too often."""
+    if FAST:
+        return tl.reduce(value, 0, greater)
+    return tl.max(seen(value), 0)
+
+
+@triton.jit
 def store_token(out, r, winner, VOCAB):
     """Where no logit is a number there is no winner; the token is fed on all the same, so it must be one."""
     tl.store(out + r, tl.minimum(winner, VOCAB - 1).to(tl.int64))
@@ -123,7 +137,7 @@ def scaled_block(logits, r, block, temperature, least, VOCAB, row_stride, BLOCK:
     i = block * BLOCK + tl.arange(0, BLOCK)
     value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
     value = tl.div_rn(value, temperature)
-    kept = (value >= least) & (i < VOCAB)
+    kept = ((value >= least) | (value != value)) & (i < VOCAB)  # what is no number is not left unseen
     return i, tl.where(kept, value, -float("inf")), kept
 
 
@@ -144,24 +158,21 @@ def draw_kernel(
     temperature = tl.load(temperatures + r)
     if temperature > 0:
         least, seed, position = tl.load(cutoff + r), tl.load(seeds + r), tl.load(positions + r)
-        i = block * BLOCK + tl.arange(0, BLOCK)
-        value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
-        peak = tl.max(seen(value), 0)
         if (least == -float("inf")) & (temperature > 1e-30):
+            i = block * BLOCK + tl.arange(0, BLOCK)
+            value = tl.load(logits + r.to(tl.int64) * row_stride + i, mask=i < VOCAB, other=-float("inf"))
             bits = random_bits(seed, position, block * BLOCK, BLOCK)
             value = rough_score(value, bits, tl.div_rn(1.0, temperature), FAST)
         else:
-            value = tl.div_rn(value, temperature)
-            kept = (value >= least) & (i < VOCAB)
-            value = tl.where(kept, value, -float("inf"))
+            _i, value, kept = scaled_block(logits, r, block, temperature, least, VOCAB, row_stride, BLOCK)
             # A block that has nothing left needs no noise.
             if tl.max(kept.to(tl.int32), 0) > 0:
                 value += rough_gumbel(random_bits(seed, position, block * BLOCK, BLOCK), FAST)
-        tl.store(best + r * BLOCKS + block, tl.where(peak < float("inf"), tl.max(value, 0), float("nan")))
+        tl.store(best + r * BLOCKS + block, greatest(value, FAST))
         if last_to_arrive(counter + r, BLOCKS):
             b = tl.arange(0, BP)
             rough = tl.load(best + r * BLOCKS + b, mask=b < BLOCKS, other=-float("inf"), cache_modifier=".cg")
-            odd = tl.min(tl.where(rough != rough, b, BP), 0)  # the first block with a number that is not finite
+            odd = tl.min(tl.where(rough < float("inf"), BP, b), 0)  # the first block with a number that is not finite
             top = tl.max(rough, 0)
             close = (rough >= top - 1e-4 - 1e-6 * tl.abs(top)) & (b < BLOCKS)
             highest = tl.full((), -float("inf"), tl.float32)
