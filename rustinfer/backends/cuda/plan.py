@@ -8,15 +8,16 @@ from functools import cached_property
 
 from ...registry import Refusal
 
-WARPS = 8  # that multiply; four more make a warp group, of which two serve them
+WARPS = 8  # that multiply; four more serve them: three copy, one tidies
 THREADS = (WARPS + 4) * 32
 QUAD = 4  # rows of one matrix instruction
 MOST_COLUMNS = 3072  # of a tile's row
 SHARED = 227 * 1024  # bytes that one block may have
 # Bytes a multiprocessor has on their way, by the bits of its weights: more only makes everything else wait longer. And
-# the tiles not yet used from which on only so many may be.
-IN_FLIGHT = {16: 48 * 1024, 8: 48 * 1024, 4: 112 * 1024}
-PILES = {16: (5, 2), 8: (5, 2), 4: (9, 4)}
+# the tiles not yet used from which on only so many may be. The rows of eight wait for four times what one waits for.
+IN_FLIGHT = {16: 64 * 1024, 8: 48 * 1024, 4: 112 * 1024}
+PILES = {16: (5, 3), 8: (5, 2), 4: (9, 4)}
+OF_EIGHT = 48 * 1024, (5, 2)  # both, for eight rows in bfloat16
 SPLITS = 16  # of a sequence's positions
 APART = 4  # from more splits than that on, the first has the newest position alone
 MANY = 8  # splits asked for at once
@@ -132,7 +133,7 @@ class Plan:
         run = WARPS * self.places // (WARPS // (self.heads // self.kv_heads))
         floats = 2 * self.parts * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
         floats += self.rows * -(-most(self.width, self.blocks) // 2) * 2
-        return 4 * floats + 8 * 2 * 16 + 32 * self.rows * (TOKENS + 1) + 16
+        return 4 * floats + 8 * (2 * 16 + 3) + 32 * self.rows * (TOKENS + 1) + 16
 
     @property
     def slots(self) -> int:
@@ -159,8 +160,10 @@ class Plan:
     def defines(self) -> dict[str, int]:
         """What the kernel's source is compiled with."""
         width, mixed, hidden = self.chunks
-        pile, calm = PILES[self.bits]
-        ahead = min(max(IN_FLIGHT[self.bits] // self.tile(width, self.bits), 2), self.slots - 1)
+        flight, (pile, calm) = (
+            OF_EIGHT if (self.bits, self.rows) == (16, 8) else (IN_FLIGHT[self.bits], PILES[self.bits])
+        )
+        ahead = min(max(flight // self.tile(width, self.bits), 2), self.slots - 1)
         return {
             "GRID": self.blocks, "ROWS": self.rows, "WIDTH": self.width, "HIDDEN": self.hidden, "HEADS": self.heads,
             "KV_HEADS": self.kv_heads, "DIM": self.dim, "LAYERS": self.layers, "VOCAB": self.vocab, "PAGE": self.page,

@@ -24,7 +24,8 @@ struct Products {
   const Exchange e;
   const u16* before;  // the stream before this layer; none before the first, which has the embedding
   Activations a;
-  Words<steps(BITS, HIDDEN_CHUNK) * GROUPS * eights(BITS), true> next;
+  static constexpr int EARLY = ROWS <= 2 ? 2 : 1;  // so many chunks before its product hidden units are asked for
+  Words<steps(BITS, HIDDEN_CHUNK) * GROUPS * eights(BITS), true> next[EARLY];
   float scale[BITS == 8 ? N : 1][2];  // of a row of weights; of gate and up
   Share rows;
 
@@ -66,12 +67,16 @@ struct Products {
       c.take<BITS>(a, words, S_OUT, l);
       mark(c, l, S_OUT + RECEIVED);
     } else if (at >= DOWN_AT) {
-      const int chunk = at - DOWN_AT;
-      if (chunk == 0) c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next, e.hidden, 0);
-      c.take<BITS>(a, next, S_DOWN, l);
-      // The next chunk is asked for before this one's tiles are used, and again only if it was not there yet.
-      if (chunk + 1 < CHUNKS) c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next, e.hidden, (chunk + 1) * HIDDEN_CHUNK);
+      if (at == DOWN_AT && EARLY == 1) ask_hidden(0);
+      c.take<BITS>(a, next[0], S_DOWN, l);
     }
+    const int chunk = at + EARLY - DOWN_AT;
+    if (EARLY > 1) next[0] = next[EARLY - 1];
+    if (chunk >= (EARLY == 1) && chunk < CHUNKS) ask_hidden(chunk);
+  }
+  // Ahead; when its turn comes, again only if it was not there yet.
+  DEVICE void ask_hidden(int chunk) {
+    c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next[EARLY - 1], e.hidden, chunk * HIDDEN_CHUNK);
   }
 
   DEVICE void multiply(int at) {
@@ -195,14 +200,14 @@ DEVICE void consume(const Arguments& p, const Shared& s, int epoch) {
   mark(c, LAYERS, S_HEAD);
 }
 
-// The warps that are left: between two tokens they meet the consumers, before and after the draw.
+// The warp that is left: between two tokens it meets the consumers, before and after the draw.
 DEVICE void tidy(const Arguments& p, const Shared& s, int epoch) {
   for (int t = 0;; t++) {
-    clear(p, (epoch + t) % TURNS, thread() - (PRODUCER + 1) * 32, THREADS - (PRODUCER + 1) * 32);
+    clear(p, (epoch + t) % TURNS, thread() - TIDY, THREADS - TIDY);
     if (!p.count) return;
     fence();
-    barrier(2, THREADS - 32);
-    barrier(2, THREADS - 32);
+    barrier(2, THREADS - PRODUCERS * 32);
+    barrier(2, THREADS - PRODUCERS * 32);
     if (!*s.going) return;
   }
 }
@@ -210,13 +215,14 @@ DEVICE void tidy(const Arguments& p, const Shared& s, int epoch) {
 KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
   if (reported(p.error)) return;  // an earlier launch failed: what the blocks exchanged cannot be trusted
   const Shared s = carve();
-  const int warp = thread() / 32, lane = thread() % 32, tokens = p.count ? p.count : 1;
+  const int warp = thread() / 32, tokens = p.count ? p.count : 1;
   if (thread() == 0) {
     for (int i = 0; i < SLOTS; i++) {
       mbar_init(s.full + i, 1);
       mbar_init(s.empty + i, WARPS);
     }
     mbar_init(s.drawn, 1);
+    for (int i = 0; i < PRODUCERS; i++) mbar_init(s.turns + i, 1);
     mbars_visible();
   }
   for (int i = thread(); i < tokens * p.rows; i += THREADS)
@@ -226,13 +232,13 @@ KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
   const int epoch = *p.epoch;
   block_barrier();
   if (warp >= WARPS) {
-    leave_registers<56>();
-    if (warp == PRODUCER)
-      Producer(p, s, lane).run();
+    leave_registers<ROWS < 8 ? 72 : 56>();
+    if (thread() < TIDY)
+      Producer(p, s, warp - WARPS).run();
     else
       tidy(p, s, epoch);
   } else {
-    take_registers<224>();
+    take_registers<ROWS < 8 ? 216 : 224>();
     consume(p, s, epoch);
   }
 }

@@ -88,7 +88,7 @@ struct Drawing {
     best.merge_lanes();
     leave(0);
     fence();                       // keys and values
-    barrier(2, THREADS - 32);      // the exchange has been cleared
+    barrier(2, THREADS - PRODUCERS * 32);      // the exchange has been cleared
     const int b = thread_anew();
     if (b < c.p.rows) {
       const Best mine = team(b, 0);
@@ -102,7 +102,7 @@ struct Drawing {
     barrier(1, CONSUMERS);
     if (b < c.p.rows) settle(b);
     fence();
-    barrier(2, THREADS - 32);
+    barrier(2, THREADS - PRODUCERS * 32);
     if (b == 0) mbar_arrive(c.s.drawn);
     return *c.s.going;
   }

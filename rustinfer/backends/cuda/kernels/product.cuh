@@ -285,7 +285,6 @@ struct Consumer {
       float v = d[0][e];
 #pragma unroll
       for (int j = 1; j < GROUPS; j++) v = group == j ? d[j][e] : v;
-      v = valid() ? v : 0;
       v += shuffle_xor(v, FIRST);
       d[0][e] = v + shuffle_xor(v, SECOND);
     }
@@ -300,6 +299,29 @@ struct Consumer {
       float* to = part(row + g / SLICES + (e < 2 ? 0 : 2), b) + warp;
       *to = add ? *to + d[0][e] : d[0][e];
     }
+  }
+  // The same for Q quads at once where a slice has a column of its own for each row: of every two values that two lanes are
+  // to add, each adds one. Lanes that hold nothing meet none that hold something; that of slice t ends with quad t.
+  template <int Q>
+  DEVICE void fold(const float (&d)[Q][GROUPS][4], int quad, bool add) {
+    constexpr int STEP = ROWS == 1 ? 2 : 1;
+    static_assert(Q <= SLICES, "a lane for each quad");
+    float w[4];
+#pragma unroll
+    for (int e = 0; e < 4; e += STEP) {
+      float v = Q > 1 ? halved(d[0][0][e], d[1 % Q][0][e], t & 1, 5) : d[0][0][e] + shuffle_xor(d[0][0][e], 5);
+      if (Q > 2) v = halved(v, halved(d[2 % Q][0][e], d[3 % Q][0][e], t & 1, 5), t & 2, 10);
+      w[e] = Q > 2 ? v : v + shuffle_xor(v, 10);
+    }
+    if (g % SLICES != t || t >= Q) return;
+#pragma unroll
+    for (int e = 0; e < 4; e += STEP) {
+      float* to = part((quad + t) * QUAD + g / SLICES + (e < 2 ? 0 : 2), e % 2) + warp;
+      *to = add ? *to + w[e] : w[e];
+    }
+  }
+  DEVICE static float halved(float even, float odd, bool second, int mask) {
+    return (second ? odd : even) + shuffle_xor(second ? even : odd, mask);
   }
   DEVICE float* part(int row, int b) const { return s.parts + ((half * PARTS + row) * ROWS + b) * WARPS; }
 
@@ -316,6 +338,7 @@ struct Consumer {
     for (int i = 0; i < TILES * QUADS; i++)
       multiply<B, CHUNK, AT>(d[i], from[i / QUADS], i % QUADS * each, below, a);
     free_tiles(TILES);
+    if constexpr (COLUMNS == 2) return fold(d, quad, add);
 #pragma unroll
     for (int i = 0; i < TILES * QUADS; i++) reduce(d[i]);
 #pragma unroll
@@ -332,7 +355,8 @@ struct Consumer {
 #pragma unroll 1
     for (; i + (TILES - 1) * SPAN < quads && (SPAN < 4 || i + 2 < quads); i += TILES * SPAN)
       batch<B, CHUNK, AT, TILES, SPAN>(i, pairs, a, add);
-    if (TILES > 2 && i + SPAN < quads) batch<B, CHUNK, AT, 2, SPAN>(i, pairs, a, add), i += 2 * SPAN;
+    if constexpr (TILES > 2)
+      if (i + SPAN < quads) batch<B, CHUNK, AT, 2, SPAN>(i, pairs, a, add), i += 2 * SPAN;
     if ((TILES > 1 || SPAN == 4) && i < quads) batch<B, CHUNK, AT, 1, SPAN == 4 ? 2 : SPAN>(i, pairs, a, add);
   }
 

@@ -6,7 +6,8 @@
 #pragma once
 #include "ptx.cuh"
 
-constexpr int WARPS = 8, CONSUMERS = WARPS * 32, PRODUCER = WARPS, THREADS = (WARPS + 4) * 32;
+// Warps: those that multiply, those that copy, and one that tidies.
+constexpr int WARPS = 8, CONSUMERS = WARPS * 32, PRODUCERS = 3, TIDY = (WARPS + PRODUCERS) * 32, THREADS = TIDY + 32;
 constexpr int QUAD = 4, SLICES = 4;  // rows, and pieces of K side by side, in one matrix instruction
 constexpr int COLUMNS = ROWS < 2 ? 2 : ROWS, GROUPS = COLUMNS / 2;  // activation columns; instructions for each weight
 constexpr int MIXED = HEADS * DIM, QKV = (HEADS + 2 * KV_HEADS) * DIM, GROUP = HEADS / KV_HEADS;
@@ -148,6 +149,7 @@ struct Shared {
   float* sums;     // [WARPS][8]
   float* residual;  // [ROWS][RESIDUAL]: of this block's part of the width, in fp32. What others are told of it is rounded
   u64 *full, *empty;
+  u64* turns;  // [PRODUCERS]: whether it is a producer's turn to open a slot
   u64* drawn;  // whether the next token may begin; then `going` says whether there is one
   int* going;
 };
@@ -163,7 +165,8 @@ DEVICE Shared carve() {
   s.residual = s.sums + WARPS * 8;
   s.full = (u64*)(s.residual + ROWS * RESIDUAL);
   s.empty = s.full + SLOTS;
-  s.drawn = s.empty + SLOTS;
+  s.turns = s.empty + SLOTS;
+  s.drawn = s.turns + PRODUCERS;
   s.going = (int*)(s.drawn + 1);
   return s;
 }

@@ -1,5 +1,6 @@
-// The producer streams weights and cached keys and values through the ring, in the order in which they are used; it knows
-// of no dependency.
+// The producers stream weights and cached keys and values through the ring, in the order in which they are used; they know
+// of no dependency. Each walks through all tiles and copies every PRODUCERS-th: to find a tile and to ask for its copies
+// takes one warp longer than memory takes to bring it. Slots are opened one after the other, as if there were one producer.
 #pragma once
 #include "shape.cuh"
 
@@ -7,28 +8,38 @@ constexpr int QKV_TILES = ((QKV + GRID - 1) / GRID + tile_rows(BITS) - 1) / tile
 struct Producer {
   const Arguments& p;
   const Shared& s;
-  int lane, tile;
+  int tile, mine;  // mine: the next tile that is this producer's
   u64 once;
   u8* slot;
   u64* full;
 
-  DEVICE Producer(const Arguments& p, const Shared& s, int lane) : p(p), s(s), lane(lane), tile(0), once(read_once()) {}
+  DEVICE Producer(const Arguments& p, const Shared& s, int which)
+      : p(p), s(s), tile(0), mine(which), once(read_once()) {}
 
-  // Take the next slot for `bytes`: not before its last tile was used, nor while AHEAD tiles are still on their way. While
-  // tiles pile up, because the block waits for others, fewer may be: what it waits for would queue behind them.
-  DEVICE void open(u32 bytes) {
+  DEVICE static int lane() { return thread_anew() % 32; }
+
+  // Whether the next tile is this producer's. If so, take its slot for `bytes`: not before its last tile was used, nor while
+  // AHEAD tiles are still on their way. While tiles pile up, because the block waits for others, fewer may be: what it waits
+  // for would queue behind them.
+  DEVICE bool open(u32 bytes) {
+    if (tile != mine) return tile++, false;
+    mine += PRODUCERS;
     int at = tile % SLOTS;
     slot = s.ring + at * SLOT;
     full = s.full + at;
-    if (lane == 0) {
+    if (lane() == 0) {
+      const int which = tile % PRODUCERS;
+      if (tile) await(p, s.turns + which, (tile / PRODUCERS - (which == 0)) & 1, S_SLOT);
       const int old = tile - PILE;
       const int last = tile - (old >= 0 && !mbar_over(s.empty + old % SLOTS, old / SLOTS & 1) ? CALM : AHEAD);
       if (last >= 0) await(p, s.full + last % SLOTS, last / SLOTS & 1, S_ARRIVAL);
       if (tile >= SLOTS) await(p, s.empty + at, (tile / SLOTS - 1) & 1, S_SLOT);
       mbar_expect(full, bytes);
+      mbar_arrive(s.turns + (which + 1) % PRODUCERS);
     }
     warp_barrier();
     tile++;
+    return true;
   }
 
   // n neighbouring rows of a chunk of a row-major matrix with K columns, to the tile's row `to` on, by the lanes from
@@ -36,7 +47,7 @@ struct Producer {
   template <int B, int K, int CHUNK>
   DEVICE void copy(const Matrix& m, int chunk, int from, int n, int to, int first) {
     constexpr int BYTES = row_bytes(B, CHUNK), SCALES = group_bytes(B, CHUNK), MOST = tile_rows(B);
-    int i = lane - first;
+    int i = lane() - first;
     if (i < 0 || i >= (K == CHUNK ? 1 : n)) return;
     if (K != CHUNK) n = 1;
     from += i, to += i;
@@ -55,7 +66,7 @@ struct Producer {
     for (int c = 0; c < K / CHUNK; c++)
       for (int i = 0; i < share.count; i += MOST) {
         int n = share.count - i < MOST ? share.count - i : MOST;
-        open(n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)));
+        if (!open(n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)))) continue;
         copy<B, K, CHUNK>(m, c, share.first + i, n, 0, 0);
       }
   }
@@ -66,7 +77,7 @@ struct Producer {
     for (int c = 0; c < K / CHUNK; c++)
       for (int i = 0; i < share.count; i += MOST) {
         int n = share.count - i < MOST ? share.count - i : MOST;
-        open(2 * n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)));
+        if (!open(2 * n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)))) continue;
         copy<B, K, CHUNK>(m, c, share.first + i, n, 0, 0);
         copy<B, K, CHUNK>(m, c, HIDDEN + share.first + i, n, MOST, 16);
       }
@@ -83,17 +94,17 @@ struct Producer {
     for (int i = 0; i < unit.pages; i += TILE_PAGES) {
       if (i && i % 32 == 0) ids = page_ids(unit, i);
       int n = unit.pages - i < TILE_PAGES ? unit.pages - i : TILE_PAGES;
-      open(2 * n * BYTES);
-      int page = shuffle(ids, (i + lane % TILE_PAGES) % 32);
-      if (lane < n) {
+      if (!open(2 * n * BYTES)) continue;
+      int page = shuffle(ids, (i + lane() % TILE_PAGES) % 32);
+      if (lane() < n) {
         u64 from = ((u64)page * KV_HEADS + unit.head) * PAGE * DIM;
-        bulk_copy(slot + lane * BYTES, layer.keys + from, BYTES, full);
-        bulk_copy(slot + (TILE_PAGES + lane) * BYTES, layer.values + from, BYTES, full);
+        bulk_copy(slot + lane() * BYTES, layer.keys + from, BYTES, full);
+        bulk_copy(slot + (TILE_PAGES + lane()) * BYTES, layer.values + from, BYTES, full);
       }
     }
   }
   DEVICE int page_ids(const Unit& unit, int from) const {
-    int i = from + lane;
+    int i = from + lane();
     return i < unit.pages ? p.pages[(u64)unit.row * p.pages_stride + unit.first_page + i] : 0;
   }
 
