@@ -40,10 +40,12 @@ class Talk(Flight):
         pinned.array[0], pinned.array[1 : 1 + count * lanes] = 0, PENDING
         self.stopped, self.told = pinned.tensor[:1], pinned.tensor[1 : 1 + count * lanes].view(count, lanes)
         self._words = self.told.numpy()
+        self._until = time.monotonic() + PATIENCE
 
     def launched(self) -> None:
         """The device has been asked for it."""
         self._pinned.mark()
+        self._until = time.monotonic() + PATIENCE  # of all its tokens: they come one after another
 
     def stop(self) -> None:
         """As the flight's."""
@@ -62,11 +64,10 @@ class Talk(Flight):
         return Sampled(told.tolist(), unsound)
 
     def _wait(self, words: np.ndarray) -> None:
-        until = time.monotonic() + PATIENCE
         while words.min() == PENDING:
             over = self._pinned.over()
             if over and words.min() == PENDING:
                 raise RuntimeError("a launch ended before it had told its tokens")
-            if time.monotonic() > until:
+            if time.monotonic() > self._until:
                 raise TimeoutError(f"the device has told nothing for {PATIENCE:.0f} s")
             time.sleep(LOOK)
