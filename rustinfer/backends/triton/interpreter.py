@@ -1,8 +1,8 @@
 """Make Triton's CPU interpreter compute as a GPU does.
 
-Triton 3.6 rounds float32 to bfloat16 by cutting off bits, multiplies the bit patterns of bfloat16 matrices, and cannot
-loop to a computed bound under numpy 2.4. All three are mended here, so that the conformance suite judges our kernels,
-not the interpreter.
+Triton 3.6 rounds float32 to bfloat16 by cutting off bits, multiplies the bit patterns of bfloat16 matrices, lets the
+sums of a matrix's row depend on its place among the others, and cannot loop to a computed bound under numpy 2.4. All of
+that is mended here, so that the conformance suite judges our kernels, not the interpreter.
 """
 
 # mypy: ignore-errors
@@ -45,7 +45,11 @@ def repair() -> None:
 
     def create_dot(self, a, b, d, input_precision, max_num_imprecise_acc):
         a, b = (handle(widened(x.data), tl.float32) if x.dtype == tl.bfloat16 else x for x in (a, b))
-        return dot(self, a, b, d, input_precision, max_num_imprecise_acc)
+        # One product a row: of a matrix, numpy's library adds the last few rows up in another order than the others.
+        a, d = (handle(x.data[..., None, :], x.dtype) for x in (a, d))
+        b = handle(b.data[..., None, :, :], b.dtype)
+        made = dot(self, a, b, d, input_precision, max_num_imprecise_acc)
+        return handle(made.data[..., 0, :], made.dtype)
 
     def patch_tensor(tensor, scope):
         patch(tensor, scope)

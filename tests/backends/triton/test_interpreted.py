@@ -11,11 +11,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("triton", reason="triton is not installed: pip install 'rustinfer[cuda]'")
 
+import triton.language as tl
+from triton.runtime.interpreter import InterpreterBuilder, TensorHandle
+
 from rustinfer.backends.triton import triton as backend
+from rustinfer.backends.triton.interpreter import repair
 
 ROOT = Path(__file__).parents[3]
 SECONDS = 25
@@ -37,6 +42,24 @@ def test_kernel_agrees_with_its_reference(kernel: str, judged: dict[str, tuple[i
     passed, failures = judged[kernel]
     assert not failures, "\n".join(failures)
     assert passed, f"no point of {kernel} was judged"
+
+
+def test_a_row_of_a_product_is_the_same_in_any_place() -> None:
+    repair()
+    draw = np.random.default_rng(0)
+    a, b = (draw.standard_normal(shape, np.float32) for shape in ((16, 192), (192, 32)))
+    zeros = TensorHandle(np.zeros((16, 32), np.float32), tl.float32)
+
+    def product(rows: np.ndarray) -> np.ndarray:
+        operands = (TensorHandle(each, tl.float32) for each in (rows, b))
+        made: np.ndarray = InterpreterBuilder().create_dot(*operands, zeros, 0, 0).data
+        return made
+
+    whole = product(a)
+    assert np.allclose(whole, a @ b, atol=1e-4)
+    for places in range(1, 16):
+        assert (product(np.roll(a, places, 0)) == np.roll(whole, places, 0)).all()
+        assert (product(np.where(np.arange(16)[:, None] < places, a, 0))[:places] == whole[:places]).all()
 
 
 def test_t22_every_token_is_in_the_vocabulary() -> None:
