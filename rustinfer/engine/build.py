@@ -62,7 +62,7 @@ class Loaded:
 
 
 SEVERAL = 4
-"""Tokens of a launch. Two may be under way: so long a newcomer may wait, or a sequence that has ended go on."""
+"""Tokens of a launch. Two may be under way; of the second, a newcomer waits for one token, the device being told."""
 
 
 def load(model: str, options: Options, plugins: Plugins | None = None, *, chores: bool = True) -> Loaded:

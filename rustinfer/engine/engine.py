@@ -156,6 +156,8 @@ class Engine:
         if self._compiling:
             self._compiling.admit(idle=not (self._book.news or self._flights or len(self.scheduler)))
         self._book.now = self._clock()
+        if self.scheduler.waiting:
+            self._cut_short()
         plan = self.scheduler.plan(self._book.now) if len(self._flights) <= self.runner.depth else Plan()
         if plan:
             self.totals.steps += 1
@@ -185,6 +187,8 @@ class Engine:
         if self._landed >= max((plan.count for plan, _ in flights), default=1):
             self._flights.popleft()
             self._landed = 0
+            for sequence in (q for plan, _ in flights if plan.cut for q in plan.decodes):
+                sequence.needs_values = False
             self.measures.step.observe(self._book.now - start)
         for plan, result in results:
             self._landing.land(plan, result)
@@ -200,6 +204,15 @@ class Engine:
             for plan, flight in flights:
                 if plan.count > 1 and all(sequence.state is State.DONE for sequence in plan.decodes):
                     flight.stop()
+
+    def _cut_short(self) -> None:
+        """Whoever waits to come in waits for one token of the newest launch of several, and not for all."""
+        for plan, flight in self._flights[-1][1] if self._flights else ():
+            if plan.count > 1:
+                flight.stop()
+                plan.cut = True
+                for sequence in plan.decodes:
+                    sequence.needs_values = True
 
     def _unlaunched(self, plan: Plan, error: Exception | None) -> None:
         """A plan of one sequence cannot be run, or (no error) need not be."""

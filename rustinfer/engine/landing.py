@@ -59,7 +59,7 @@ class Landing:
     def _land_decodes(self, decodes: list[Sequence], result: Sampled) -> None:
         # This loop runs for every token that anybody gets: nothing in it that most of them do not need.
         news, running = self._book.news, State.RUNNING
-        eventful = bool(result.unsound or result.stuck or result.logprobs)
+        eventful = bool(result.unsound or result.stuck or result.logprobs or result.undrawn)
         for row, (sequence, token) in enumerate(zip(decodes, result.tokens, strict=False)):
             if eventful or sequence.state is not running or not sequence.published or sequence.matcher is not None:
                 self._land_decode(sequence, token, row, result)
@@ -82,6 +82,10 @@ class Landing:
         return True
 
     def _land_decode(self, sequence: Sequence, token: int, row: int, result: Sampled) -> None:
+        if row in result.undrawn and sequence.state is not State.DONE:
+            self._scheduler.again(sequence)
+            self.landed(sequence, sequence.settled, sound=True)
+            return
         if sequence.state is State.DONE:
             # Whether it was computed at all nobody needs to know: a launch of several tokens may have ended early.
             sequence.computed -= 1

@@ -36,6 +36,7 @@ class Plan:
 
     `decodes` is the very list of the step before where nobody came or went. Each of its sequences has computed `count`
     tokens more by this step; the values of those need not be known on the host. Where there are chunks `count` is 1.
+    One that is `cut` may have computed fewer: its sequences go on when the host knows.
     The pages of `touched` have changed. `moves` are pairs of rows, from and to, of sequences that were given another
     row: whoever follows empties the list.
     """
@@ -45,6 +46,7 @@ class Plan:
     touched: list[Sequence] = field(default_factory=list)
     moves: list[tuple[int, int]] = field(default_factory=list)
     count: int = 1
+    cut: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.decodes or self.chunks)

@@ -13,15 +13,17 @@ from ..protocol.messages import TokenLogprob
 class Sampled:
     """The next token of each row that was sampled, in the plan's order; what is rare is told by the row's number.
 
-    `unsound` rows had logits that are not finite, `stuck` ones had no token to take, with the reason why: their tokens
-    mean nothing. Nor do those of `late` rows, whose mask was not there: their step does not count. By a chunk's number,
-    `prompts` has the log-probabilities of the tokens that follow its rows, `pooled` its hidden states as one vector,
-    and `verified` the tokens drawn at the rows of a guess (-1: not sound).
+    Of `undrawn` rows nothing was computed: their launch was stopped before. `unsound` rows had logits that are not
+    finite, `stuck` ones had no token to take, with the reason why: their tokens mean nothing. Nor do those of `late`
+    rows, whose mask was not there: their step does not count. By a chunk's number, `prompts` has the log-probabilities
+    of the tokens that follow its rows, `pooled` its hidden states as one vector, and `verified` the tokens drawn at the
+    rows of a guess (-1: not sound).
     """
 
     tokens: list[int]
     unsound: Collection[int] = ()
     late: Collection[int] = ()
+    undrawn: Collection[int] = ()
     stuck: Mapping[int, str] = field(default_factory=dict)
     logprobs: Mapping[int, TokenLogprob] = field(default_factory=dict)
     verified: Mapping[int, list[int]] = field(default_factory=dict)
@@ -40,5 +42,5 @@ class Flight(Protocol):
         ...
 
     def stop(self) -> None:
-        """Nobody wants what it will bring. It brings it all the same, or something in place of it."""
+        """Nobody wants more tokens of it than the one that it is at. It may bring them all the same."""
         return

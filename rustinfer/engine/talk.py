@@ -10,7 +10,7 @@ import torch
 from .sampled import Flight, Sampled
 from .staging import Pinned
 
-PENDING = -3  # what no launch tells
+PENDING, NOTHING, UNSOUND = -3, -2, -1  # what no launch tells, and what `decode_tokens` does in place of a token
 LOOK = 20e-6  # seconds between two looks
 PATIENCE = 60.0  # a launch takes milliseconds, and each of its waits ends after seconds
 
@@ -60,8 +60,10 @@ class Talk(Flight):
         if self._at == len(self._words):
             self._pinned.wait()  # whatever else the launch does to them
             self._free.append(self._pinned)
-        unsound = (told == -1).nonzero()[0].tolist() if told.min() < 0 else ()
-        return Sampled(told.tolist(), unsound)
+        if told.min() >= 0:
+            return Sampled(told.tolist())
+        unsound, undrawn = ((told == word).nonzero()[0].tolist() for word in (UNSOUND, NOTHING))
+        return Sampled(told.tolist(), unsound, undrawn=undrawn)
 
     def _wait(self, words: np.ndarray) -> None:
         while words.min() == PENDING:

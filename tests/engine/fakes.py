@@ -17,7 +17,7 @@ from rustinfer.engine.kvcache import KVCache
 from rustinfer.engine.plan import Chunk, Plan
 from rustinfer.engine.sampled import Flight, Sampled
 from rustinfer.engine.scheduler import Limits
-from rustinfer.engine.sequence import Request
+from rustinfer.engine.sequence import Request, State
 from rustinfer.protocol.messages import Failed, Output
 from rustinfer.protocol.sampling import SamplingParams
 
@@ -112,13 +112,16 @@ class FakeTalk(Flight):
         self._rows = [(q, q.computed - plan.count, q.row, list(q.pages)) for q in plan.decodes]
 
     def one(self) -> None:
-        """The next token of each row; nothing after a stop, but for the first, which may be of anything."""
+        """The next token of each row; after a stop only the first, for whoever is done of anything."""
         at = len(self.told)
-        if self.stopped:
-            FakeTalk.late += not at
-            for _, start, _, pages in self._rows if not at else ():
+        if self.stopped and at:
+            self.told.append(Sampled([-2] * len(self._rows), undrawn=range(len(self._rows))))
+            return
+        if self.stopped and all(q.state is State.DONE for q, *_ in self._rows):
+            FakeTalk.late += 1
+            for _, start, _, pages in self._rows:
                 self._runner.cells[pages[start // PAGE]][start % PAGE] = -7
-            self.told.append(Sampled([-2 if at else 7] * len(self._rows)))
+            self.told.append(Sampled([7] * len(self._rows)))
             return
         FakeTalk.drawn += 1
         chunks = [Chunk(q, start + at, 1, True) for q, start, _, _ in self._rows]

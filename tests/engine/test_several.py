@@ -16,7 +16,7 @@ from rustinfer.engine.launch import check_alive
 from rustinfer.engine.plan import Plan
 from rustinfer.engine.sampled import Flight
 from rustinfer.engine.sequence import Sequence
-from rustinfer.engine.talk import Talks
+from rustinfer.engine.talk import Talk, Talks
 from rustinfer.protocol.structured import Structured
 from rustinfer.registry import KernelFault
 
@@ -128,9 +128,72 @@ def test_whoever_waits_to_come_in_is_not_kept_waiting_by_the_next_launch() -> No
     while ("b", 0) not in log.tokens:
         log.read(engine)
     assert counts[launched] == 1  # b's prompt, and a's next token, as soon as one of the two on their way is over
-    assert len(log.tokens["a", 0]) <= 16
     log.drain(engine)
     assert log.tokens["a", 0] == alone_ignoring_ends([1, 2, 3], 40)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("before", range(3, 12))
+def test_a_launch_is_cut_short_for_whoever_comes(before: int, depth: int) -> None:
+    engine, log = faked(depth=depth, several=4), Log()
+    for name in "ab":
+        engine.add(request(name, [1, 2, ord(name)], max_tokens=40, ignore_eos=True))
+    for _ in range(before):
+        log.read(engine)
+    heard = len(log.tokens["a", 0])
+    engine.add(request("c", [4, 5], max_tokens=6, ignore_eos=True))
+    while ("c", 0) not in log.tokens:
+        log.read(engine)
+    # What the launch that is running has left, and the first token of the one behind it: not the eight of both.
+    assert len(log.tokens["a", 0]) - heard <= (5 if depth else 1)
+    log.drain(engine)
+    for name, prompt, count in (("a", [1, 2, 97], 40), ("b", [1, 2, 98], 40), ("c", [4, 5], 6)):
+        assert log.tokens[name, 0] == alone_ignoring_ends(prompt, count)
+    assert engine.cache.available == engine.cache.pool.total
+
+
+@pytest.mark.parametrize("stays", range(1, 9))
+@pytest.mark.parametrize("before", range(5, 9))
+def test_who_goes_away_again_has_harmed_nobody(before: int, stays: int) -> None:
+    engine, log = faked(depth=1, several=4), Log()
+    engine.add(request("a", [1, 2, 3], max_tokens=40, ignore_eos=True))
+    for _ in range(before):
+        log.read(engine)
+    engine.add(request("b", [4, 5], max_tokens=6, ignore_eos=True))
+    for _ in range(stays):
+        log.read(engine)
+    engine.abort((b"", "b"))
+    log.drain(engine)
+    assert log.tokens["a", 0] == alone_ignoring_ends([1, 2, 3], 40)
+
+
+@pytest.mark.parametrize("depth", [0, 1])
+@pytest.mark.parametrize("before", [6, 7, 8, 10])
+def test_what_was_cut_off_is_drawn_again_as_it_would_have_been(
+    before: int, depth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut: list[int] = []
+
+    def stop(talk: Talk) -> None:
+        """As a kernel that reads it at once; what it had computed is still there, and nobody may take it."""
+        cut.append(max(talk._at, 1))
+        talk._words[cut[-1] :] = -2
+
+    def told(**options: Any) -> dict[tuple[str, int], list[int]]:
+        engine, log = load(enable_prefix_caching=False, **options).engine, Log()
+        engine.runner.depth = depth
+        for i in range(3):
+            engine.add(request(f"{i}", [3 + i, 4], max_tokens=23, ignore_eos=True, seed=i, temperature=0.5 * i))
+        for _ in range(before):
+            log.read(engine)
+        engine.add(request("c", [9, 8, 7], max_tokens=5, ignore_eos=True))
+        return log.drain(engine).tokens
+
+    wanted = told()
+    monkeypatch.setattr(Talk, "stop", stop)
+    assert told(**PIN) == wanted
+    assert cut
+    assert min(cut) < 4
 
 
 def alone_ignoring_ends(prompt: list[int], count: int) -> list[int]:
