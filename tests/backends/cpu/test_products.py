@@ -74,6 +74,18 @@ def test_float32_scales(bind: Bind, dtype: torch.dtype) -> None:
         close(bind(dtype).linear(weight=wide)(x), exact(x, wide), dtype)
 
 
+@pytest.mark.parametrize("kind", [(INT4, 32), (INT8, 64)], ids=["int4", "int8"])
+def test_many_rows_are_what_each_is_alone(bind: Bind, kind: tuple[Format, int]) -> None:
+    """To the bit, and at the ends of what integers hold: many rows are multiplied in another way than few."""
+    d = Draw("extremes", torch.bfloat16, CPU)
+    weight, x = weight_of(kind, d, 40, 576), d.normal(45, 576)
+    weight.data[:8], weight.data[8:16] = (255, 0) if kind[0] is INT4 else (127, -128)
+    x[:4], x[4:8] = 3.0, -3.0
+    call = bind(torch.bfloat16).linear(weight=weight)
+    assert torch.equal(call(x), torch.cat([call(row) for row in x.split(1)]))
+    close(call(x), exact(x, weight), torch.bfloat16)
+
+
 def test_numbers_that_are_not_finite_reach_the_output(bind: Bind, dtype: torch.dtype) -> None:
     weight = Draw("not finite", dtype, CPU).packed(INT4, 32, 64, 32, zeros="free")
     for bad in (torch.nan, torch.inf):

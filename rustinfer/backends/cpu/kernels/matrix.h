@@ -29,14 +29,30 @@ constexpr bool HAS_INTEGER = true;
 constexpr bool HAS_INTEGER = false;
 #endif
 
-// Rows ready to be multiplied: float32, or 16-bit integers with one scale a block (relative error 2^-16 of the block's
-// largest number, far below bfloat16's own 2^-9). `scales` holds (scale, sum of the numbers) for each block.
+// AMD's cores add vectors on twice as many units as they multiply on; others' do not (see winograd.cpp).
+#if defined(__znver3__) || defined(__znver4__) || defined(__znver5__)
+constexpr bool ADDS_ARE_CHEAP = HAS_INTEGER;
+#else
+constexpr bool ADDS_ARE_CHEAP = false;
+#endif
+
+constexpr long TILE = 8;  // rows multiplied together: 16 integer accumulators; the float ones may lie in memory
+
+// Rows ready to be multiplied: float32, row by row, or 16-bit integers with one scale a block (relative error 2^-16 of the
+// block's largest number, far below bfloat16's own 2^-9): tiles of `group` rows, in them blocks, in them rows, as a product reads
+// them. What is told of a block: its scale, the sum of its numbers and, as an integer's bits, what Winograd's products
+// have too much of.
+constexpr long TOLD = 3;
+constexpr long QUICK_LEAST = 32;  // rows for which it pays to expand a strip for Winograd's products
 struct Rows {
-    long count, columns;
+    long count, columns, group;
     float* f;
     int16_t* q;
-    float* scales;
+    float* told;
     bool integer() const { return q != nullptr; }
+    long place(long r, long b) const { return (r / group * (columns / BLOCK) + b) * group + r % group; }
+    int16_t* integers(long r, long b) const { return q + place(r, b) * BLOCK; }
+    float* about(long r, long b) const { return told + place(r, b) * TOLD; }
 };
 
 // Buffers for `count` rows of the calling thread, in the form that suits the matrix and the activations' dtype.

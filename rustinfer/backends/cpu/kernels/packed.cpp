@@ -22,7 +22,7 @@ template <long KIND> static INLINE void pair_floats(const uint8_t* block, long p
     }
 }
 
-template <long KIND, long R> static void float_direct(const Matrix& w, const float* x, long ldx, const float* sums, long lds, long strip, float* c) {
+template <long KIND, long R> static void float_direct(const Matrix& w, const float* x, long ldx, const float* told, long ldt, long strip, float* c) {
     vf acc[R][2] = {};
     long bytes = w.block_bytes();
     const uint8_t* block = w.block(strip, 0);
@@ -44,7 +44,7 @@ template <long KIND, long R> static void float_direct(const Matrix& w, const flo
             UNROLL for (long i = 0; i < R; i++) acc[i][h] += dot[i][h] * s;
             if (w.zeros) {
                 vf z = load_scale(scales + STRIP * (w.wide ? 4 : 2), w.wide, h);
-                UNROLL for (long i = 0; i < R; i++) acc[i][h] += z * sums[i * lds + b * 2 + 1];
+                UNROLL for (long i = 0; i < R; i++) acc[i][h] += z * told[b * ldt + i * TOLD + 1];
             }
         }
     }
@@ -68,12 +68,12 @@ template <long KIND> static void expand_float(const Matrix& w, long strip, long 
 }
 
 template <long KIND> static void float_kind(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c) {
-    const float *a = x.f + r0 * x.columns, *sums = x.scales + r0 * w.blocks() * 2;
-    long lds = w.blocks() * 2;
+    const float *a = x.f + r0 * x.columns, *told = x.about(r0, 0);
+    long ldt = x.group * TOLD;
     switch (count) {
-        case 1: return float_direct<KIND, 1>(w, a, x.columns, sums, lds, strip, c);
-        case 2: return float_direct<KIND, 2>(w, a, x.columns, sums, lds, strip, c);
-        case 3: return float_direct<KIND, 3>(w, a, x.columns, sums, lds, strip, c);
+        case 1: return float_direct<KIND, 1>(w, a, x.columns, told, ldt, strip, c);
+        case 2: return float_direct<KIND, 2>(w, a, x.columns, told, ldt, strip, c);
+        case 3: return float_direct<KIND, 3>(w, a, x.columns, told, ldt, strip, c);
     }
     float* panel = scratch<float>(WEIGHTS, DEPTH * STRIP);
     for (long b = 0; b < w.blocks(); b += DEPTH / BLOCK) {

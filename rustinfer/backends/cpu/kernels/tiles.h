@@ -7,7 +7,6 @@ constexpr long FLOAT_ROWS = 12;  // 24 accumulators of 32 registers
 #else
 constexpr long FLOAT_ROWS = 2;
 #endif
-constexpr long INTEGER_ROWS = 8;  // 16 integer accumulators; the float ones are needed once a block, and may lie in memory
 
 // c[R][ldc] (+)= a[R][lda] * w[k][32 floats], k = 0 .. depth - 1
 template <long R> INLINE void float_tile(const float* a, long lda, const float* w, long ldw, float* c, long ldc, long depth, bool add) {
