@@ -12,7 +12,7 @@ from tests.faults.world import Engine, Process, Server
 
 Held = dict[str, float]
 """Memory in MiB; how many descriptors of each kind, threads and tasks."""
-MOST_MIB_PER_MINUTE = 1.0
+MOST_MIB_PER_MINUTE = 0.1
 SETTLE_SECONDS = 20.0
 """How long what the last round left may take to go: closed connections, requests that were hung up on."""
 

@@ -35,6 +35,22 @@ def rustinfer_wrap(binding):
 
     return call
 """
+SLOW = """
+import time
+from rustinfer import hookimpl
+
+@hookimpl
+def rustinfer_wrap(binding):
+    if binding.op.name not in ("embedding", "decode_step"):
+        return None
+    inner = binding.call
+
+    def call(*args):
+        time.sleep(SECONDS)
+        return inner(*args)
+
+    return call
+"""
 RAISING = """
 from rustinfer import Backend, Requires, hookimpl, ops
 
@@ -50,6 +66,12 @@ def embedding(tokens, *, weight):
 def rustinfer_backends():
     return [acme]
 """
+
+
+def slow(folder: Path, seconds: float) -> Path:
+    """A folder for PYTHONPATH: every step takes so long, so that what happens meanwhile can be told in steps."""
+    write(folder, "aaa_slow", SLOW.replace("SECONDS", str(seconds)))
+    return folder
 
 
 def raising(folder: Path) -> Path:

@@ -27,17 +27,17 @@ def test_f22_t12_soak(world: World, saw: Saw) -> None:
 
 
 def test_growth_is_seen() -> None:
-    flat = {"minutes": 20, "faults": [], "MiB a minute": {"server MiB": 0.2}}
+    flat = {"minutes": 20, "faults": [], "MiB a minute": {"server MiB": 0.09}}
     held = {"server socket": 4.0, "pages": 0.0, "server MiB": 60.0}
     assert problems({**flat, "most at warm-up": held, "last": {**held, "server MiB": 70.0}}) == []
     leaking = {**held, "server socket": 5.0, "server pipe": 1.0, "pages": 2.0}
-    found = problems({**flat, "MiB a minute": {"server MiB": 1.1}, "most at warm-up": held, "last": leaking})
+    found = problems({**flat, "MiB a minute": {"server MiB": 0.11}, "most at warm-up": held, "last": leaking})
     assert [each.split(" than")[0] for each in found[1:4]] == [
         "1 more server socket",
         "2 more pages",
         "1 more server pipe",
     ]
-    assert found[0] == "server MiB grow by 1.1 a minute"
+    assert found[0] == "server MiB grow by 0.11 a minute"
     assert found[4] == "2 pages of the cache were not given back"
     assert grown({"a": 1, "b MiB": 9}, {"a": 1}) == {}
     assert slope([(0, 1.0), (60, 3.0), (120, 5.0)]) == pytest.approx(2.0)
