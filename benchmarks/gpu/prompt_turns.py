@@ -1,7 +1,8 @@
 """Prompts by several trees in turns: `python -m benchmarks.gpu.prompt_turns --out FILE old=DIR new=DIR`.
 
-One process a tree, all loaded before the first is asked; each is asked for a few prompts at a time, in turns, so that
-the card's clock and the machine's state are the same for all. Then, of the last tree, where the host is at what time.
+One process a tree, loaded one after the other before the first is asked; each is asked for a few prompts at a time, in
+turns, so that the card's clock and the machine's state are the same for all. Then, of the last tree, where the host is
+at what time.
 """
 
 from __future__ import annotations
@@ -145,8 +146,10 @@ def main() -> None:
     if asked.serve:
         serve(asked.model, asked.sequences)
         return
-    trees = [Tree(*tree.split("=", 1), asked.model, asked.sequences) for tree in asked.trees]
-    report: dict[str, Any] = {f"start of {tree.name}, s": tree.answer() for tree in trees}
+    trees, report = list[Tree](), dict[str, Any]()
+    for tree in asked.trees:  # one after the other: each may time its matrix products
+        trees.append(Tree(*tree.split("=", 1), asked.model, asked.sequences))
+        report[f"start of {trees[-1].name}, s"] = trees[-1].answer()
     for tokens in TOKENS:
         report[f"{tokens} tokens, ms"] = told = in_turns(trees, tokens, asked.rounds)
         print(tokens, {name: row["median"] for name, row in told.items()}, flush=True)

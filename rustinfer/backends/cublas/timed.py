@@ -14,8 +14,8 @@ from .lt import ALIGNED, WORKSPACE, Algorithm, LtError, Product
 
 log = logging.getLogger(__name__)
 Plain = Callable[[Tensor], Tensor]
-ROWS = (128, 256, 512, 1024, 2048)
-"""Rows of the steps with prompts that have graphs. What is larger is left to torch's choice, which is good there."""
+ROWS = (128, 256, 512, 1024, 2048, 4096, 8192)
+"""Rows of the steps with prompts that have graphs; other numbers of rows are left to torch's choice."""
 
 
 def timed(target: Target, weight: Tensor, out_dtype: torch.dtype, plain: Plain, bias: Tensor | None = None) -> Plain:

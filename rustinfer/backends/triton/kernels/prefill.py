@@ -14,19 +14,19 @@ import triton.language as tl
 from .attention import absorb
 from .common import begin, wait
 
+AT_ONCE = tl.constexpr(32)
+"""Sequences that are asked together whether a block is behind their beginning: a search waits for each in turn."""
+
 
 @triton.jit
 def sequence_of(starts, block, S, BQ: tl.constexpr):
     """The sequence that block `block` of BQ rows belongs to: the last s with starts[s] // BQ + s <= block."""
-    low = 0
-    high = S
-    while high - low > 1:
-        middle = (low + high) // 2
-        if tl.load(starts + middle) // BQ + middle <= block:
-            low = middle
-        else:
-            high = middle
-    return low
+    before = 0
+    for at in range(0, S, AT_ONCE):
+        j = at + tl.arange(0, AT_ONCE)
+        start = tl.load(starts + j, mask=j < S, other=0)
+        before += tl.sum(((start // BQ + j <= block) & (j < S)).to(tl.int32), 0)
+    return before - 1
 
 
 @triton.jit
