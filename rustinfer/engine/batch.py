@@ -15,7 +15,7 @@ from ..models import Step
 from .lanes import Lanes
 from .plan import Plan
 
-Place = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor]]
+Place = Callable[..., tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]]
 SPARE = 32
 """Rows and sequences that padding may add to the largest step."""
 NUMBERS = 6
@@ -116,9 +116,8 @@ class Batcher:
         lanes = self.lanes
         lanes.tabulate()
         ends, firsts, owners, *_ = self._sequences(shape)
-        placed = self.place(lanes.batch[: shape.tokens], ends, firsts, owners, lanes.drawn, lanes.pages)
-        pages = lanes.pages[:, :width].index_select(0, owners)
-        return Step(*placed, pages, ends - 1 if shape.last else None)
+        placed = self.place(lanes.batch[: shape.tokens], ends, firsts, owners, lanes.drawn, lanes.pages[:, :width])
+        return Step(*placed, ends - 1 if shape.last else None)
 
     def sampling(self, shape: Shape) -> Sampling:
         """What was sent last of the sequences that sample."""

@@ -13,7 +13,7 @@ from .inputs import Draw
 from .mutants import Arguments, spoilt, wrong
 from .place import EXACT, but
 
-Placed = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+Placed = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 
 
 @op(tolerance=EXACT)
@@ -26,8 +26,8 @@ def place_rows(
     sequence ends: [S] int64, the row behind its last, which never falls and is T at last; firsts: [S] int64, its first
     row's position, negative for one that is padding; owners: [S] int64, its line of pages: [N, P] int32.
     Returns tokens [T] int64, positions [T] int64 (0 in padding), slots [T] int64 (page * page_size + offset; -1 in
-    padding), starts [S + 1] int32, where the rows of each sequence begin, and lengths [S] int32, how many tokens it has
-    with these (of padding, its rows).
+    padding); of each sequence starts [S + 1] int32, where its rows begin, lengths [S] int32, how many tokens it has
+    with these (of padding, its rows), and its line of pages [S, P] int32.
     """
     rows = torch.arange(len(tokens), device=tokens.device)
     sequence = torch.searchsorted(ends, rows, right=True)
@@ -38,7 +38,7 @@ def place_rows(
     slots = torch.where(used, page * page_size + positions % page_size, -1)
     known = torch.where(tokens < 0, drawn[(-1 - tokens).clamp(min=0)], tokens)
     lengths = firsts.clamp(min=0) + ends - starts[:-1]
-    return known, positions, slots, starts.int(), lengths.int()
+    return known, positions, slots, starts.int(), lengths.int(), pages[owners]
 
 
 def example(d: Draw, counts: list[int], width: int, page_size: int, padding: int = 0, lines: int = 9) -> Case:
@@ -85,3 +85,4 @@ wrong(place_rows, "lines of other sequences", lambda a: {"pages": a["pages"].rol
 spoilt(place_rows, "slot 0 in padding", but(2, lambda slots: slots.clamp(min=0)))
 spoilt(place_rows, "the newest token is not seen", but(4, lambda lengths: (lengths - 1).clamp(min=0)))
 spoilt(place_rows, "the first sequence begins late", but(3, lambda starts: starts + 1))
+spoilt(place_rows, "the last page is missing", but(5, lambda pages: pages * (pages != pages[:, -1:])))

@@ -40,7 +40,7 @@ def place_rows(target: Target, *, page_size: int) -> Function:
     """A few integers a row, all in one launch."""
     from .kernels.place import place_rows_kernel
 
-    config = {"PAGE": page_size, "BLOCK": BLOCK, "AT_ONCE": 16, "num_warps": 4, **pdl(target)}
+    config = {"PAGE": page_size, "BLOCK": BLOCK, "AT_ONCE": 16, "SPAN": 1024, "num_warps": 4, **pdl(target)}
 
     def call(
         tokens: Tensor, ends: Tensor, firsts: Tensor, owners: Tensor, drawn: Tensor, pages: Tensor
@@ -49,10 +49,12 @@ def place_rows(target: Target, *, page_size: int) -> Function:
         known, positions, slots = (torch.empty(rows, dtype=torch.int64, device=device) for _ in "abc")
         starts = torch.empty(sequences + 1, dtype=torch.int32, device=device)
         lengths = torch.empty(sequences, dtype=torch.int32, device=device)
-        place_rows_kernel[(max(-(-rows // BLOCK), 1),)](
-            tokens, ends, firsts, owners, drawn, pages, known, positions, slots, starts, lengths,
-            rows, sequences, pages.stride(0), **config,
+        lines = torch.empty((sequences, pages.shape[1]), dtype=torch.int32, device=device)
+        blocks = max(-(-rows // BLOCK), 1)
+        place_rows_kernel[(blocks + sequences,)](
+            tokens, ends, firsts, owners, drawn, pages, known, positions, slots, starts, lengths, lines,
+            rows, sequences, blocks, pages.stride(0), pages.shape[1], **config,
         )  # fmt: skip
-        return known, positions, slots, starts, lengths
+        return known, positions, slots, starts, lengths, lines
 
     return call
