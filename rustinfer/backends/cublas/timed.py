@@ -14,7 +14,7 @@ from .lt import ALIGNED, WORKSPACE, Algorithm, LtError, Product
 
 log = logging.getLogger(__name__)
 Plain = Callable[[Tensor], Tensor]
-ROWS = (128, 256, 512, 1024, 2048, 4096, 8192)
+ROWS = (128, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192)
 """Rows of the steps with prompts that have graphs; other numbers of rows are left to torch's choice."""
 
 
