@@ -34,6 +34,10 @@ class PagePool:
         """Back to the free pages; the most recently used are taken first."""
         self._free.extend(reversed(pages))
 
+    def tidy(self) -> None:
+        """Put them in order, which prompts that ran together mix: pages that lie together are read faster."""
+        self._free.sort(reverse=True)
+
     def free(self) -> frozenset[int]:
         """The free pages' numbers, for checks. Raises ValueError where one was given back twice."""
         unique = frozenset(self._free)
