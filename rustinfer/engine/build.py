@@ -61,6 +61,8 @@ class Loaded:
     guard: Guard
 
 
+SPELLED = 8192
+"""Tokens at a time, in about 15 ms."""
 SEVERAL = 4
 """Tokens of a launch. Two may be under way; of the second, a newcomer waits for one token, the device being told."""
 
@@ -84,6 +86,8 @@ def load(model: str, options: Options, plugins: Plugins | None = None, *, chores
     loaded = build(checkpoint, options, plugins, phases)
     while chores and loaded.engine.do_chore():
         pass
+    if not chores and loaded.engine.grammars is not None and loaded.tokenizer:
+        loaded.engine.chores.extend(spelling(loaded.tokenizer, loaded.engine.admission.vocab))
     # What was made while loading stays: the collector need not look at it again and again, for 50 ms each time.
     gc.collect()
     gc.freeze()
@@ -158,6 +162,16 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
 def ends(chores: list[Chore]) -> list[Chore]:
     """The last, from whose memory the others' can be taken, and the first, which the first request needs."""
     return chores[-1:] + chores[:-1][:1]
+
+
+def spelling(tokenizer: Tokenizer, vocab: int) -> list[Chore]:
+    """Learn what each token is in bytes: else the first grammar asks, in Python, beside the steps of others."""
+
+    def spell(first: int) -> None:
+        for token in range(first, min(first + SPELLED, vocab)):
+            tokenizer.token_bytes(token)
+
+    return [partial(spell, first) for first in range(0, vocab, SPELLED)]
 
 
 def builder_of(architecture: str, plugins: Plugins) -> ModelBuilder:

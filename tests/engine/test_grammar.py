@@ -15,17 +15,20 @@ import pytest
 
 from rustinfer.engine import grammar as module
 from rustinfer.engine import guidance
+from rustinfer.engine.build import load
 from rustinfer.engine.errors import RequestRefused
 from rustinfer.engine.grammar import Grammar, Grammars, Matcher
 from rustinfer.engine.grammar_check import GrammarCheck
 from rustinfer.engine.grammar_worker import NICE
 from rustinfer.engine.guidance import GrammarError
+from rustinfer.engine.options import Options
 from rustinfer.protocol.structured import Structured
 from rustinfer.text import Tokenizer
 from tests.conftest import Saw
 from tests.text.vocabularies import byte_level
 
 from .malformed import forms
+from .tiny import save
 
 TOKENIZER = Tokenizer(byte_level())
 END = TOKENIZER.find("<|im_end|>")
@@ -185,6 +188,21 @@ def _seconds(place: Matcher) -> float:
     start = time.thread_time()
     assert place.fill(np.zeros(-(-VOCAB // 32), np.int32))
     return time.thread_time() - start
+
+
+def test_an_idle_server_has_learnt_what_its_tokens_are_before_the_first_grammar_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rustinfer.engine.build.SPELLED", 100)
+    loaded = load(
+        str(save(tmp_path / "tiny")), Options(max_num_seqs=2, kv_cache_tokens=256, device="cpu"), chores=False
+    )
+    assert len(loaded.engine.chores) == 3
+    while loaded.engine.do_chore():
+        pass
+    monkeypatch.setattr(Tokenizer, "token", lambda *_: pytest.fail("it has not"))
+    assert loaded.tokenizer is not None
+    assert guidance.vocabulary(loaded.tokenizer, loaded.engine.admission.vocab, [0])
 
 
 def test_others_go_on_while_one_is_compiled() -> None:
