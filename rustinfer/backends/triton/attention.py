@@ -50,7 +50,7 @@ def decode_blocks(target: Target, wide: int) -> dict[str, int]:
     elif rows <= (16 if narrow else 8):
         positions, warps, stages = 64, 2, 3
     elif narrow:
-        positions, warps, stages = (128, 4, 2) if rows <= 32 or 64 < rows <= 128 else (64, 4, 4 if rows <= 64 else 3)
+        positions, warps, stages = (128, 4, 2) if rows <= 32 or 96 < rows <= 128 else (64, 4, 4 if rows <= 64 else 3)
     else:
         positions, warps, stages = 64, 4, 4 if rows <= 32 else 2
     positions = min(positions, max(32768 // size, 16))
