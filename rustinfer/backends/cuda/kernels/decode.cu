@@ -117,6 +117,10 @@ struct Products {
     c.half ^= 1;
   }
 
+  DEVICE void calm(bool on) const {
+    if (thread() == 0) *c.s.calm = on;
+  }
+
   DEVICE void run(const Splits& splits) {
 #pragma unroll 1
     for (int at = 0; at < END; at++) {
@@ -131,7 +135,9 @@ struct Products {
         rows = share(WIDTH, 0);
       }
       if (BITS == 8 && at <= DOWN_AT) read_scales(at);
+      if (at == QKV_AT) calm(true);
       receive(at);
+      if (at == GATE_UP_AT) calm(false);
       moment(c, l, at * 5 + 1);
       multiply(at);
       moment(c, l, at * 5 + 2);
@@ -222,6 +228,7 @@ KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
       mbar_init(s.empty + i, WARPS);
     }
     mbar_init(s.drawn, 1);
+    *s.calm = 0;
     for (int i = 0; i < PRODUCERS; i++) mbar_init(s.turns + i, 1);
     mbars_visible();
   }
@@ -232,13 +239,13 @@ KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
   const int epoch = *p.epoch;
   block_barrier();
   if (warp >= WARPS) {
-    leave_registers<ROWS < 8 ? 72 : 56>();
+    leave_registers<72>();
     if (thread() < TIDY)
       Producer(p, s, warp - WARPS).run();
     else
       tidy(p, s, epoch);
   } else {
-    take_registers<ROWS < 8 ? 216 : 224>();
+    take_registers<216>();
     consume(p, s, epoch);
   }
 }

@@ -152,6 +152,7 @@ struct Shared {
   u64* turns;  // [PRODUCERS]: whether it is a producer's turn to open a slot
   u64* drawn;  // whether the next token may begin; then `going` says whether there is one
   int* going;
+  volatile int* calm;  // whether the block waits for others, stage after stage, with little to multiply
 };
 DEVICE Shared carve() {
   Shared s;
@@ -168,6 +169,7 @@ DEVICE Shared carve() {
   s.turns = s.empty + SLOTS;
   s.drawn = s.turns + PRODUCERS;
   s.going = (int*)(s.drawn + 1);
+  s.calm = s.going + 1;
   return s;
 }
 

@@ -19,8 +19,8 @@ struct Producer {
   DEVICE static int lane() { return thread_anew() % 32; }
 
   // Whether the next tile is this producer's. If so, take its slot for `bytes`: not before its last tile was used, nor while
-  // AHEAD tiles are still on their way. While tiles pile up, because the block waits for others, fewer may be: what it waits
-  // for would queue behind them.
+  // AHEAD tiles are still on their way. While the block waits for others and tiles pile up, fewer may be: what it waits for
+  // would queue behind them.
   DEVICE bool open(u32 bytes) {
     if (tile != mine) return tile++, false;
     mine += PRODUCERS;
@@ -31,7 +31,7 @@ struct Producer {
       const int which = tile % PRODUCERS;
       if (tile) await(p, s.turns + which, (tile / PRODUCERS - (which == 0)) & 1, S_SLOT);
       const int old = tile - PILE;
-      const int last = tile - (old >= 0 && !mbar_over(s.empty + old % SLOTS, old / SLOTS & 1) ? CALM : AHEAD);
+      const int last = tile - (old >= 0 && *s.calm && !mbar_over(s.empty + old % SLOTS, old / SLOTS & 1) ? CALM : AHEAD);
       if (last >= 0) await(p, s.full + last % SLOTS, last / SLOTS & 1, S_ARRIVAL);
       if (tile >= SLOTS) await(p, s.empty + at, (tile / SLOTS - 1) & 1, S_SLOT);
       mbar_expect(full, bytes);
