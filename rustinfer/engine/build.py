@@ -86,7 +86,7 @@ def load(model: str, options: Options, plugins: Plugins | None = None, *, chores
     loaded = build(checkpoint, options, plugins, phases)
     while chores and loaded.engine.do_chore():
         pass
-    if not chores and loaded.engine.grammars is not None and loaded.tokenizer:
+    if not chores and loaded.engine.compiling.grammars is not None and loaded.tokenizer:
         loaded.engine.chores.extend(spelling(loaded.tokenizer, loaded.engine.admission.vocab))
     # What was made while loading stays: the collector need not look at it again and again, for 50 ms each time.
     gc.collect()
@@ -154,7 +154,7 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     card = model_card(checkpoint, options, size, bind.bindings, plugins.failures())
     tokenizer, template = text_side(checkpoint)
     if tokenizer and checkpoint.eos_ids:
-        engine.grammars = Grammars.of(tokenizer, checkpoint.config.vocab, checkpoint.eos_ids)
+        engine.compiling.grammars = Grammars.of(tokenizer, checkpoint.config.vocab, checkpoint.eos_ids)
     fingerprint, space = plugins.registry.fingerprint(), target.workspace
     return Loaded(engine, card, tokenizer, template, bind.bindings, fingerprint, phases, space, bind.guard)
 

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from .admission import Admission
 from .book import Book, News
-from .compiling import GRAMMAR_SECONDS, Compiles, Compiling
+from .compiling import GRAMMAR_SECONDS, Compiling
 from .errors import RequestRefused
 from .kvcache import KVCache
 from .landing import Landing
@@ -67,7 +67,7 @@ class Engine:
         self.scheduler.guess = self._guess
         self._book = Book(self.scheduler, admission, runner.clear)
         self.totals, self.measures = self._book.totals, self._book.measures
-        self._compiling = Compiling(self._book, self.scheduler)
+        self.compiling = Compiling(self._book, self.scheduler)
         self._launcher = Launcher(runner, self._unlaunched, self._land_all)
         self._landing = Landing(self._book, self.scheduler, runner.clear)
         self._clock, self._random, self._order = clock, Random(seed), count()
@@ -80,27 +80,13 @@ class Engine:
     @property
     def has_work(self) -> bool:
         """Whether `step` has anything to do or to tell."""
-        return bool(self._book.news or self._flights or self._compiling or len(self.scheduler))
-
-    @property
-    def grammars(self) -> Compiles | None:
-        """What compiles grammars; None: structured output is refused."""
-        return self._compiling.grammars
-
-    @grammars.setter
-    def grammars(self, grammars: Compiles | None) -> None:
-        self._compiling.grammars = grammars
+        return bool(self._book.news or self._flights or self.compiling or len(self.scheduler))
 
     @property
     def waiting(self) -> dict[str, int]:
         """Sequences that wait, by what for: room, the first of their siblings to compute the prompt, a grammar."""
         waiting = self.scheduler.waiting
-        return {"capacity": len(waiting), "siblings": waiting.held, "grammar": len(self._compiling)}
-
-    @property
-    def capacity(self) -> int:
-        """Tokens that the cache holds."""
-        return self.admission.capacity
+        return {"capacity": len(waiting), "siblings": waiting.held, "grammar": len(self.compiling)}
 
     def add(self, request: Request) -> None:
         """Queue a request. Raises RequestRefused, with its reason."""
@@ -108,14 +94,14 @@ class Engine:
             raise RequestRefused("duplicate_id", f"a request with the id {request.id!r} is already running")
         waiting = len(self.scheduler) - len(self.scheduler.running)  # those held until a sibling is done count too
         limit = self.admission.check(request, waiting)
-        grammar = self._compiling.compile(request.sampling.structured_outputs)
+        grammar = self.compiling.compile(request.sampling.structured_outputs)
         sequences = self._sequences(request, limit)
         self.totals.prompt_tokens += len(request.prompt)
         if limit == 0:
             sequences = self._nothing_to_say(request, sequences)
         if sequences:
             self._book.open[request.key] = list(sequences)
-            self._compiling.enter(request.key, sequences, grammar)
+            self.compiling.enter(request.key, sequences, grammar)
 
     def _sequences(self, request: Request, limit: int) -> list[Sequence]:
         params = request.sampling
@@ -153,8 +139,8 @@ class Engine:
 
         Returns what that brought, each finished sequence with its reason exactly once.
         """
-        if self._compiling:
-            self._compiling.admit(idle=not (self._book.news or self._flights or len(self.scheduler)))
+        if self.compiling:
+            self.compiling.admit(idle=not (self._book.news or self._flights or len(self.scheduler)))
         self._book.now = self._clock()
         if self.scheduler.waiting:
             self._cut_short()

@@ -105,7 +105,9 @@ def run(model: str, options: Options, address: str, key: WireKey | None = None) 
         raised=lambda: raised_rows(loaded.guard.failures),
     )
     total = time.perf_counter() - started
-    log.info("%s: %s, %d tokens of context, %d of cache", card.id, card.dtype, card.context, loaded.engine.capacity)
+    log.info(
+        "%s: %s, %d tokens of context, %d of cache", card.id, card.dtype, card.context, loaded.engine.admission.capacity
+    )
     if scratch := loaded.workspace.nbytes:
         share = 100 * scratch / (measure(options.device).device or scratch)
         log.info("scratch of the kernels: %d MiB, %.1f %% of the device's memory", scratch >> 20, share)

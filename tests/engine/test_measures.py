@@ -73,7 +73,7 @@ def test_what_waits_and_why(counted: Engine) -> None:
         def compile(self, form: Structured) -> Future[object]:
             return self.future
 
-    counted.grammars = Never()  # type: ignore[assignment]
+    counted.compiling.grammars = Never()  # type: ignore[assignment]
     counted.add(request("a", [1, 2], n=3))
     counted.add(request("b", [1, 2]))
     counted.add(request("c", [1, 2], n=2, structured_outputs=Structured("json_object")))

@@ -125,7 +125,7 @@ class Machine(RuleBasedStateMachine):
         try:
             self.engine.add(request)
         except RequestRefused:
-            assert len(prompt) + tokens - 1 > self.engine.capacity
+            assert len(prompt) + tokens - 1 > self.engine.admission.capacity
             return multiple()
         self.forked += n - 1
         said = {i: alone(prompt, tokens, 0 if seed is None else seed + i) for i in range(n)}

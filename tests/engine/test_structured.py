@@ -137,7 +137,7 @@ def test_t17_t19_500_malformed_grammars_between_good_ones(shared: Engine, saw: S
         ask(shared, f"bad {i}", PROMPT, structured_outputs=form, max_tokens=2, temperature=1.0, seed=i)
         if i % 50 == 0:
             ask(shared, f"good {i}", PROMPT, structured_outputs=Structured("choice", f'["{i}"]'), ignore_eos=False)
-        while len(shared._compiling) > 40:
+        while len(shared.compiling) > 40:
             log.read(shared)
     log.drain(shared, 100_000)
     assert all(text(log.tokens[f"good {i}", 0]) == f"{i}" for i in range(0, 500, 50))
@@ -151,7 +151,7 @@ def test_a_grammar_that_explodes_in_use_fails_alone_and_costs_its_neighbour_litt
     plain, longest = one(engine, "alone", PROMPT, max_tokens=150), 0.0
     deep = Structured("regex", "[a-z]{60}(((a{1000}){1000}){1000})")
     ask(engine, "deep", PROMPT, structured_outputs=deep, max_tokens=150, temperature=1.0, seed=1)
-    while engine._compiling:
+    while engine.compiling:
         engine.step()
     ask(engine, "beside", PROMPT, max_tokens=150)
     log = Log()
@@ -170,7 +170,7 @@ def test_nobody_waits_for_a_mask(engine: Engine, monkeypatch: pytest.MonkeyPatch
     gate, fill, log = threading.Event(), Matcher.fill, Log()
     monkeypatch.setattr(Matcher, "fill", lambda self, bits: gate.wait(30) and fill(self, bits))
     ask(engine, "a", PROMPT, structured_outputs=SCHEMA, temperature=1.0, seed=1, ignore_eos=False, max_tokens=60, n=2)
-    while engine._compiling:
+    while engine.compiling:
         engine.step()
     ask(engine, "beside", PROMPT, max_tokens=40)
     while log.reasons.get(("beside", 0)) is None:
@@ -224,7 +224,7 @@ class Never:
 
 def test_nobody_waits_for_a_grammar_and_its_request_may_be_aborted() -> None:
     engine = load(made=talking()).engine
-    engine.grammars = never = Never()
+    engine.compiling.grammars = never = Never()
     ask(engine, "slow", PROMPT, structured_outputs=SCHEMA, n=2)
     start = time.monotonic()
     ask(engine, "a", PROMPT)
@@ -243,7 +243,7 @@ def test_nobody_waits_for_a_grammar_and_its_request_may_be_aborted() -> None:
 
 def test_a_grammar_that_cannot_be_started_fails_its_request_alone() -> None:
     engine = load(made=talking()).engine
-    engine.grammars = never = Never()
+    engine.compiling.grammars = never = Never()
     ask(engine, "bad", PROMPT, structured_outputs=SCHEMA, n=2)
     ask(engine, "good", PROMPT)
     never.futures[0].set_result(None)  # type: ignore[arg-type]
