@@ -15,7 +15,7 @@ MOST_COLUMNS = 3072  # of a tile's row
 SHARED = 227 * 1024  # bytes that one block may have
 # Bytes a multiprocessor has on their way, by the bits of its weights: more only makes everything else wait longer. And
 # the tiles not yet used from which on only so many may be, while it waits for others.
-IN_FLIGHT = {16: 64 * 1024, 8: 48 * 1024, 4: 112 * 1024}
+IN_FLIGHT = {16: 72 * 1024, 8: 48 * 1024, 4: 112 * 1024}
 PILES = {16: (5, 2), 8: (5, 2), 4: (3, 1)}
 OF_EIGHT = 48 * 1024, (5, 2)  # both, for eight rows in bfloat16
 SPLITS = 16  # of a sequence's positions
