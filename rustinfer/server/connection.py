@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -20,6 +21,9 @@ ABORT = "rustinfer.abort"
 HEADER_SECONDS = 10.0
 MESSAGE_SECONDS = 35.0
 """For a whole request. A body that dawdles is answered by `body.read` before; this one ends what nobody reads."""
+
+
+_UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
 class Connection(HttpToolsProtocol):
@@ -50,6 +54,8 @@ class Connection(HttpToolsProtocol):
             return
         if self._in_headers:
             self._header_bytes += len(data)
+        if self._in_headers or not self._in_message:
+            data = _not_upgraded(data)
         super().data_received(data)
         if self.transport.is_closing():
             self._expect(None)
@@ -112,6 +118,15 @@ def abort(scope: Scope) -> Callable[[], None]:
 
 def _nothing() -> None:
     """For servers other than ours, which end stalled connections by themselves or not at all."""
+
+
+def _not_upgraded(data: bytes) -> bytes:
+    """The start of a request that would change to another protocol, without that wish: servers may pass it over.
+
+    Java's client says so by default (h2c), and the parser would end the request where its headers end, body unread.
+    """
+    head, end, rest = data.partition(b"\r\n\r\n")
+    return _UPGRADE.sub(b"\r\nX-Upgrade:", head) + end + rest
 
 
 class _Refused(Exception):

@@ -140,3 +140,25 @@ def test_t12_nothing_is_left_of_connections_that_were_reset(server: LiveServer) 
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         link.close()
     wait_for(lambda: held() <= before, 5)
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_request_that_would_rather_speak_http2_keeps_its_body(raw: socket.socket, pieces: int) -> None:
+    body = json.dumps({"model": MODEL, "prompt": "a", "max_tokens": 5, "temperature": 0}).encode()
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + H2C
+    head += b"Content-Length: %d\r\n\r\n" % len(body)
+    for _ in range(2):  # on one connection
+        for piece in [head + body] if pieces == 1 else [head, body]:
+            raw.sendall(piece)
+            time.sleep(0.1)
+        got = raw.recv(1 << 16)
+        assert got.startswith(b"HTTP/1.1 200")
+        assert json.loads(got.partition(b"\r\n\r\n")[2])["choices"][0]["text"] == TEXT[:5]
+
+
+def test_a_request_for_a_websocket_gets_a_plain_answer(raw: socket.socket) -> None:
+    raw.sendall(GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+    assert raw.recv(1 << 16).startswith(b"HTTP/1.1 200")
