@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from starlette.types import Scope
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from .errors import ApiError
 from .patient import PatientTransport
@@ -83,6 +83,8 @@ class Connection(HttpToolsProtocol):
         self._expect(None)
         self._in_headers, self._header_bytes = False, 0
         super().on_headers_complete()
+        if self.scope.get("http_version") == "1.0":
+            _until_closed(self.cycle)
 
     def on_message_complete(self) -> None:
         self._in_message = False
@@ -118,6 +120,18 @@ def abort(scope: Scope) -> Callable[[], None]:
 
 def _nothing() -> None:
     """For servers other than ours, which end stalled connections by themselves or not at all."""
+
+
+def _until_closed(cycle: RequestResponseCycle) -> None:
+    """Without the chunks that HTTP/1.0 does not know: a body of no told length ends with its connection."""
+    send, cycle.chunked_encoding = cycle.send, False
+
+    async def plain(message: Any) -> None:
+        if message["type"] == "http.response.body":
+            cycle.expected_content_length = len(message.get("body", b""))
+        await send(message)
+
+    cycle.send = plain  # type: ignore[method-assign]
 
 
 def _not_upgraded(data: bytes) -> bytes:

@@ -162,3 +162,20 @@ def test_a_request_that_would_rather_speak_http2_keeps_its_body(raw: socket.sock
 def test_a_request_for_a_websocket_gets_a_plain_answer(raw: socket.socket) -> None:
     raw.sendall(GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
     assert raw.recv(1 << 16).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_in_http_1_0_has_no_chunks_and_ends_with_the_connection(raw: socket.socket, stream: bool) -> None:
+    asked = {"model": MODEL, "prompt": "a", "max_tokens": 5, "temperature": 0, "stream": stream}
+    body = json.dumps(asked).encode()
+    head = b"POST /v1/completions HTTP/1.0\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    raw.sendall(head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+    told, _, content = until_closed(raw).partition(b"\r\n\r\n")
+    assert told.split()[1] == b"200"
+    assert b"transfer-encoding" not in told.lower()
+    assert (b"content-length: %d" % len(content) in told.lower()) == (not stream)
+    if stream:
+        assert content.startswith(b"data: {")
+        assert content.endswith(b"}\n\ndata: [DONE]\n\n")
+    else:
+        assert json.loads(content)["choices"][0]["text"] == TEXT[:5]
