@@ -98,7 +98,12 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         self._expect(None)
-        if self.cycle is None or self.cycle.response_complete:
+        cycle = self.cycle
+        reading = cycle is not None and not (cycle.response_started or self.pipeline)
+        if reading:  # its body is what is wrong: whoever waits for the rest hears that nothing more comes
+            cycle.disconnected = True
+            cycle.message_event.set()
+        if reading or cycle is None or cycle.response_complete:
             response = error.response()
             head = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
             body = bytes(response.body)

@@ -179,3 +179,14 @@ def test_an_answer_in_http_1_0_has_no_chunks_and_ends_with_the_connection(raw: s
         assert content.endswith(b"}\n\ndata: [DONE]\n\n")
     else:
         assert json.loads(content)["choices"][0]["text"] == TEXT[:5]
+
+
+@pytest.mark.parametrize("wrong", [b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", b"Transfer-Encoding: identity\r\n\r\n"])
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_a_body_that_cannot_be_parsed_is_answered(raw: socket.socket, wrong: bytes, pieces: int) -> None:
+    head, end, rest = wrong.partition(b"\r\n\r\n")
+    start = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + head + end
+    for piece in [start + rest] if pieces == 1 or not rest else [start, rest]:
+        raw.sendall(piece)
+        time.sleep(0.1)
+    assert error_of(until_closed(raw)) == (400, "invalid_http")
