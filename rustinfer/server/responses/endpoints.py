@@ -51,6 +51,8 @@ async def create(request: Request) -> Response:
 
 
 async def retrieve(request: Request) -> Response:
+    if request.query_params.get("stream", "false").lower() not in ("false", "0"):
+        raise bad_request("A stored response cannot be streamed again: its events are not kept.", "stream")
     return JSON(_entry(request).response)
 
 

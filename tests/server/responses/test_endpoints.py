@@ -307,3 +307,9 @@ def test_a_long_end_of_a_stream_is_written_in_a_thread(
     parts = [e["part"] for e in events if e["type"] == "response.content_part.done"]
     assert len(parts[0]["logprobs"]) == tokens
     assert events[-1]["response"]["output"][0]["content"] == parts
+
+
+def test_a_stored_response_is_not_streamed_again(http: httpx.Client) -> None:
+    made = post(http).json()
+    refused(http.get(f"/v1/responses/{made['id']}?stream=true"), "stream")
+    assert http.get(f"/v1/responses/{made['id']}?stream=false").json()["id"] == made["id"]
