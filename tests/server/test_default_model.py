@@ -151,7 +151,7 @@ def test_ch23_json_object(talk: openai.OpenAI, model: str) -> None:
     def asked(number: int) -> Any:
         turns = [{"role": "user", "content": f"Tell me about {subjects[number % 10]}, in a short JSON object."}]
         form = {"type": "json_object"}
-        return say(talk, model, turns, temperature=1, seed=number, max_tokens=80, response_format=form).choices[0]
+        return say(talk, model, turns, temperature=1, seed=number, max_tokens=200, response_format=form).choices[0]
 
     with ThreadPoolExecutor(20) as many:
         answers = list(many.map(asked, range(20)))
