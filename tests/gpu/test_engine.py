@@ -42,6 +42,8 @@ def engines() -> dict[str, Loaded]:
         made[name] = build(
             replace(checkpoint(), weights=weights), Options(**{"device": device, **SIZES, **options}), load_plugins()
         )
+        while made[name].engine.do_chore():  # the graphs that are left for when nobody asks
+            pass
     return made
 
 
