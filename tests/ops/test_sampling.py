@@ -110,4 +110,5 @@ def test_no_case_holds_a_near_tie(name: str) -> None:
     scaled = scaled.masked_fill(scaled < cutoff(scaled, top_k, top_p.double(), min_p.double()), -torch.inf)
     scores = (scaled + gumbel(seeds, positions, logits.shape[1])).where(random[:, None], logits)
     best, second = scores.topk(2).values.unbind(-1)
-    assert (best - second > 1e-5 * best.abs().clamp(min=1)).all()
+    finite = best.isfinite()  # elsewhere no score is near
+    assert (best - second > 1e-5 * best.abs().clamp(min=1))[finite].all()
