@@ -88,7 +88,10 @@ class Mixed:
         return self.model.logits(hidden, self.batcher.sampling(shape).picks[:count])
 
     def _forward(self, shape: Shape, width: int) -> Tensor:
-        return self.model.forward(self.batcher.step(shape, width))
+        step = self.batcher.step(shape, width)
+        hidden = self.model.forward(step)
+        # A model need not spare itself the other rows.
+        return hidden if step.last is None or len(hidden) == shape.sequences else hidden[step.last]
 
     def _tell(self, hidden: Tensor, shape: Shape, greedy: bool) -> Tensor:
         lanes, sampling = self.batcher.lanes, self.batcher.sampling(shape)

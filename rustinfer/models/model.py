@@ -31,7 +31,7 @@ class Step:
     tokens, positions, slots: int64 [T]. A slot is page * page_size + offset; a negative one is not written.
     query_starts: int32 [S + 1], where each sequence's rows begin. lengths: int32 [S], tokens in the cache after this
     step. pages: int32 [S, P], each sequence's pages in order. last: int64 [S], each sequence's last row, where no other
-    is asked for: of the rest a model need not compute more than keys and values.
+    is asked for: of the rest a model need not compute more than keys and values. It may still give all rows.
     """
 
     tokens: Tensor

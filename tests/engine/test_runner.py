@@ -254,3 +254,18 @@ def test_a_kernel_that_gave_up_ends_the_engine_before_its_tokens_are_told() -> N
         r"it waited too long \(2 rows\) \(a step of 1 tokens of 1 sequences; requests a\)",
         str(dead.value),
     )
+
+
+def test_a_model_need_not_know_that_last_rows_alone_are_asked_for() -> None:
+    wanted = one(load().engine, "a", list(range(3, 40)))
+    engine = load().engine
+    inner, rows = engine.runner.mixed.model.forward, []  # type: ignore[attr-defined]
+
+    def every(step: Step) -> torch.Tensor:
+        hidden: torch.Tensor = inner(replace(step, last=None))
+        rows.append((step.last is not None, len(hidden)))
+        return hidden
+
+    engine.runner.mixed.model.forward = every  # type: ignore[attr-defined]
+    assert one(engine, "a", list(range(3, 40))) == wanted
+    assert rows == [(True, 37)]
