@@ -192,10 +192,9 @@ class LLM:
         if "prompt_token_ids" not in prompt:
             return self._tokenized(text)  # type: ignore[arg-type]
         ids = list(prompt["prompt_token_ids"])
-        try:
-            return text, ids, numbers(ids)
-        except TypeError:
-            raise UserError("prompt_token_ids must be a list of integers") from None
+        if not {int}.issuperset(map(type, ids)):  # a third of the time of asking one by one
+            raise UserError("prompt_token_ids must be a list of integers")
+        return text, ids, numbers(ids)
 
     def _render(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> Encoded:
         if not messages:

@@ -169,7 +169,7 @@ def test_mistakes_are_said_before_anything_runs(llm: LLM) -> None:
         llm.generate({"prompt_token_ids": [257]}, GREEDY)
     with pytest.raises(UserError, match="prompt is empty"):
         llm.generate("", GREEDY)
-    for wrong in (3, {"text": "a"}, {"prompt_token_ids": ["a"]}):
+    for wrong in (3, {"text": "a"}, {"prompt_token_ids": ["a"]}, {"prompt_token_ids": [True]}):
         with pytest.raises(UserError, match="prompt"):
             llm.generate([wrong], GREEDY)  # type: ignore[list-item]
         with pytest.raises(UserError, match="prompt"):
