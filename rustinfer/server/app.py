@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
-from . import embeddings, info, openai, page, tokens
+from . import embeddings, info, openai, page, tokens, workers
 from .auth import Auth
 from .errors import ApiError, on_api_error, on_http_error
 from .gate import Gate
@@ -83,6 +83,7 @@ def create(options: Options) -> Starlette:
 
 @asynccontextmanager
 async def _lifespan(app: Starlette) -> AsyncIterator[None]:
+    asyncio.get_running_loop().set_default_executor(workers.started())
     task = asyncio.create_task(app.state.link.run())
     yield
     app.state.gate.close()
