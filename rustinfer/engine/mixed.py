@@ -59,9 +59,8 @@ class Mixed:
     def shape(self, plan: Plan) -> Shape:
         """The smallest shape with a graph that this plan fits into, or else its own, rounded up."""
         tokens, sequences, every = plan.tokens, len(plan), plan.every
-        fits = [s for s in self._graphs if s.tokens >= tokens and s.sequences > sequences and pays(s, tokens)]
-        fits = [s for s in fits if not (every and s.last)]
-        if fits:
+        large = [s for s in self._graphs if s.tokens >= tokens and s.sequences > sequences]
+        if fits := [s for s in large if pays(s, tokens) and not (every and s.last)]:
             return min(fits)
         rows, padded = self._round(tokens), sequences
         if self._grain > 1:
