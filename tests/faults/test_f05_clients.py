@@ -6,11 +6,13 @@ import asyncio
 import itertools
 import json
 import os
+import signal
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -187,13 +189,31 @@ def first_word(server: Server) -> float:
         return time.monotonic() - started
 
 
+@contextmanager
+def held(world: World, requests: int) -> Iterator[None]:
+    """The engine stands until so many requests are there: a fast one would have answered the first of them by then."""
+
+    def release() -> None:
+        try:
+            wait_for(lambda: world.server.metrics()["requests_active"] >= requests, what="all requests there")
+        finally:
+            world.engine.signal(signal.SIGCONT)
+
+    world.engine.signal(signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        released = pool.submit(release)
+        yield
+        released.result()
+
+
 def test_f8_more_than_the_cache_holds(world: World, saw: Saw) -> None:
     """56 streams of 600 tokens over a cache of 8192: four times as much as there is."""
     body = {**GOLDEN, "max_tokens": 600}
     wanted, _ = streams(world.server.url, [body])
     started = time.monotonic()
     bodies = [{**body, "prompt": "abc"}] * 28 + [{**body, "prompt": f"{n} abc"} for n in range(28)]
-    ended, _ = streams(world.server.url, bodies)
+    with held(world, len(bodies)):
+        ended, _ = streams(world.server.url, bodies)
     assert all(each.done and each.error is None for each in ended)
     assert {each.said for each in ended[:28]} == {wanted[0].said}
     assert world.server.metrics()["preemptions"] > 0
