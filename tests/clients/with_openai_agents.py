@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from typing import Annotated, Any
 
 import checks
 from agents import (
@@ -30,7 +30,7 @@ class Person(BaseModel):
 
 
 @function_tool
-def get_weather(city: str) -> str:
+def get_weather(city: Annotated[str, Field(max_length=20)]) -> str:
     """The weather in a city."""
     return f"Sunny in {city}."
 
