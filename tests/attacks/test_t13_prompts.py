@@ -154,7 +154,7 @@ def test_f21_spoilt_requests(world: World, saw: Saw) -> None:
     with httpx.Client(base_url=world.server.url, timeout=30) as http:
 
         @seed(21)
-        @settings(max_examples=500, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=500, database=None, suppress_health_check=list(HealthCheck))
         @given(hostile.requests())
         def answered(request: tuple[str, bytes]) -> None:
             nonlocal slowest

@@ -118,9 +118,7 @@ class Client(RuleBasedStateMachine):
         assert self.loop.engine.cache.available == self.loop.engine.cache.pool.total
 
 
-SETTINGS = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+SETTINGS = settings(max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
 
 
 def test_f20_any_client(saw: Saw) -> None:

@@ -243,7 +243,7 @@ class Machine(RuleBasedStateMachine):
         self.conserved()
 
 
-HARD = settings(max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck))
+HARD = settings(max_examples=150, stateful_step_count=60, suppress_health_check=list(HealthCheck))
 
 
 def test_the_engine_does_what_the_oracle_says() -> None:

@@ -277,5 +277,5 @@ class Machine(RuleBasedStateMachine):
             self.s.cache.check(there)
 
 
-Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+Machine.TestCase.settings = settings(max_examples=60, stateful_step_count=40)
 test_random_life = Machine.TestCase

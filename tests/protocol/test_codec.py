@@ -170,7 +170,7 @@ def test_messages_of_the_other_direction_are_refused() -> None:
         decode(encode(Drain()), TO_ENGINE)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.sampled_from(MESSAGES), st.randoms(use_true_random=False), st.integers(1, 8))
 def test_f20_mutations_raise_nothing_else(message: Message, luck: random.Random, changes: int) -> None:
     version, kind, data = encode(message)
@@ -184,7 +184,7 @@ def test_f20_mutations_raise_nothing_else(message: Message, luck: random.Random,
     assert type(decoded) is type(message)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.binary(max_size=64), max_size=4), st.sampled_from([*TO_ENGINE, *TO_SERVER]))
 def test_f20_noise_raises_nothing_else(frames: list[bytes], kind: bytes) -> None:
     for candidate in (frames, [V, kind, b"".join(frames)]):

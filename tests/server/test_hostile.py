@@ -61,7 +61,6 @@ def test_m10_hostile_bodies(front: tuple[LiveServer, FakeEngine], count: int) ->
         @seed(count)
         @settings(
             max_examples=count,
-            deadline=None,
             database=None,
             phases=[Phase.generate],
             suppress_health_check=list(HealthCheck),

@@ -78,7 +78,7 @@ def test_the_first_error_wins_and_stays() -> None:
     asyncio.run(run())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(min_size=1, max_size=40), st.lists(st.integers(1, 5), max_size=20), st.text(min_size=1, max_size=3))
 def test_cuts_do_not_matter_and_stops_do_not_leak(text: str, cuts: list[int], stop: str) -> None:
     tokens = list(text.encode())

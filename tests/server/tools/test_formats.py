@@ -127,7 +127,7 @@ PIECES = st.lists(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.sampled_from(["hermes", "llama", "mistral"]), PIECES, st.data())
 def test_any_text_in_any_cut(name: str, pieces: list[str], data: st.DataObject) -> None:
     text = "".join(pieces)
@@ -145,7 +145,7 @@ def test_any_text_in_any_cut(name: str, pieces: list[str], data: st.DataObject) 
         assert not isinstance(after, Begin) or after.name in NAMES
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(), lambda x: st.lists(x) | st.dictionaries(st.text(), x)
