@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from itertools import count
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from .collector import Collector
@@ -34,6 +33,8 @@ Params = SamplingParams | Sequence[SamplingParams] | None
 class LLM:
     """Runs a model: a directory, a .gguf file, a hub id or an alias. Names and defaults are vLLM's.
 
+    `options` are the fields of `Options`, among them dtype, max_model_len, quantization and gpu_memory_utilization.
+
     Prompts of one call run together. Safe to use from several threads, which then share the steps. Mistakes in an
     argument raise UserError before anything runs; a request that goes wrong while running ends with `finish_reason`
     "error" and leaves the others alone.
@@ -43,48 +44,12 @@ class LLM:
         self,
         model: str = "smollm2",
         *,
-        dtype: str = "auto",
-        max_model_len: int | None = None,
-        device: str = "auto",
-        max_num_seqs: int | None = None,
-        max_num_batched_tokens: int | None = None,
-        kv_cache_tokens: int | None = None,
-        enable_prefix_caching: bool = True,
-        prefer: Sequence[str] = (),
+        prefer: str | Sequence[str] = (),
         pins: Mapping[str, str] | None = None,
-        strict: bool = False,
-        load_format: str = "auto",
-        quantization: str | None = None,
-        seed: int = 0,
-        threads: int | None = None,
-        block_size: int = 16,
-        deterministic: bool = False,
-        speculative_config: Mapping[str, Any] | None = None,
-        gpu_memory_utilization: float = 0.92,
-        enforce_eager: bool = False,
+        **options: Any,
     ) -> None:
-        options = Options(
-            dtype=dtype,
-            device=device,
-            max_model_len=max_model_len,
-            max_num_seqs=max_num_seqs,
-            max_num_batched_tokens=max_num_batched_tokens,
-            kv_cache_tokens=kv_cache_tokens,
-            enable_prefix_caching=enable_prefix_caching,
-            prefer=(prefer,) if isinstance(prefer, str) else tuple(prefer),
-            pins=pins or {},
-            strict=strict,
-            load_format=load_format,
-            quantization=quantization,
-            seed=seed,
-            threads=threads,
-            block_size=block_size,
-            deterministic=deterministic,
-            speculative_config=speculative_config,
-            gpu_memory_utilization=gpu_memory_utilization,
-            enforce_eager=enforce_eager,
-        )
-        self._use(load(model, options))
+        order = (prefer,) if isinstance(prefer, str) else tuple(prefer)
+        self._use(load(model, Options(**options, prefer=order, pins=pins or {})))
 
     @classmethod
     def over(cls, loaded: Loaded) -> LLM:
@@ -172,9 +137,7 @@ class LLM:
     def __enter__(self) -> LLM:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
-from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 from .. import LLM, SamplingParams
+from ..engine.build import load
 from ..engine.options import Options
 from .output import loading
 from .speaker import Message, Pieces
 
 
 def open_llm(model: str, options: Options) -> LLM:
-    """The LLM that the flags ask for. Flags that mean something to a server only are left out."""
-    takes = inspect.signature(LLM).parameters
-    return LLM(model, **{name: value for name, value in asdict(options).items() if name in takes})
+    """The LLM that the flags ask for. How many requests may wait is a server's business."""
+    return LLM.over(load(model, replace(options, max_num_queued_reqs=None)))
 
 
 class Local:
