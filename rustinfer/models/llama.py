@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -13,6 +16,7 @@ from .parameters import Parameters
 from .rotary import rotary_table
 
 Pair = tuple[Tensor, Tensor]
+LayerWeights = Mapping[str, Any]
 FEW = 8
 """Sequences of which several tokens may be asked for at once."""
 
@@ -20,22 +24,20 @@ FEW = 8
 class Attention:
     """Norm, projections, rotation and cache write; then attention over the pages; then the output projection."""
 
-    def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, at: str, cache: Pair, table: Pair) -> None:
-        parts = [f"{at}.self_attn.{name}_proj" for name in "qkv"]
+    def __init__(self, config: ModelConfig, ops: Binder, w: LayerWeights, cache: Pair, table: Pair) -> None:
         self.cache = cache
         self.qkv = ops.norm_qkv_rope_write(
-            norm=w.dense(f"{at}.input_layernorm.weight"),
+            norm=w["norm"],
             eps=config.eps,
-            weight=w.stacked([f"{part}.weight" for part in parts]),
-            bias=w.stacked_vector([f"{part}.bias" for part in parts]),
+            weight=w["qkv"],
+            bias=w["qkv_bias"],
             cos=table[0],
             sin=table[1],
             heads=config.heads,
             kv_heads=config.kv_heads,
         )
         self.attend = ops.attention(scale=config.head_dim**-0.5, window=config.window)
-        out = f"{at}.self_attn.o_proj"
-        self.out = ops.linear(weight=w[f"{out}.weight"], bias=w.stacked_vector([f"{out}.bias"]))
+        self.out = ops.linear(weight=w["out"], bias=w["out_bias"])
 
     def __call__(self, x: Tensor, residual: Tensor, step: Step, last: Tensor | None = None) -> Pair:
         q, residual = self.qkv(x, residual, step.positions, step.slots, *self.cache)
@@ -49,13 +51,9 @@ class Attention:
 class MLP:
     """Norm, gate and up projections, SiLU; then the down projection."""
 
-    def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, at: str) -> None:
-        self.gate_up = ops.norm_gate_up_silu(
-            norm=w.dense(f"{at}.post_attention_layernorm.weight"),
-            eps=config.eps,
-            weight=w.stacked([f"{at}.mlp.{name}_proj.weight" for name in ("gate", "up")]),
-        )
-        self.down = ops.linear(weight=w[f"{at}.mlp.down_proj.weight"])
+    def __init__(self, config: ModelConfig, ops: Binder, w: LayerWeights) -> None:
+        self.gate_up = ops.norm_gate_up_silu(norm=w["mlp_norm"], eps=config.eps, weight=w["gate_up"])
+        self.down = ops.linear(weight=w["down"])
 
     def __call__(self, x: Tensor, residual: Tensor) -> Pair:
         hidden, residual = self.gate_up(x, residual)
@@ -66,10 +64,11 @@ class Layer:
     """Attention and MLP. Each takes the last block's output and the residual that it is yet to be added to."""
 
     def __init__(self, config: ModelConfig, ops: Binder, w: Parameters, at: str, cache: Pair, table: Pair) -> None:
+        weights = layer_weights(w, at)
         ops.site = f"{at}.self_attn"
-        self.attention = Attention(config, ops, w, at, cache, table)
+        self.attention = Attention(config, ops, weights, cache, table)
         ops.site = f"{at}.mlp"
-        self.mlp = MLP(config, ops, w, at)
+        self.mlp = MLP(config, ops, weights)
 
     def __call__(self, x: Tensor, residual: Tensor, step: Step, last: Tensor | None = None) -> Pair:
         return self.mlp(*self.attention(x, residual, step, last))
@@ -134,8 +133,8 @@ def head(config: ModelConfig, w: Parameters) -> Weight:
     return w["model.embed_tokens.weight" if config.tied else "lm_head.weight"]
 
 
-def layer_weights(w: Parameters, at: str) -> dict[str, Weight | None]:
-    """One layer's weights as `decode_step` names them."""
+def layer_weights(w: Parameters, at: str) -> LayerWeights:
+    """One layer's weights as `decode_step` names them; a bias is None where the checkpoint has none."""
     parts, out = [f"{at}.self_attn.{name}_proj" for name in "qkv"], f"{at}.self_attn.o_proj"
     return {
         "norm": w.dense(f"{at}.input_layernorm.weight"),

@@ -7,6 +7,7 @@ from torch import Tensor
 from rustinfer import Binder
 from rustinfer.models import Parameters, Step
 from rustinfer.models.config import ModelConfig
+from rustinfer.models.llama import layer_weights
 
 Pair = tuple[Tensor, Tensor]
 
@@ -17,19 +18,16 @@ class Attention:
     def __init__(
         self, config: ModelConfig, ops: Binder, w: Parameters, at: str, cache: Pair, table: Pair, window: int
     ) -> None:
-        own, parts = f"{at}.self_attn", [f"{at}.self_attn.{name}_proj" for name in "qkv"]
+        own, layer = f"{at}.self_attn", layer_weights(w, at)
         self.heads, self.kv_heads, self.cache = config.heads, config.kv_heads, cache
-        self.norm = ops.add_rms_norm(weight=w.dense(f"{at}.input_layernorm.weight"), eps=config.eps)
-        self.project = ops.linear(
-            weight=w.stacked([f"{part}.weight" for part in parts]),
-            bias=w.stacked_vector([f"{part}.bias" for part in parts]),
-        )
+        self.norm = ops.add_rms_norm(weight=layer["norm"], eps=config.eps)
+        self.project = ops.linear(weight=layer["qkv"], bias=layer["qkv_bias"])
         self.q_norm = ops.rms_norm(weight=w.dense(f"{own}.q_norm.weight"), eps=config.eps)
         self.k_norm = ops.rms_norm(weight=w.dense(f"{own}.k_norm.weight"), eps=config.eps)
         self.rotate = ops.rope(cos=table[0], sin=table[1])
         self.write = ops.write_kv()
         self.attend = ops.attention(scale=config.head_dim**-0.5, window=window)
-        self.out = ops.linear(weight=w[f"{own}.o_proj.weight"], bias=w.stacked_vector([f"{own}.o_proj.bias"]))
+        self.out = ops.linear(weight=layer["out"], bias=layer["out_bias"])
 
     def __call__(self, x: Tensor, residual: Tensor, step: Step) -> Pair:
         normed, residual = self.norm(x, residual)

@@ -9,7 +9,7 @@ from rustinfer import Binder
 from rustinfer.errors import UserError
 from rustinfer.models import CacheSpec, Parameters, Step
 from rustinfer.models.config import ModelConfig
-from rustinfer.models.llama import MLP
+from rustinfer.models.llama import MLP, head, layer_weights
 from rustinfer.models.model import Cache
 from rustinfer.models.rotary import rotary_table
 
@@ -39,7 +39,7 @@ class Layer:
         ops.site = f"{at}.self_attn"
         self.attention = Attention(config, ops, w, at, cache, table, window)
         ops.site = f"{at}.mlp"
-        self.mlp = MLP(config, ops, w, at)
+        self.mlp = MLP(config, ops, layer_weights(w, at))
 
     def __call__(self, x: Tensor, residual: Tensor, step: Step) -> Pair:
         return self.mlp(*self.attention(x, residual, step))
@@ -61,7 +61,7 @@ class Qwen3:
         ops.site = "model.norm"
         self.norm = ops.add_rms_norm(weight=weights.dense("model.norm.weight"), eps=config.eps)
         ops.site = "lm_head"
-        self.head = ops.lm_head(weight=weights["model.embed_tokens.weight" if config.tied else "lm_head.weight"])
+        self.head = ops.lm_head(weight=head(config, weights))
 
     @staticmethod
     def cache_spec(config: ModelConfig) -> CacheSpec:
