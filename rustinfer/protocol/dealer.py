@@ -32,6 +32,8 @@ class Listener(Protocol):
 
     def received(self, message: Message) -> None: ...
 
+    def dropped(self) -> None: ...
+
 
 class ServerChannel:
     """Used from one event loop. `run` serves until cancelled; each loss of the engine is followed by a new greeting.
@@ -54,7 +56,6 @@ class ServerChannel:
         key: WireKey | None = None,
     ) -> None:
         check(address, key=key is not None)
-        self.errors = 0
         self.heard = 0.0
         """Monotonic time of the last frame from the engine's loop; 0 before the first."""
         self._address, self._key, self._listener = address, key, listener
@@ -111,8 +112,8 @@ class ServerChannel:
         try:
             message = decode(frames, TO_SERVER)
         except ProtocolError as e:
-            self.errors += 1
             log.warning("dropped a frame of the engine: %s", e)
+            self._listener.dropped()
             return
         self.heard = time.monotonic()
         if isinstance(message, Welcome):

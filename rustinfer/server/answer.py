@@ -38,8 +38,9 @@ class Finished:
     def size(self) -> int:
         """About how many values are to be written down, and characters of text to be read."""
         top = len(self.tokens[0].top) if self.tokens else 0
-        values = len(self.tokens) * (1 + top) + len(self.prompt_logprobs) + len(self.last.embedding or ())
-        return values + len(self.text)
+        asked = len(self.prompt_logprobs[0][1]) if self.prompt_logprobs else 0
+        scores = len(self.tokens) * (1 + top) + len(self.prompt_logprobs) * (1 + asked)
+        return scores + len(self.last.embedding or ()) + len(self.text)
 
     def add(self, part: Part) -> None:
         self.text += part.text

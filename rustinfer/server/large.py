@@ -45,11 +45,11 @@ class Blocks(Response):
 
 
 def weight(value: Any) -> int:
-    """About how many values there are in it. Looks into the first item of a list only: the others are like it."""
+    """About how many values there are in it. Looks into the last item of a list only: the first may have no score."""
     if isinstance(value, dict):
         return 1 + sum(map(weight, value.values()))
     if isinstance(value, list):
-        return 1 + (len(value) * weight(value[0]) if value else 0)
+        return 1 + (len(value) * weight(value[-1]) if value else 0)
     return 1 + len(value) // 1000 if isinstance(value, str) else 1
 
 
@@ -81,7 +81,7 @@ def pieces(value: Any, *, kept: bool = True) -> Iterator[bytes]:
             yield from pieces(inner, kept=kept)
         yield b"}"
     else:
-        step = max(INLINE // weight(value[0]), 1)
+        step = max(INLINE // weight(value[-1]), 1)
         for start in range(0, len(value), step):
             yield b"," if start else b"["
             if step > 1:

@@ -233,6 +233,9 @@ class EngineLink:
         elif isinstance(message, Drain):
             self._draining = True
 
+    def dropped(self) -> None:
+        self.metrics.protocol_errors.inc()
+
     def _deliver(self, delta: Delta) -> None:
         now = time.monotonic()
         tokens = 0

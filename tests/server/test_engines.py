@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import subprocess
 import sys
@@ -60,6 +61,24 @@ class Mute(FakeEngine):
 
     def _step(self, channel: EngineChannel) -> None:
         pass
+
+
+class Babbling(FakeEngine):
+    """Sends what is no message before each step."""
+
+    def _step(self, channel: EngineChannel) -> None:
+        for peer in channel.peers:
+            channel._socket.send_multipart([peer, b"x"])
+        super()._step(channel)
+
+
+def test_f14_what_is_no_message_is_counted(own_address: str) -> None:
+    with live(own_address) as server, Babbling(own_address):
+        server.wait_ready()
+        assert httpx.post(f"{server.url}/v1/completions", json={**LONG, "max_tokens": 5}).status_code == 200
+        counted = re.search(r"(?m)^rustinfer_protocol_errors_total (\S+)", httpx.get(f"{server.url}/metrics").text)
+    assert counted is not None
+    assert float(counted[1]) >= 5
 
 
 BODIES = (

@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from rustinfer.server import large
+from rustinfer.server.answer import Finished
 from rustinfer.server.errors import dump
 
 from .conftest import MODEL, LiveServer
@@ -21,6 +22,7 @@ CASES: dict[str, Any] = {
     "numbers": [0.5] * 10_001,
     "vectors": {"data": [{"i": i, "v": [0.25] * 3000} for i in range(7)], "x": 1},
     "choices": [{"n": i, "t": [{"token": "ü", "top": [{"p": -0.5}] * 20}] * 300} for i in range(9)],
+    "echoed": {"top_logprobs": [None, *[{str(n): -0.5 for n in range(20)}] * 900]},
     "uneven": [[], [1] * 5000, [2], [3] * 9000],
 }
 
@@ -32,10 +34,16 @@ def test_it_is_the_same_json(name: str) -> None:
 
 
 def test_pieces_are_short() -> None:
-    for name in ("numbers", "vectors", "choices"):
+    for name in ("numbers", "vectors", "choices", "echoed"):
         sizes = [len(piece) for piece in large.pieces(CASES[name])]
         assert max(sizes) < 20 * large.INLINE
         assert len(sizes) > 3
+
+
+def test_a_prompts_scores_count_as_an_answers_do() -> None:
+    scores = [(-1.0, [(n, -1.0) for n in range(20)], 1)] * 200
+    assert Finished(prompt_logprobs=scores).size == 200 * 21
+    assert large.weight([None, *[{"a": -0.5}] * 200]) > 400
 
 
 def test_others_have_their_turn_meanwhile() -> None:

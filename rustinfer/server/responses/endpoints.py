@@ -57,8 +57,12 @@ async def retrieve(request: Request) -> Response:
 
 
 async def delete(request: Request) -> Response:
-    id = str(_entry(request).response["id"])
+    """What runs in the background ends: it would come back when it is done."""
+    entry = _entry(request)
+    id = str(entry.response["id"])
     _store(request).drop(id)
+    if entry.task is not None:
+        entry.task.cancel()
     return JSON({"id": id, "object": "response", "deleted": True})
 
 

@@ -59,7 +59,7 @@ class ResponseStore:
             self.drop(next(iter(self._entries)))
 
     def drop(self, id: str) -> None:
-        """Forget it. What runs in the background goes on until it is done or cancelled."""
+        """Forget it. What runs in the background goes on."""
         entry = self._entries.pop(id, None)
         if entry is not None:
             self._size -= entry.size

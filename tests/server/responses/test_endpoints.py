@@ -199,6 +199,16 @@ def test_background_and_cancel(client: openai.OpenAI, http: httpx.Client, engine
     refused(http.post(f"/v1/responses/{ask(client).id}/cancel"), "response_id")
 
 
+def test_what_is_deleted_while_it_runs_ends_and_stays_away(http: httpx.Client, engine: FakeEngine) -> None:
+    engine.delay = 0.01
+    id = post(http, background=True, max_output_tokens=30).json()["id"]
+    wait_for(lambda: engine.running)
+    assert http.delete(f"/v1/responses/{id}").json()["deleted"]
+    wait_for(lambda: not engine.running)
+    post(http, max_output_tokens=30)  # as long as the other would have taken
+    assert http.get(f"/v1/responses/{id}").status_code == 404
+
+
 def test_failure_in_a_stream(http: httpx.Client, engine: FakeEngine) -> None:
     engine.delay, engine.fail_after = 0.01, 3
     events = [json.loads(e.split("\ndata: ")[1]) for e in post(http, stream=True).text.split("\n\n") if e]
