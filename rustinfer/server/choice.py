@@ -5,11 +5,9 @@ from __future__ import annotations
 import codecs
 from dataclasses import dataclass, field
 
-from rustinfer.protocol.messages import FinishReason, TokenLogprob
+from rustinfer.protocol.messages import FinishReason, Output, TokenLogprob
 from rustinfer.protocol.sampling import SamplingParams
 from rustinfer.text import TextStream, Tokenizer
-
-from .job import Piece
 
 LOWEST = -9999.0
 """JSON has no minus infinity, so an impossible token has this log-probability."""
@@ -30,7 +28,7 @@ class TokenText:
 
 @dataclass(frozen=True)
 class Part:
-    """What a piece added to a choice. `finish_reason` is set in the last part; `stopped_early` where text ended it."""
+    """What is new of a choice. `finish_reason` is set in the last part; `stopped_early` where text ended it."""
 
     text: str
     tokens: list[TokenText] = field(default_factory=list)
@@ -54,25 +52,25 @@ class Choice:
         self.completion_tokens = 0
         self.finished = False
 
-    def take(self, piece: Piece) -> Part:
+    def take(self, output: Output) -> Part:
         # An ending token belongs to the count, not to the text.
-        visible = piece.token_ids
-        if piece.finish_reason == "stop" and not self._keep_ending:
+        visible = output.token_ids
+        if output.finish_reason == "stop" and not self._keep_ending:
             visible = visible[:-1]
         delta = self._stream.push(visible)
         stopped = delta.stopped
         text = delta.text
-        if stopped is None and piece.finish_reason is not None:
+        if stopped is None and output.finish_reason is not None:
             text += self._stream.finish()
             stopped = self._stream.stopped
-        used = delta.tokens if delta.stopped is not None else len(piece.token_ids)
+        used = delta.tokens if delta.stopped is not None else len(output.token_ids)
         self.completion_tokens += used
-        tokens = self._tokens(visible[: delta.tokens], piece.logprobs)
-        if stopped is not None:
-            self.finished = True
-            return Part(text, tokens, "stop", stopped, piece.finish_reason is None, piece.prompt_logprobs)
-        self.finished = piece.finish_reason is not None
-        return Part(text, tokens, piece.finish_reason, piece.stop_reason, False, piece.prompt_logprobs, piece.embedding)
+        tokens = self._tokens(visible[: delta.tokens], output.logprobs or [])
+        reason: FinishReason | None = "stop" if stopped is not None else output.finish_reason
+        why = stopped if stopped is not None else output.stop_reason
+        early = stopped is not None and output.finish_reason is None
+        self.finished = reason is not None
+        return Part(text, tokens, reason, why, early, output.prompt_logprobs or [], output.embedding)
 
     def _tokens(self, ids: list[int], logprobs: list[TokenLogprob]) -> list[TokenText]:
         if not self._wants_logprobs:

@@ -38,14 +38,14 @@ class Run:
         Raises ApiError where the engine failed, ClientGone where nobody listens.
         """
         found = []
-        pieces = await self.job.pieces()
+        news = await self.job.news()
         self.prepared.answer.retried = self.job.retried
-        for piece in pieces:
-            part = self.choices[piece.choice].take(piece)
+        for number, output in news:
+            part = self.choices[number].take(output)
             if part.stopped_early:
-                self._link.close(self.job, piece.choice)
-            self._cached[piece.choice // self.job.n] = piece.cached_tokens
-            found.append((piece.choice, part))
+                self._link.close(self.job, number)
+            self._cached[number // self.job.n] = output.cached_tokens
+            found.append((number, part))
         return found
 
     def counts(self) -> Counts:

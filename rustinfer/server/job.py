@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
-from rustinfer.protocol.messages import FinishReason, Generate, Output, TokenLogprob
+from rustinfer.protocol.messages import Generate, Output
 
 from .errors import ApiError
 
@@ -18,41 +18,6 @@ VALUES_AT_ONCE = 500
 
 class ClientGone(Exception):
     """The client hung up; nobody reads what would be answered."""
-
-
-@dataclass
-class Piece:
-    """New tokens of one choice. Outputs that come before the client takes them are merged: a slow one costs little."""
-
-    choice: int
-    token_ids: list[int] = field(default_factory=list)
-    logprobs: list[TokenLogprob] = field(default_factory=list)
-    finish_reason: FinishReason | None = None
-    stop_reason: int | None = None
-    cached_tokens: int = 0
-    prompt_logprobs: list[TokenLogprob] = field(default_factory=list)
-    embedding: list[float] | None = None
-
-    @property
-    def width(self) -> int:
-        """Values that are told of a token."""
-        return 1 + len(self.logprobs[0][1]) if self.logprobs else 1
-
-    def cut(self, count: int) -> Piece:
-        """Take the first tokens off. What ends a choice goes with its last ones."""
-        piece = replace(self, token_ids=self.token_ids[:count], logprobs=self.logprobs[:count])
-        piece.finish_reason = piece.stop_reason = None
-        del self.token_ids[:count], self.logprobs[:count]
-        self.prompt_logprobs = []
-        return piece
-
-    def add(self, output: Output) -> None:
-        self.token_ids += output.token_ids
-        self.logprobs += output.logprobs or ()
-        self.prompt_logprobs += output.prompt_logprobs or ()
-        self.finish_reason, self.stop_reason = output.finish_reason, output.stop_reason
-        self.cached_tokens = output.cached_tokens
-        self.embedding = output.embedding
 
 
 class Job:
@@ -70,7 +35,7 @@ class Job:
         """Whether the client may know something of the answer; whether an engine is gone and a second was asked."""
         self.started = time.monotonic()
         self.last_output = 0.0
-        self._pending: dict[int, Piece] = {}
+        self._pending: dict[int, Output] = {}
         self._error: Exception | None = None
         self._news = asyncio.Event()
 
@@ -78,11 +43,15 @@ class Job:
         return prompt * self.n + index
 
     def take(self, number: int, output: Output) -> None:
-        """From the engine. A choice that is closed already, by a stop string say, takes nothing more."""
+        """From the engine. A choice that is closed already, by a stop string say, takes nothing more.
+
+        Outputs that come before the client takes them become one: a slow client costs little.
+        """
         self.told = True
         if number not in self.open:
             return
-        self._pending.setdefault(number, Piece(number)).add(output)
+        if (held := self._pending.setdefault(number, output)) is not output:
+            _merge(held, output)
         if output.finish_reason is not None:
             self.open.discard(number)
         self._news.set()
@@ -100,15 +69,15 @@ class Job:
 
     @property
     def failed(self) -> bool:
-        """Whether whoever waits for pieces gets an error instead."""
+        """Whether whoever waits for news gets an error instead."""
         return self._error is not None
 
     def poke(self) -> None:
-        """Let whoever waits for pieces go on without any."""
+        """Let whoever waits for news go on without any."""
         self._news.set()
 
-    async def pieces(self) -> list[Piece]:
-        """What is new, waiting for something if nothing is: empty after `poke`. Raises what `fail` was given.
+    async def news(self) -> list[tuple[int, Output]]:
+        """What is new, by choice, waiting for something: nothing after `poke`. Raises what `fail` was given.
 
         Of many choices some come first, and the others after everybody else has had a turn.
         """
@@ -122,13 +91,38 @@ class Job:
             self._news.clear()
         return found
 
-    def _some(self) -> list[Piece]:
-        found: list[Piece] = []
+    def _some(self) -> list[tuple[int, Output]]:
+        found: list[tuple[int, Output]] = []
         room = VALUES_AT_ONCE
         for number in list(self._pending)[:AT_ONCE]:
-            piece = self._pending[number]
-            if len(piece.token_ids) * piece.width > room:
-                return [*found, piece.cut(max(room // piece.width, 1))] if len(piece.token_ids) > 1 else found
-            room -= len(piece.token_ids) * piece.width
-            found.append(self._pending.pop(number))
+            output = self._pending[number]
+            width = 1 + len(output.logprobs[0][1]) if output.logprobs else 1
+            size = len(output.token_ids)
+            if size * width > room:
+                return [*found, (number, _cut(output, max(room // width, 1)))] if size > 1 else found
+            room -= size * width
+            found.append((number, self._pending.pop(number)))
         return found
+
+
+def _merge(held: Output, more: Output) -> None:
+    held.token_ids += more.token_ids
+    if more.logprobs:
+        held.logprobs = held.logprobs or []
+        held.logprobs += more.logprobs
+    if more.prompt_logprobs:
+        held.prompt_logprobs = held.prompt_logprobs or []
+        held.prompt_logprobs += more.prompt_logprobs
+    held.finish_reason, held.stop_reason = more.finish_reason, more.stop_reason
+    held.cached_tokens, held.embedding = more.cached_tokens, more.embedding
+
+
+def _cut(output: Output, count: int) -> Output:
+    """Take the first tokens off. What ends a choice stays with its last ones."""
+    first = replace(output, token_ids=output.token_ids[:count], finish_reason=None, stop_reason=None)
+    del output.token_ids[:count]
+    if output.logprobs:
+        first.logprobs = output.logprobs[:count]
+        del output.logprobs[:count]
+    output.prompt_logprobs = None
+    return first
