@@ -85,7 +85,7 @@ def dealer(address: str, engine: EngineChannel) -> Iterator[Dealer]:
 
 def collect(engine: EngineChannel, until: Callable[[list[Received]], bool]) -> list[Received]:
     found: list[Received] = []
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while not until(found):
         assert time.monotonic() < end, found
         found += engine.poll(0.02)
@@ -110,8 +110,11 @@ def test_requests_before_hello_are_dropped(engine: EngineChannel, dealer: Dealer
     dealer.send(encode(Abort(["r"])))
     dealer.send(encode(Ping(3)))
     assert collect(engine, lambda _: engine.errors == 2) == []
-    engine.poll(0.05)
-    assert [dealer.socket.recv_multipart() for _ in range(3)] == [encode(Pong(n, NOBODYS)) for n in (0, 0, 3)]
+    told: list[list[bytes]] = []
+    while len(told) < 3:
+        assert engine.poll(0.02) == []
+        told += [dealer.socket.recv_multipart()] if dealer.socket.poll(0) else []
+    assert told == [encode(Pong(n, NOBODYS)) for n in (0, 0, 3)]
 
 
 def test_t2_f14_what_is_no_message_is_counted_and_dropped(
@@ -201,18 +204,18 @@ def test_f15_a_server_that_never_reads_is_given_up(engine: EngineChannel, dealer
     while engine.send(received.peer, large):
         sent += 1
         assert sent < 20_000
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert [r.message for r in engine.poll()] == [Gone()]
 
 
 def test_idle_poll_waits_and_a_frame_wakes_it(engine: EngineChannel, dealer: Dealer) -> None:
-    started = time.process_time()
+    started = time.thread_time()
     assert engine.poll(0.3) == []
-    assert time.process_time() - started < 0.1
+    assert time.thread_time() - started < 0.1
     threading.Timer(0.1, lambda: dealer.send(encode(Ping(1)))).start()
     begun = time.monotonic()
-    engine.poll(5)
-    assert time.monotonic() - begun < 2
+    engine.poll(60)
+    assert time.monotonic() - begun < 20
 
 
 class Log:
@@ -237,7 +240,7 @@ class Log:
 async def turn(engine: EngineChannel, condition: Callable[[], object]) -> list[Received]:
     """Let both ends run in one loop until something holds."""
     found: list[Received] = []
-    end = time.monotonic() + 5
+    end = time.monotonic() + 20
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
         found += engine.poll(0)
@@ -271,7 +274,7 @@ def test_server_end_to_end(address: str) -> None:
         closed = time.monotonic()
         while log.events[-1] != "down":
             await asyncio.sleep(0.001)
-            assert time.monotonic() - closed < 0.25
+            assert time.monotonic() - closed < 1.5  # by its end: that nobody answers any more shows after two seconds
         second = bind(address, epoch=8)
         await turn(second, lambda: log.events[-1] == ("up", 8))
         assert log.errors == 0
@@ -288,7 +291,10 @@ def test_a_silent_engine_is_lost(address: str) -> None:
         _, log, task = await started(address, silence_seconds=0.3)
         engine = bind(address)
         await turn(engine, lambda: log.events == [("up", 7)])
-        await asyncio.sleep(0.6)  # the engine's loop does not answer
+        for _ in range(2000):  # the engine's loop does not answer
+            if len(log.events) > 1:
+                break
+            await asyncio.sleep(0.01)
         assert log.events[1] == "down"
         await turn(engine, lambda: log.events[-1] == ("up", 7))
         task.cancel()

@@ -27,7 +27,7 @@ from .fake_engine import FakeEngine
 MODEL = "acme/bytes"
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 5.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -101,7 +101,7 @@ def engine(shared_engine: FakeEngine) -> Iterator[FakeEngine]:
     shared_engine.requests.clear()
     shared_engine.aborted.clear()
     yield shared_engine
-    for name in ("delay", "text", "ends", "refuse", "fail_after", "queue"):
+    for name in ("delay", "text", "ends", "refuse", "fail_after", "hold", "queue"):
         setattr(shared_engine, name, kept[name])
 
 

@@ -113,7 +113,10 @@ def logprob(token: int, count: int, index: int = 0) -> TokenLogprob:
 
 @dataclass
 class FakeEngine:
-    """Runs in a thread. `text` is said again and again, or once and then the end where `ends`; None of it is random."""
+    """Runs in a thread. `text` is said again and again, or once and then the end where `ends`; None of it is random.
+
+    `hold` is how many tokens a choice says before it waits for ever, or until that is changed.
+    """
 
     address: str
     delay: float = 0.0
@@ -122,6 +125,7 @@ class FakeEngine:
     card: ModelCard = field(default_factory=card)
     refuse: tuple[str, str] | None = None
     fail_after: int | None = None
+    hold: int | None = None
     queue: int | None = None
     epoch: int = field(default_factory=lambda: random.getrandbits(62))
 
@@ -129,6 +133,8 @@ class FakeEngine:
         self.running: list[Running] = []
         self.requests: list[Generate] = []
         self.aborted: list[Abort] = []
+        self.news: list[Stats] = []
+        """What it is to tell all servers next; emptied by that."""
         self.gone = 0
         self.channel: EngineChannel | None = None
         self._stop = threading.Event()
@@ -154,10 +160,18 @@ class FakeEngine:
         channel = EngineChannel(self.address, self.card, epoch=self.epoch, build="test", fingerprint="f" * 32)
         self.channel = channel
         while not self._stop.is_set():
-            for received in channel.poll(self.delay if self.running else 0.02):
+            for received in channel.poll(self._pause()):
                 self._take(channel, received.peer, received.message)
+            while self.news:
+                channel.broadcast(self.news.pop(0))
             self._step(channel)
         channel.close()
+
+    def _pause(self) -> float:
+        """Seconds before the next step."""
+        if not self.running:
+            return 0.02
+        return self.delay if self.hold is None else max(self.delay, 0.005)
 
     def _take(self, channel: EngineChannel, peer: Peer, message: Generate | Abort | Gone) -> None:
         if isinstance(message, Gone):
@@ -189,6 +203,8 @@ class FakeEngine:
     def _step(self, channel: EngineChannel) -> None:
         outputs: dict[Peer, list[Output]] = {}
         for sequence in list(self.running):
+            if self.hold is not None and sequence.at >= self.hold:
+                continue
             if self.fail_after is not None and sequence.at >= self.fail_after:
                 self.running.remove(sequence)
                 channel.send(sequence.peer, Failed(sequence.request.id, "numerical_error", "at 0xdeadbeef in /secret"))

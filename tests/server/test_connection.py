@@ -8,7 +8,7 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 
 import httpx
 import pytest
@@ -79,21 +79,25 @@ def test_f12_who_dawdles_is_cut_off(
     started = time.monotonic()
     with closing(connect(server)) as slow:
         slow.sendall(sent)
-        for _ in range(3):
-            time.sleep(0.05)
-            slow.sendall(b"X" if sent.endswith(b"{") else b"")
+        with suppress(ConnectionError):  # it may be cut off by then, where somebody else has the processor
+            for _ in range(3):
+                time.sleep(0.05)
+                slow.sendall(b"X" if sent.endswith(b"{") else b"")
         until_closed(slow)
-    assert 0.2 < time.monotonic() - started < 2
+    assert 0.2 < time.monotonic() - started < 5
     assert http.get("/health").status_code == 200
 
 
 def test_a_connection_between_requests_is_not_cut_off(server: LiveServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Connection, "header_seconds", 0.1)
+    deadlines: list[float | None] = []
+    expect = Connection._expect
+    monkeypatch.setattr(Connection, "_expect", lambda self, seconds: deadlines.append(seconds) or expect(self, seconds))
     with closing(connect(server)) as idle:
         for _ in range(2):
             idle.sendall(GET + b"\r\n")
             assert b" 200 OK" in idle.recv(1 << 16)
-            time.sleep(0.3)
+            assert deadlines[-1] is None
+    assert connection.HEADER_SECONDS in deadlines  # there was one before the first
 
 
 def test_f12_a_thousand_open_sockets_stop_nobody(server: LiveServer, http: httpx.Client) -> None:
@@ -116,7 +120,7 @@ def test_f11_a_client_that_does_not_read_is_given_up(
     engine.delay = 0.001
     with closing(connect(server)) as link:
         link.sendall((head + body).encode())
-        wait_for(lambda: engine.running)
+        wait_for(lambda: engine.requests)
         wait_for(lambda: not server.link._jobs, 20)
         wait_for(lambda: not engine.running, 20)
 
@@ -139,7 +143,7 @@ def test_t12_nothing_is_left_of_connections_that_were_reset(server: LiveServer) 
         assert b"200 OK" in link.recv(1 << 16)
         link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         link.close()
-    wait_for(lambda: held() <= before, 5)
+    wait_for(lambda: held() <= before)
 
 
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA\r\n"

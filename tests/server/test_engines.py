@@ -125,7 +125,7 @@ def test_f2_nothing_is_asked_three_times(own_address: str) -> None:
             answer = asked(server, first, BODIES[0])
         with Mute(own_address) as second:
             wait_for(lambda: second.requests)
-        found = answer.result(2)
+        found = answer.result(10)
         assert (found.status_code, found.json()["error"]["code"]) == (503, "engine_unavailable")
         assert not server.link.busy
 
@@ -146,13 +146,13 @@ def test_f2_what_was_not_begun_does_not_wait_for_ever(
                 answer = asked(server, engine, body)
         if end == "another model":
             with FakeEngine(own_address, card=card(id="acme/others")) as engine:
-                assert answer.result(5).status_code == 503
+                assert answer.result(10).status_code == 503
                 assert not engine.requests
         elif end == "no engine":
-            found = answer.result(5)
+            found = answer.result(10)
             assert found.status_code == 503
             assert int(found.headers["retry-after"]) >= 1
-        wait_for(lambda: not server.link.busy, 2)
+        wait_for(lambda: not server.link.busy)
 
 
 def test_f2_a_stream_that_has_begun_without_a_word_is_not_asked_again(
@@ -163,22 +163,24 @@ def test_f2_a_stream_that_has_begun_without_a_word_is_not_asked_again(
     with live(own_address) as server:
         with Mute(own_address) as engine:
             server.wait_ready()
-            answer = asked(server, engine, BODIES[1])
-            time.sleep(1)
-        found = answer.result(2)
-        assert found.status_code == 200
-        assert found.text.startswith(": keep-alive")
-        assert '"engine_unavailable"' in found.text
-        assert found.text.endswith("data: [DONE]\n\n")
+            with httpx.stream("POST", f"{server.url}/v1/completions", json=BODIES[1], timeout=20) as found:
+                assert found.status_code == 200
+                parts = found.iter_text()
+                text = next(parts)
+                engine.stop()
+                text += "".join(parts)
+        assert text.startswith(": keep-alive")
+        assert '"engine_unavailable"' in text
+        assert text.endswith("data: [DONE]\n\n")
 
 
 def test_f16_stopped_engine(own_address: str) -> None:
     with live(own_address) as server, engine_process(own_address) as process:
         server.wait_ready()
         process.send_signal(signal.SIGSTOP)
-        wait_for(lambda: httpx.get(f"{server.url}/health").status_code == 503, 6)
+        wait_for(lambda: httpx.get(f"{server.url}/health").status_code == 503)
         process.send_signal(signal.SIGCONT)
-        wait_for(lambda: httpx.get(f"{server.url}/health").status_code == 200, 5)
+        wait_for(lambda: httpx.get(f"{server.url}/health").status_code == 200)
         answer = httpx.post(f"{server.url}/v1/completions", json={**LONG, "max_tokens": 5})
         assert answer.json()["choices"][0]["text"] == TEXT[:5]
 

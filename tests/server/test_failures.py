@@ -41,7 +41,7 @@ def test_l8_a_full_queue(http: httpx.Client, server: LiveServer, engine: FakeEng
     wait_for(lambda: not engine.running)
     assert http.post("/v1/completions", json={**body, "n": 5}).status_code == 200
     several = {**LONG, "temperature": 1, "prompt": ["a", "b", "c"], "n": 2}
-    engine.delay = 0.05
+    engine.hold = 0
     for response in (http.post("/v1/completions", json=b) for b in ({**body, "n": 6}, several)):
         assert response.status_code == 503
         assert response.json()["error"]["type"] == "unavailable_error"

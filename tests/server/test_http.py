@@ -222,12 +222,13 @@ def test_m14_metrics(http: httpx.Client, engine: FakeEngine) -> None:
 
 
 def test_m15_active(http: httpx.Client, engine: FakeEngine) -> None:
-    engine.delay = 0.01
     wait_for(lambda: values(http)["rustinfer_requests_active"] == 0)
+    engine.hold = 2
     with http.stream("POST", "/v1/completions", json={"model": MODEL, "prompt": "a", "stream": True}) as response:
         lines = response.iter_lines()  # dropping the iterator would close the stream
         next(lines)
         assert values(http)["rustinfer_requests_active"] == 1
+        engine.hold = None
     wait_for(lambda: values(http)["rustinfer_requests_active"] == 0)
 
 

@@ -6,10 +6,8 @@ import json
 import os
 import subprocess
 import sys
-import time
 
 import httpx
-import pytest
 
 from .conftest import live, wait_for
 from .fake_engine import FakeEngine
@@ -19,17 +17,25 @@ from .lifecycle import LONG, Process
 def test_ready_and_sigterm_drains(own_address: str) -> None:
     """L5: what runs finishes, the exit code is 0, and Ready comes only after the engine."""
     server = Process(own_address)
-    with FakeEngine(own_address, delay=0.01):
+    with FakeEngine(own_address, hold=10) as engine:
         url = server.ready()
         with httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "max_tokens": 50, "stream": True}) as response:
             lines = response.iter_lines()
             next(lines)
             server.process.terminate()
-            time.sleep(0.1)
-            with pytest.raises(httpx.ConnectError):
-                httpx.get(f"{url}/health")
+            wait_for(lambda: not open_(url))
+            engine.hold = None
             assert "[DONE]" in list(lines)[-2]
-        assert server.process.wait(5) == 0
+        assert server.process.wait(20) == 0
+
+
+def open_(url: str) -> bool:
+    """Whether a new client is let in."""
+    try:
+        httpx.get(f"{url}/health")
+    except httpx.ConnectError:
+        return False
+    return True
 
 
 def test_l6_sigterm_without_drain(own_address: str) -> None:
@@ -43,7 +49,7 @@ def test_l6_sigterm_without_drain(own_address: str) -> None:
             rest = [line for line in lines if line]
         assert json.loads(rest[-2].removeprefix("data: "))["error"]["code"] == "shutting_down"
         assert rest[-1] == "data: [DONE]"
-        assert server.process.wait(4) == 0
+        assert server.process.wait(20) == 0
         wait_for(lambda: not engine.running)
 
 
@@ -56,7 +62,7 @@ def test_users_mistakes_end_in_one_line(own_address: str) -> None:
             [["--host", "nope.invalid"], "nope"],
         ):
             server = Process(own_address, *more)
-            out, err = server.process.communicate(timeout=10)
+            out, err = server.process.communicate(timeout=60)
             assert server.process.returncode == 2
             assert out == ""
             assert word in err

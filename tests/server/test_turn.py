@@ -28,7 +28,7 @@ asyncio.run(hold())
 
 def test_without_a_file_it_is_ours() -> None:
     async def run() -> None:
-        await asyncio.wait_for(Turn().wait(), 1)
+        await asyncio.wait_for(Turn().wait(), 20)
 
     asyncio.run(run())
 
@@ -42,7 +42,7 @@ def test_one_after_the_other(tmp_path: Path) -> None:
         assert not other._came.is_set()
         mine.give_up()
         mine.give_up()
-        await asyncio.wait_for(other.wait(), 5)
+        await asyncio.wait_for(other.wait(), 20)
 
     asyncio.run(run())
 
@@ -58,7 +58,7 @@ def test_a_process_that_is_killed_hands_on_its_turn(tmp_path: Path) -> None:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(turn.wait(), 0.2)
             holder.kill()
-            await asyncio.wait_for(turn.wait(), 5)
+            await asyncio.wait_for(turn.wait(), 20)
 
         asyncio.run(run())
 
@@ -68,7 +68,7 @@ def test_who_stops_waiting_goes_on(tmp_path: Path) -> None:
         first, second = Turn(tmp_path / "turn"), Turn(tmp_path / "turn")
         first.stop_waiting()
         second.stop_waiting()
-        await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), 1)
+        await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), 20)
         first.give_up()
         second.give_up()
 

@@ -9,10 +9,15 @@ from rustinfer.server.workers import started
 
 
 def test_no_thread_comes_later() -> None:
-    before = threading.active_count()
+    before = set(threading.enumerate())
+
+    def ours() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith("worker")} - before
+
     with started() as workers:
-        at_first = threading.active_count()
+        at_first = ours()
         busy = [workers.submit(time.sleep, 0.01) for _ in range(100)]
-        assert threading.active_count() == at_first > before
+        assert ours() == at_first
+        assert at_first
         assert all(each.result() is None for each in busy)
-    assert threading.active_count() == before
+    assert ours() == set()

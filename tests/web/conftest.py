@@ -72,7 +72,7 @@ def shared_site() -> Iterator[Site]:
 def site(shared_site: Site) -> Iterator[Site]:
     """The shared site, with the engine's settings put back afterwards."""
     engine = shared_site.engine
-    kept = {name: getattr(engine, name) for name in ("delay", "text", "ends", "refuse", "fail_after")}
+    kept = {name: getattr(engine, name) for name in ("delay", "text", "ends", "refuse", "fail_after", "hold")}
     engine.requests.clear()
     engine.aborted.clear()
     yield shared_site

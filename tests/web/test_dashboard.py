@@ -24,7 +24,7 @@ def test_tiles_tell_what_happens(page: Page, site: Site) -> None:
         site.engine.epoch, running=2, waiting=3, pages_total=64, pages_used=16, prompt_tokens=200, cached_tokens=50,
         memory_bytes=300_000_000, device_memory_bytes=80_000_000_000, device_memory_used_bytes=20_000_000_000,
     )  # fmt: skip
-    site.engine.channel.broadcast(stats)  # type: ignore[union-attr]
+    site.engine.news.append(stats)
     page.click("#tab-dashboard")
     expect(page.locator(".tile", has_text="Running").locator("b")).to_have_text("2")
     assert tile(page, "Running")["more"] == "3 waiting"
@@ -37,7 +37,7 @@ def test_tiles_tell_what_happens(page: Page, site: Site) -> None:
     plot = page.get_by_role("img", name=re.compile("^Tokens per second, last two minutes: now .*, at most "))
     expect(plot).to_be_visible()
     assert float(plot.get_attribute("aria-label").rpartition(" ")[2].replace(",", "")) > 1  # type: ignore[union-attr]
-    site.engine.channel.broadcast(Stats(site.engine.epoch))  # type: ignore[union-attr]
+    site.engine.news.append(Stats(site.engine.epoch))
     expect(page.locator(".tile", has_text="GPU memory")).to_be_hidden()
 
 
