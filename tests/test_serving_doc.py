@@ -8,9 +8,9 @@ import pytest
 
 from rustinfer.flags import COMMON, ENGINE, SERVER
 from rustinfer.server import auth
-from rustinfer.server.app import ROUTES
 from rustinfer.server.generation import LABELS, Generation
 from rustinfer.server.metrics import Metrics
+from rustinfer.server.routes import ROUTES
 from rustinfer.settings import OTHERS
 
 from .conftest import ROOT

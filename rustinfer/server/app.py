@@ -1,4 +1,4 @@
-"""The application: its routes and what stands before them."""
+"""The application: what stands before its routes."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.routing import Route
 
-from . import embeddings, info, openai, page, tokens, workers
+from . import workers
 from .auth import Auth
 from .errors import ApiError, on_api_error, on_http_error
 from .gate import Gate
@@ -23,37 +22,9 @@ from .link import EngineLink
 from .metrics import Metrics
 from .middleware import chosen
 from .options import Options
-from .responses import endpoints as responses
 from .responses.store import ResponseStore
+from .routes import ROUTES
 from .trace import Trace
-
-ROUTES = [
-    Route("/v1/chat/completions", openai.chat_completions, methods=["POST"]),
-    Route("/v1/completions", openai.text_completions, methods=["POST"]),
-    Route("/v1/embeddings", embeddings.create, methods=["POST"]),
-    Route("/v1/responses", responses.create, methods=["POST"]),
-    Route("/v1/responses/input_tokens", tokens.of_response, methods=["POST"]),
-    Route("/v1/responses/{id}", responses.retrieve, methods=["GET"]),
-    Route("/v1/responses/{id}", responses.delete, methods=["DELETE"]),
-    Route("/v1/responses/{id}/cancel", responses.cancel, methods=["POST"]),
-    Route("/v1/responses/{id}/input_items", responses.input_items, methods=["GET"]),
-    Route("/v1/chat/completions/input_tokens", tokens.of_chat, methods=["POST"]),
-    Route("/tokenize", tokens.tokenize, methods=["POST"]),
-    Route("/v1/tokenize", tokens.tokenize, methods=["POST"]),
-    Route("/detokenize", tokens.detokenize, methods=["POST"]),
-    Route("/v1/detokenize", tokens.detokenize, methods=["POST"]),
-    Route("/tokenizer_info", info.tokenizer_info, methods=["GET"]),
-    Route("/v1/models", info.models, methods=["GET"]),
-    Route("/v1/models/{id:path}", info.model, methods=["GET"]),
-    Route("/v1/ops", info.ops, methods=["GET"]),
-    Route("/health", info.health, methods=["GET"]),
-    Route("/livez", info.livez, methods=["GET"]),
-    Route("/readyz", info.readyz, methods=["GET"]),
-    Route("/metrics", info.metrics, methods=["GET"]),
-    Route("/openapi.json", info.openapi, methods=["GET"]),
-    Route("/version", info.version, methods=["GET"]),
-    Route("/", page.index, methods=["GET"]),
-]
 
 
 def create(options: Options) -> Starlette:

@@ -13,7 +13,6 @@ from rustinfer.version import __version__
 from .caller import CALLER
 from .errors import JSON, engine_unavailable
 from .openai import unknown_model
-from .openapi.document import document
 from .served import Served
 
 
@@ -75,10 +74,6 @@ async def readyz(request: Request) -> Response:
 async def metrics(request: Request) -> Response:
     text = request.app.state.link.metrics.text()
     return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-async def openapi(_: Request) -> Response:
-    return JSON(document())
 
 
 async def version(request: Request) -> Response:

@@ -14,8 +14,8 @@ from pathlib import Path
 import httpx
 import zmq
 
-from rustinfer.server.app import ROUTES
 from rustinfer.server.auth import PUBLIC
+from rustinfer.server.routes import ROUTES
 from tests.conftest import Saw, free_port
 from tests.faults.conftest import World
 from tests.faults.world import GOLDEN, Process, Server, wait_for

@@ -13,8 +13,8 @@ import openai
 import pytest
 from starlette.routing import Route
 
-from rustinfer.server.app import ROUTES
 from rustinfer.server.auth import PUBLIC
+from rustinfer.server.routes import ROUTES
 
 from .conftest import MODEL, LiveServer, live, wait_for
 from .fake_engine import CONTEXT, FakeEngine, card

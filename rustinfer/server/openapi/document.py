@@ -1,31 +1,46 @@
-"""Puts the document together."""
+"""The OpenAPI document of a table of operations."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cache
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
+from starlette.requests import Request
+from starlette.responses import Response
 
 from rustinfer.protocol.sampling import bounds
 from rustinfer.version import __version__
 
 from ..auth import PUBLIC
 from .facts import Error
-from .operations import OPERATIONS, Operation
 
 _REF = "#/components/schemas/{model}"
 
 
-@cache
-def document() -> dict[str, Any]:
+@dataclass(frozen=True)
+class Operation:
+    """`chunk` is what the events of a stream hold, where the answer can be one; `media` where it is no JSON."""
+
+    method: str
+    path: str
+    endpoint: Callable[[Request], Awaitable[Response]]
+    summary: str
+    reply: type[BaseModel] | None = None
+    body: type[BaseModel] | None = None
+    chunk: type[BaseModel] | None = None
+    query: type[BaseModel] | None = None
+    media: str = "application/json"
+
+
+def described(operations: Sequence[Operation]) -> dict[str, Any]:
     """OpenAPI 3.1."""
-    schemas = _schemas()
     paths: dict[str, Any] = {}
-    for (method, path), operation in OPERATIONS.items():
-        paths.setdefault(path, {})[method.lower()] = _operation(method, path, operation)
+    for operation in operations:
+        path = operation.path.replace(":path", "")
+        paths.setdefault(path, {})[operation.method.lower()] = _operation(path, operation)
     schemes = {
         "key": {"type": "http", "scheme": "bearer"},
         "header": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
@@ -34,15 +49,14 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "rustinfer", "version": __version__, "license": {"name": "Apache-2.0"}},
         "paths": paths,
-        "components": {"schemas": schemas, "securitySchemes": schemes},
+        "components": {"schemas": _schemas(operations), "securitySchemes": schemes},
         "security": [{"key": []}, {"header": []}],
     }
 
 
-def _schemas() -> dict[str, Any]:
-    bodies = {o.body for o in OPERATIONS.values() if o.body}
-    replies = {m for o in OPERATIONS.values() for m in (o.reply, o.chunk) if m not in (None, BaseModel)} | {Error}
-    wanted = [(model, "validation") for model in sorted(bodies | replies, key=lambda m: m.__qualname__)]
+def _schemas(operations: Sequence[Operation]) -> dict[str, Any]:
+    models = {m for o in operations for m in (o.body, o.reply, o.chunk) if m not in (None, BaseModel)} | {Error}
+    wanted = [(model, "validation") for model in sorted(models, key=lambda m: m.__qualname__)]
     found: dict[str, Any] = models_json_schema(wanted, ref_template=_REF)[1]["$defs"]  # type: ignore[arg-type]
     for schema in found.values():
         _bound(schema.get("properties", {}), bounds())
@@ -58,9 +72,10 @@ def _bound(properties: dict[str, Any], known: Mapping[str, tuple[float, float]])
                 form.setdefault("maximum", high)
 
 
-def _operation(method: str, path: str, operation: Operation) -> dict[str, Any]:
+def _operation(path: str, operation: Operation) -> dict[str, Any]:
+    name = path.replace("/", "_").replace("{", "").replace("}", "").replace(".", "_")
     found: dict[str, Any] = {
-        "operationId": f"{method.lower()}{path.replace('/', '_').replace('{', '').replace('}', '').replace('.', '_')}",
+        "operationId": operation.method.lower() + name,
         "summary": operation.summary,
         "parameters": [],
         "responses": {"200": _reply(operation), "default": _content("An error", Error)},
