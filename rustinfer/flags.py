@@ -38,6 +38,20 @@ def count(text: str) -> int:
     return int(number)
 
 
+def word(text: str) -> str:
+    """One of a list's values. Raises ArgumentTypeError for none."""
+    if not text.strip():
+        raise argparse.ArgumentTypeError("a value is empty: give one, or leave it out")
+    return text
+
+
+def api_key(text: str) -> str:
+    """One API key. Raises ArgumentTypeError for one with a comma, which parts keys in the environment, and for none."""
+    if "," in text:
+        raise argparse.ArgumentTypeError("a key holds a comma: give each one by itself")
+    return word(text)
+
+
 ENGINE: Flags = (
     flag("--device", "where to run (default: the GPU if there is one)", choices=DEVICES),
     flag("--dtype", "what to compute in (default: what suits model and machine)", choices=DTYPES),
@@ -55,8 +69,8 @@ ENGINE: Flags = (
     flag("--enforce-eager", "record no CUDA graphs: starts sooner, runs slower", action="store_true"),
     flag("--block-size", "tokens in one page of the cache (default: 16)", type=int, metavar="N"),
     flag("--no-enable-prefix-caching", "let requests share no prefixes", action="store_false"),
-    flag("--prefer", "a back end to ask before the others", action="append", metavar="NAME"),
-    flag("--pin", "run this op by this back end, or refuse", action="append", metavar="OP=BACKEND"),
+    flag("--prefer", "a back end to ask before the others", action="append", type=word, metavar="NAME"),
+    flag("--pin", "run this op by this back end, or refuse", action="append", type=word, metavar="OP=BACKEND"),
     flag("--strict", "refuse to run a reference kernel on a GPU", action="store_true"),
     flag(
         "--speculative-config",
@@ -74,7 +88,7 @@ ENGINE: Flags = (
 SERVER: Flags = (
     flag("--host", "address to listen on (default: 127.0.0.1)", default="127.0.0.1"),
     flag("--port", "port to listen on, 0 for any free one (default: 8000)", type=int, default=8000),
-    flag("--api-key", "demand one of these keys", action="append", default=(), metavar="KEY"),
+    flag("--api-key", "demand one of these keys", action="append", type=api_key, default=(), metavar="KEY"),
     flag("--api-key-file", "more keys, one a line; read again at SIGHUP", metavar="FILE"),
     flag(
         "--requests-per-minute",
@@ -91,9 +105,18 @@ SERVER: Flags = (
     flag("--share-prefixes", "let keys share cached prefixes, which its timing gives away", action="store_true"),
     flag("--metrics-compat", "publish metrics under this server's names as well as under ours", choices=METRICS),
     flag("--any-model", "answer whatever model name a request has", action="store_true"),
-    flag("--allow-origin", "let pages of this origin call", action="append", default=(), metavar="ORIGIN"),
-    flag("--allow-host", "a name that requests may ask for, * for any", action="append", default=(), metavar="NAME"),
-    flag("--middleware", "let requests pass through this plugin", action="append", default=(), metavar="NAME"),
+    flag("--allow-origin", "let pages of this origin call", action="append", type=word, default=(), metavar="ORIGIN"),
+    flag(
+        "--allow-host",
+        "a name that requests may ask for, * for any",
+        action="append",
+        type=word,
+        default=(),
+        metavar="NAME",
+    ),
+    flag(
+        "--middleware", "let requests pass through this plugin", action="append", type=word, default=(), metavar="NAME"
+    ),
     flag("--log-requests", "a line in the log for each request, without its text", action="store_true"),
     flag("--ssl-certfile", "serve HTTPS with this certificate chain", metavar="FILE"),
     flag("--ssl-keyfile", "its private key, where the chain's file has none", metavar="FILE"),

@@ -77,9 +77,10 @@ def _yaml(text: str) -> Any:
 
 def _value(flag: Flag, environ: Mapping[str, str], written: Mapping[str, Any], place: str) -> Any:
     name, (spelling, details) = destination(flag[0]), flag
-    if text := environ.get(variable(name)):
-        many = details.get("action") == "append"
-        value = [part.strip() for part in text.split(",") if part.strip()] if many else text
+    text, many = environ.get(variable(name)), details.get("action") == "append"
+    # An empty one is none, but in a list, which would be open where somebody's variable was not set.
+    if text or (text is not None and many):
+        value = [part.strip() for part in text.split(",")] if many else text
         return _converted(value, details, f"the environment variable {variable(name)}")
     if written.get(name) is not None:
         return _converted(written[name], details, f"{spelling.removeprefix('--')} in the file {place}")
@@ -95,7 +96,10 @@ def _converted(value: Any, details: Mapping[str, Any], where: str) -> Any:
             raise UserError(f"{where} must be true or false, not {value!r}")
         return found
     if action == "append":
-        return [str(each) for each in (value if isinstance(value, list) else [value])]
+        try:
+            return [details["type"](str(each)) for each in (value if isinstance(value, list) else [value]) or [""]]
+        except argparse.ArgumentTypeError as e:
+            raise UserError(f"{where}: {e}") from None
     if isinstance(value, (bool, list, dict)):
         raise UserError(f"{where} cannot be {value!r}")
     try:

@@ -10,11 +10,12 @@ import pytest
 
 from rustinfer.cli.serve import configure
 from rustinfer.errors import UserError
-from rustinfer.flags import COMMON, ENGINE, SERVER, WIRE, add_arguments, count, destination
+from rustinfer.flags import COMMON, ENGINE, SERVER, WIRE, add_arguments, api_key, count, destination, word
 from rustinfer.settings import KNOWN, check, settle, variable
 
 ALL = (*SERVER, *ENGINE, *COMMON, *WIRE)
 EXAMPLES: dict[Any, tuple[str, Any]] = {count: ("8k", 8000), int: ("7", 7), float: ("2.5", 2.5), str: ("word", "word")}
+EXAMPLES[word] = EXAMPLES[api_key] = EXAMPLES[str]
 
 
 def settled(*argv: str, **environ: str) -> argparse.Namespace:
@@ -48,6 +49,25 @@ def test_every_flag_has_a_twin_that_loses_to_the_command_line(flag: tuple[str, d
     other = details["choices"][0] if "choices" in details else "3"
     kept = getattr(settled(f"{spelling}={other}", **{variable(name): text}), name)
     assert kept != wanted
+
+
+@pytest.mark.parametrize("empty", ["", " ", ",", "a,,b"])
+def test_a_list_holds_no_empty_word(empty: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A script whose variable is not set would open the server to everybody, or to every name."""
+    with pytest.raises(UserError, match="the environment variable RUSTINFER_API_KEY: a value is empty"):
+        settled(RUSTINFER_API_KEY=empty)
+    (tmp_path / "a.toml").write_text(f"api-key = ['{empty}', 'a']")
+    with pytest.raises(UserError, match=r"api-key in the file .*: (a value is empty|a key holds a comma)"):
+        settled("--config", str(tmp_path / "a.toml"))
+    with pytest.raises(SystemExit):
+        settled(f"--api-key={empty}")
+    assert "--api-key: " in capsys.readouterr().err
+
+
+def test_a_file_with_an_empty_list_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("api-key = []")
+    with pytest.raises(UserError, match="a value is empty"):
+        settled("--config", str(tmp_path / "a.toml"))
 
 
 @pytest.mark.parametrize("suffix", ["toml", "yaml"])

@@ -95,7 +95,7 @@ def _options(arguments: argparse.Namespace) -> Options:
         wire_key=read_key(Path(arguments.wire_key_file)) if arguments.wire_key_file else None,
         host=arguments.host,
         port=arguments.port,
-        api_keys=tuple(key for key in arguments.api_key if key),
+        api_keys=tuple(arguments.api_key),
         api_key_file=_path(arguments.api_key_file),
         requests_per_minute=arguments.requests_per_minute,
         tokens_per_minute=arguments.tokens_per_minute,
