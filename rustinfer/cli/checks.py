@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .facts import FEATURES
+from ..cache import cache_root
+from .facts import CPUINFO, cpu
 
 ENOUGH = 2 * 2**30  # bytes: room for a small model and compiled kernels
 
@@ -48,14 +49,12 @@ def torch_found() -> Finding:
     return Finding("ok", "torch", torch.__version__)
 
 
-def processor(cpuinfo: Path = Path("/proc/cpuinfo")) -> Iterator[Finding]:
+def processor(cpuinfo: Path = CPUINFO) -> Iterator[Finding]:
     """Cores, and the instructions that the CPU kernels can use."""
     from ..engine.machine import free_memory, physical_cores
 
     yield Finding("ok", "cores", f"{physical_cores()} physical, {free_memory() / 2**30:.1f} GiB of memory free")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    flags = next((line.split() for line in lines if line.startswith(("flags", "Features"))), [])
-    has = [feature for feature in FEATURES if feature in flags]
+    _, has = cpu(cpuinfo)
     if "avx2" in has or platform.machine() in ("aarch64", "arm64"):
         yield Finding("ok", "cpu", ", ".join(has) or platform.machine())
     else:
@@ -89,14 +88,9 @@ def gpu() -> Finding:
     return Finding("ok", "gpu", "none: models run on the CPU")
 
 
-def cache_folder() -> Path:
-    """Where models are kept: RUSTINFER_CACHE, or ~/.cache/rustinfer."""
-    return Path(os.environ.get("RUSTINFER_CACHE") or "~/.cache/rustinfer").expanduser()
-
-
 def cache() -> Finding:
     """That the cache can be written, and has room."""
-    folder = cache_folder()
+    folder = cache_root()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     if not os.access(there, os.W_OK):
         return Finding("fail", "cache", f"{folder} cannot be written", "set RUSTINFER_CACHE to a folder of yours")
@@ -108,7 +102,7 @@ def cache() -> Finding:
 
 
 def models() -> Finding:
-    found = sorted({path.name for path in cache_folder().rglob("*.gguf")})
+    found = sorted({path.name for path in cache_root().rglob("*.gguf")})
     if found:
         return Finding("ok", "models", ", ".join(found))
     return Finding("ok", "models", "none yet: the first `rustinfer serve smollm2` fetches the default one")

@@ -15,6 +15,7 @@ from ..engine.machine import physical_cores
 from ..version import __version__
 from .output import as_json, table
 
+CPUINFO = Path("/proc/cpuinfo")
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
 
 
@@ -37,15 +38,18 @@ def command(argv: Sequence[str] | None = None) -> str:
 
 def machine() -> str:
     """Cores, the CPU's model and the features that matter here."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
+    model, has = cpu()
+    load = f"load {os.getloadavg()[0]:.1f} at the end"
+    return ", ".join([f"{physical_cores()} cores", model, *has, load])
+
+
+def cpu(cpuinfo: Path = CPUINFO) -> tuple[str, list[str]]:
+    """The first CPU's model, and which of FEATURES it has."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     found = dict(line.split(":", 1) for line in reversed(lines) if ":" in line)
     of = {key.strip(): value.strip() for key, value in found.items()}
-    has = [feature for feature in FEATURES if feature in of.get("flags", "").split()]
-    load = f"load {os.getloadavg()[0]:.1f} at the end"
-    return ", ".join([f"{physical_cores()} cores", of.get("model name", "unknown CPU"), *has, load])
+    has = (of.get("flags") or of.get("Features", "")).split()
+    return of.get("model name", "unknown CPU"), [feature for feature in FEATURES if feature in has]
 
 
 def report(

@@ -46,11 +46,11 @@ def run(args: Namespace) -> int:
 
 
 def _refuse_to_fetch(model: str) -> None:
+    from ..cache import cache_root
     from ..models.aliases import ALIASES
-    from ..models.cache import cache_directory
 
     alias = ALIASES.get(model)
-    if alias is not None and not (cache_directory() / alias.file).exists():
+    if alias is not None and not (cache_root() / alias.file).exists():
         raise UserError(f"{model} is not on this machine, and nothing is fetched here: run `rustinfer pull {model}`")
 
 

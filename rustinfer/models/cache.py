@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..cache import cache_root
 from .errors import CheckpointError
 
 _CHUNK = 1 << 20
 
 
 def cache_directory() -> Path:
-    """RUSTINFER_CACHE, or ~/.cache/rustinfer. Made if it is not there."""
-    path = Path(os.environ.get("RUSTINFER_CACHE") or Path.home() / ".cache" / "rustinfer").expanduser()
+    """The cache's root, made if it is not there."""
+    path = cache_root()
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

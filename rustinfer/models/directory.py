@@ -38,12 +38,11 @@ def open_directory(
     generation = read_json(path, "generation_config.json")
     weights: Mapping[str, Any]
     if dummy:
-        stored = getattr(torch, str(raw.get("dtype") or raw.get("torch_dtype")), None)
-        chosen = choose_dtype(dtype, stored if isinstance(stored, torch.dtype) else torch.bfloat16, device)
+        chosen = choose_dtype(dtype, named_dtype(raw) or torch.bfloat16, device)
         weights = DummyWeights(config, chosen, device)
     else:
         shards = Shards(path)
-        chosen = choose_dtype(dtype, shards.stored_dtype if packed is None else fp8.stored_dtype(raw), device)
+        chosen = choose_dtype(dtype, shards.stored_dtype if packed is None else named_dtype(raw), device)
         placed = shards.to(chosen, device)
         files: Stored = placed if packed is None else fp8.Fp8Weights(placed, fp8.block_of(packed))
         weights = CheckedWeights(files, config, str(path))
@@ -58,6 +57,12 @@ def open_directory(
         eos_ids=tuple(sorted({*config.eos_ids, *Fields(generation, "generation_config.json").ids("eos_token_id")})),
         defaults={key: generation[key] for key in _DEFAULTS if type(generation.get(key)) in (int, float)},
     )
+
+
+def named_dtype(raw: Mapping[str, Any]) -> torch.dtype | None:
+    """What config.json says that the weights are, or were before they were packed; None where it does not say."""
+    found = getattr(torch, str(raw.get("dtype") or raw.get("torch_dtype")), None)
+    return found if isinstance(found, torch.dtype) else None
 
 
 def template_of(path: Path) -> ChatTemplateSource:

@@ -33,12 +33,6 @@ def readable(table: object) -> str | None:
     return None
 
 
-def stored_dtype(raw: Mapping[str, Any]) -> torch.dtype | None:
-    """What the weights were before, which is what they are computed in; None where config.json does not say."""
-    found = getattr(torch, str(raw.get("dtype") or raw.get("torch_dtype")), None)
-    return found if isinstance(found, torch.dtype) else None
-
-
 class Fp8Weights(Stored):
     """Weights of shards; those in fp8 are packed with their scales when looked up. Raises CheckpointError."""
 

@@ -12,7 +12,7 @@ from .gguf import GgufFile, GgufTensor
 
 PACKED = ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
 _GROUP = 32
-_DENSE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+DENSE = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _AT_ONCE = 1 << 24  # elements turned to float32 in one go, which bounds the extra memory
 
 
@@ -76,8 +76,8 @@ def _float(blocks: NDArray[np.uint8], tensor: GgufTensor, dtype: torch.dtype) ->
 
 
 def _rows(data: NDArray[np.uint8], kind: str) -> Tensor:
-    if kind in _DENSE:
-        return torch.from_numpy(data.copy()).view(_DENSE[kind])
+    if kind in DENSE:
+        return torch.from_numpy(data.copy()).view(DENSE[kind])
     from gguf import GGMLQuantizationType
     from gguf.quants import dequantize
 

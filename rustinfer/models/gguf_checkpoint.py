@@ -11,12 +11,10 @@ from .checkpoint import ChatTemplateSource, Checkpoint, choose_dtype
 from .config import ModelConfig
 from .errors import CheckpointError
 from .gguf import GgufFile
-from .gguf_blocks import PACKED
+from .gguf_blocks import DENSE
 from .gguf_config import config_from
 from .gguf_vocabulary import special_tokens, tokenizer_from
 from .gguf_weights import GgufWeights
-
-_STORED = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 
 def open_gguf(path: Path, name: str, dtype: torch.dtype | str, device: torch.device) -> Checkpoint:
@@ -43,4 +41,4 @@ def open_gguf(path: Path, name: str, dtype: torch.dtype | str, device: torch.dev
 def stored_dtype(file: GgufFile) -> torch.dtype | None:
     """The dtype of the file's matrices; None if they are quantised."""
     types = {tensor.type for tensor in file.tensors.values() if len(tensor.shape) > 1}
-    return None if not types or types - _STORED.keys() or types & {*PACKED} else _STORED[min(types)]
+    return DENSE[min(types)] if types and types <= DENSE.keys() else None

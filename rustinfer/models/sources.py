@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from ..flags import LOAD_FORMATS
 from .aliases import ALIASES
 from .checkpoint import ChatTemplateSource, Checkpoint
 from .errors import CheckpointError, UnknownModelError
@@ -15,7 +16,6 @@ from .shapes import SHAPES
 
 __all__ = ["ChatTemplateSource", "Checkpoint", "locate", "open_checkpoint"]
 
-LOAD_FORMATS = ("auto", "safetensors", "gguf", "dummy")
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from rustinfer.registry import Case, Tolerance, op
+from rustinfer.registry import Case, op
 
 from .inputs import Draw
 from .mutants import Arguments, instead, wrong
-
-EXACT = Tolerance(floor={torch.float32: 0.0, torch.float16: 0.0, torch.bfloat16: 0.0})
+from .precision import EXACT
 
 
 @op(mutates=("k_cache", "v_cache"), tolerance=EXACT, rows=("k", "v", "slots"))

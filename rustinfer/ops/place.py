@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rustinfer.registry import Case, Tolerance, op
+from rustinfer.registry import Case, op
 
 from .inputs import Draw
 from .mutants import Arguments, instead, spoilt, wrong
+from .precision import EXACT
 
-EXACT = Tolerance(floor={torch.float32: 0.0, torch.float16: 0.0, torch.bfloat16: 0.0})
 Places = tuple[Tensor, Tensor, Tensor, Tensor]
 
 

@@ -11,7 +11,8 @@ from rustinfer.registry import Case, op
 
 from .inputs import Draw
 from .mutants import Arguments, spoilt, wrong
-from .place import EXACT, but
+from .place import but
+from .precision import EXACT
 
 Placed = tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]
 

@@ -1,9 +1,14 @@
-"""In which precision a reference computes."""
+"""In which precision a reference computes, and how exactly a kernel must do what it does."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
+
+from rustinfer.registry import Tolerance
+
+EXACT = Tolerance(floor={torch.float32: 0.0, torch.float16: 0.0, torch.bfloat16: 0.0})
+"""For an op whose results are copies or whole numbers."""
 
 
 def wide(x: Tensor) -> Tensor:

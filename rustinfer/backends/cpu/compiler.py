@@ -17,6 +17,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from ...cache import cache_root
+
 log = logging.getLogger(__name__)
 SOURCES = Path(__file__).parent / "kernels"
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fno-math-errno", "-fPIC", "-pthread", "-w")
@@ -48,9 +50,8 @@ def compiled(compiler: str, sources: Path = SOURCES) -> Path:
 
 
 def cache() -> Path:
-    """Where compiled kernels are kept: under RUSTINFER_CACHE, by default ~/.cache/rustinfer."""
-    root = os.environ.get("RUSTINFER_CACHE") or Path.home() / ".cache" / "rustinfer"
-    return Path(root) / "cpu"
+    """Where compiled kernels are kept."""
+    return cache_root() / "cpu"
 
 
 def _compile(compiler: str, sources: Path, scratch: Path) -> Path:

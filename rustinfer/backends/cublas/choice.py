@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 from collections.abc import Callable
 from functools import cache
@@ -13,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ...cache import cache_root
 from .lt import WORKSPACE, Algorithm, LtError, Product, library
 
 log = logging.getLogger(__name__)
@@ -52,10 +52,9 @@ class Choices:
 
 @cache
 def choices() -> Choices:
-    """Those of the GPU that is here: under RUSTINFER_CACHE, by default ~/.cache/rustinfer."""
-    base = Path(os.environ.get("RUSTINFER_CACHE") or Path.home() / ".cache" / "rustinfer")
+    """Those of the GPU that is here."""
     name = torch.cuda.get_device_name().replace(" ", "-").replace("/", "-")
-    return Choices(base / "cublas" / f"{name}-{library().cublasLtGetVersion()}.json")
+    return Choices(cache_root() / "cublas" / f"{name}-{library().cublasLtGetVersion()}.json")
 
 
 def key_of(product: Product) -> str:

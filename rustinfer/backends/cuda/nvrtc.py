@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ...cache import cache_root
 from ...registry import Refusal
 
 log = logging.getLogger(__name__)
@@ -74,8 +74,8 @@ def compile_source(source: str, defines: Mapping[str, int], sm: tuple[int, int])
 
 
 def directory() -> Path:
-    """Where binaries are kept: under RUSTINFER_CACHE, by default ~/.cache/rustinfer."""
-    return Path(os.environ.get("RUSTINFER_CACHE") or Path.home() / ".cache" / "rustinfer") / "cuda"
+    """Where binaries are kept."""
+    return cache_root() / "cuda"
 
 
 @cache
