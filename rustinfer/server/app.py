@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
 
 from . import workers
 from .auth import Auth
@@ -22,6 +21,7 @@ from .link import EngineLink
 from .metrics import Metrics
 from .middleware import chosen
 from .options import Options
+from .origins import Origins
 from .responses.store import ResponseStore
 from .routes import ROUTES
 from .trace import Trace
@@ -35,8 +35,7 @@ def create(options: Options) -> Starlette:
     middleware = [Middleware(Trace, metrics=metrics, log_requests=options.log_requests)]
     middleware.append(Middleware(Hosts, names=allowed(options.host, options.allow_hosts)))
     if options.allow_origins:
-        origins = list(options.allow_origins)
-        middleware.append(Middleware(CORSMiddleware, allow_origins=origins, allow_methods=["*"], allow_headers=["*"]))
+        middleware.append(Middleware(Origins, origins=options.allow_origins))
     middleware.append(Middleware(Auth, keys=keys))
     middleware.append(Middleware(Limited, limits=limits))
     # Behind the keys: no plugin opens what they close.

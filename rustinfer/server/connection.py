@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import uuid
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -72,9 +73,16 @@ class Connection(HttpToolsProtocol):
         super().on_message_begin()
         self.scope["extensions"] = {ABORT: {"call": self.transport.abort}}
 
+    def on_url(self, url: bytes) -> None:
+        super().on_url(url)
+        self._count(len(url))
+
     def on_header(self, name: bytes, value: bytes) -> None:
         super().on_header(name, value)
-        self._field_bytes += len(name) + len(value)
+        self._count(len(name) + len(value))
+
+    def _count(self, size: int) -> None:
+        self._field_bytes += size
         self._excess = len(self.headers) > HEADER_COUNT or self._field_bytes > HEADER_BYTES
         if self._excess:
             raise _Refused
@@ -105,6 +113,7 @@ class Connection(HttpToolsProtocol):
             cycle.message_event.set()
         if reading or cycle is None or cycle.response_complete:
             response = error.response()
+            response.headers["x-request-id"] = uuid.uuid4().hex
             head = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)
             body = bytes(response.body)
             self.transport.write(STATUS_LINE[error.status] + head + b"connection: close\r\n\r\n" + body)

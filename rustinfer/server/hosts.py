@@ -16,12 +16,12 @@ ANY = "*"
 def allowed(bound: str, more: Iterable[str]) -> frozenset[str]:
     """The names to answer to, `bound` being the address to listen on; holds `ANY` where all will do."""
     named = frozenset(name.lower().strip("[]") for name in more)
-    if not _is_loopback(bound):
+    if not is_loopback(bound):
         return named or frozenset({ANY})
     return named | LOOPBACK | {bound.lower()}
 
 
-def _is_loopback(bound: str) -> bool:
+def is_loopback(bound: str) -> bool:
     try:
         return ipaddress.ip_address(bound).is_loopback
     except ValueError:

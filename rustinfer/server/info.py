@@ -93,4 +93,5 @@ def _served(request: Request) -> Served:
 def _model(name: str, card: ModelCard) -> dict[str, Any]:
     head = {"id": name, "object": "model", "created": card.created, "owned_by": "rustinfer"}
     # The root may be a path of this machine: its last part says enough.
-    return head | {"root": card.root.rstrip("/").rpartition("/")[2], "parent": None, "max_model_len": card.context}
+    root = card.root.rstrip("/").rpartition("/")[2]
+    return head | {"root": root, "parent": None, "max_model_len": card.context, "permission": []}

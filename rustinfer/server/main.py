@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -23,11 +24,13 @@ from rustinfer.version import __version__
 from . import garbage
 from .app import create
 from .errors import shutting_down
+from .hosts import is_loopback
 from .http import HttpServer, configuration
 from .listener import inherited, listen, make_room
 from .options import Options, add_arguments
 from .turn import Turn
 
+log = logging.getLogger(__name__)
 SWITCH_SECONDS = 0.001
 """How long a thread that understands a request may keep the interpreter from the event loop."""
 
@@ -87,6 +90,8 @@ async def _announce(server: HttpServer, app: Starlette, options: Options, port: 
     shown = f"[{options.host}]" if ":" in options.host else options.host
     sys.stdout.write(f"Ready: http{'s' if options.certificate else ''}://{shown}:{port}\n")
     sys.stdout.flush()
+    if not app.state.keys and not is_loopback(options.host):
+        log.warning("there is no API key on %s: anybody who reaches it may use it (--api-key-file)", options.host)
 
 
 def _options(arguments: argparse.Namespace) -> Options:

@@ -12,6 +12,8 @@ from rustinfer.flags import SERVER
 from rustinfer.protocol.curve import WireKey
 from rustinfer.protocol.messages import ModelCard
 
+from .origins import require_origin
+
 
 @dataclass(frozen=True)
 class Options:
@@ -46,6 +48,8 @@ class Options:
                 raise UserError(f"{name.replace('_', ' ')} must be at least 1, not {value}")
         if self.private_key and not self.certificate:
             raise UserError("--ssl-keyfile goes with --ssl-certfile: name the certificate too")
+        for origin in self.allow_origins:
+            require_origin(origin)
 
     def names(self, card: ModelCard) -> tuple[str, ...]:
         return self.served_names or (card.id,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import socket
 import struct
 import time
@@ -57,6 +58,17 @@ def error_of(answer: bytes) -> tuple[int, str]:
 def test_t9_headers_are_bounded(raw: socket.socket, headers: bytes) -> None:
     raw.sendall(GET + headers)
     assert error_of(until_closed(raw)) == (431, "headers_too_large")
+
+
+@pytest.mark.parametrize("pieces", [1, 2])
+def test_t9_the_path_is_bounded(raw: socket.socket, pieces: int) -> None:
+    line = b"GET /" + b"x" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    for piece in [line] if pieces == 1 else [line[:20_000], line[20_000:]]:
+        raw.sendall(piece)
+        time.sleep(0.05)
+    answer = until_closed(raw)
+    assert error_of(answer) == (431, "headers_too_large")
+    assert re.search(rb"x-request-id: [0-9a-f]{32}\r\n", answer)
 
 
 def test_headers_of_a_usual_size_pass(raw: socket.socket) -> None:

@@ -13,7 +13,9 @@ import openai
 import pytest
 from starlette.routing import Route
 
+from rustinfer.errors import UserError
 from rustinfer.server.auth import PUBLIC
+from rustinfer.server.options import Options
 from rustinfer.server.routes import ROUTES
 
 from .conftest import MODEL, LiveServer, live, wait_for
@@ -40,7 +42,7 @@ def test_m1_m2_m3_models(client: openai.OpenAI, http: httpx.Client) -> None:
     (model,) = client.models.list().data
     assert (model.id, model.object, model.owned_by) == (MODEL, "model", "rustinfer")
     assert type(model.created) is int
-    assert model.max_model_len == CONTEXT  # type: ignore[attr-defined]
+    assert (model.max_model_len, model.permission) == (CONTEXT, [])  # type: ignore[attr-defined]
     assert http.get(f"/v1/models/{MODEL}").json() == http.get("/v1/models").json()["data"][0]
     with pytest.raises(openai.NotFoundError):
         client.models.retrieve("none")
@@ -110,7 +112,18 @@ def test_m7_cors(http: httpx.Client, guarded: httpx.Client) -> None:
 
     assert "access-control-allow-origin" not in asked(http, "http://evil.example").headers
     assert asked(guarded, "http://localhost").headers["access-control-allow-origin"] == "http://localhost"
-    assert "access-control-allow-origin" not in asked(guarded, "http://localhost.evil.com").headers
+    refused = asked(guarded, "http://localhost.evil.com")
+    assert "access-control-allow-origin" not in refused.headers
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "cors_refused")
+    answer = guarded.get("/health", headers={"origin": "http://localhost"})
+    assert "x-request-id" in answer.headers["access-control-expose-headers"].lower()
+
+
+@pytest.mark.parametrize("origin", ["localhost", "http://localhost/", "localhost:3000", "http://"])
+def test_m7_an_origin_that_no_page_has_is_refused(origin: str) -> None:
+    with pytest.raises(UserError, match="--allow-origin"):
+        Options("ipc:///x", allow_origins=(origin,))
+    Options("ipc:///x", allow_origins=("*", "null", "http://localhost:3000", "app://obsidian.md"))
 
 
 def test_m8_request_ids(http: httpx.Client) -> None:

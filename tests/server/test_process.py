@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import httpx
+import pytest
 
 from .conftest import live, wait_for
 from .fake_engine import FakeEngine
@@ -51,6 +52,19 @@ def test_l6_sigterm_without_drain(own_address: str) -> None:
         assert rest[-1] == "data: [DONE]"
         assert server.process.wait(20) == 0
         wait_for(lambda: not engine.running)
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"), [((), False), (("--host=0.0.0.0",), True), (("--host=0.0.0.0", "--api-key=k"), False)]
+)
+def test_who_opens_the_server_without_a_key_is_told(own_address: str, flags: tuple[str, ...], warned: bool) -> None:
+    server = Process(own_address, *flags)
+    with FakeEngine(own_address):
+        assert server.process.stdout is not None
+        assert server.process.stdout.readline().startswith("Ready: ")
+        server.process.terminate()
+        _, err = server.process.communicate(timeout=20)
+    assert ("anybody who reaches it may use it" in err) == warned
 
 
 def test_users_mistakes_end_in_one_line(own_address: str) -> None:

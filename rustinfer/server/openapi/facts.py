@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 
 class ErrorDetail(BaseModel):
@@ -44,6 +44,7 @@ class Model(BaseModel):
     root: str
     parent: None
     max_model_len: int
+    permission: list[dict[str, Any]] = Field(max_length=0, description="there for clients that look for it")
 
 
 class Models(BaseModel):
