@@ -7,7 +7,7 @@ import time
 
 from playwright.sync_api import Browser, Page, expect
 
-from ..server.conftest import live
+from ..server.conftest import live, wait_for
 from ..server.fake_engine import TEMPLATE, FakeEngine, card
 from .conftest import Site, Visit
 from .talking import answered, last, say
@@ -20,11 +20,12 @@ def prompts(site: Site) -> list[str]:
 
 
 def test_an_answer_streams(page: Page, site: Site) -> None:
-    site.engine.text, site.engine.delay = "One two **three** 🙂.", 0.05
+    site.engine.text, site.engine.hold = "One two **three** 🙂.", 3
     page.fill("#input", "count")
     page.press("#input", "Enter")
     expect(last(page).locator(".text")).to_contain_text("One")
     expect(page.locator("#send")).to_have_text("Stop")
+    site.engine.hold = None
     expect(answered(page).locator(".text")).to_have_text("One two three 🙂.")
     assert last(page).locator("strong").inner_text() == "three"
     assert "tokens/s · first token" in last(page).locator(".note").inner_text()
@@ -43,7 +44,7 @@ def test_enter_sends_and_shift_enter_does_not(page: Page, site: Site) -> None:
 
 
 def test_stop_by_button_and_by_key(page: Page, site: Site) -> None:
-    site.engine.text, site.engine.delay = LONG, 0.01
+    site.engine.text, site.engine.hold = LONG, 100
     for way in ("button", "key"):
         page.fill("#input", "talk")
         page.press("#input", "Enter")
@@ -54,8 +55,7 @@ def test_stop_by_button_and_by_key(page: Page, site: Site) -> None:
             page.press("#input", "Escape")
         expect(answered(page).locator(".note")).to_contain_text("stopped")
         assert len(last(page).locator(".text").inner_text()) < len(LONG) / 2
-    page.wait_for_timeout(200)
-    assert not site.engine.running
+    wait_for(lambda: not site.engine.running)
     assert len(site.engine.aborted) == 2
 
 
@@ -169,10 +169,10 @@ def test_copy(page: Page, site: Site) -> None:
     site.engine.text = "Take *this*:\n\n```python\nx = 1\ny = 2\n```\n"
     say(page, "code")
     last(page).locator(".code").get_by_role("button").click()
-    assert page.evaluate("navigator.clipboard.readText()") == "x = 1\ny = 2"
+    page.wait_for_function("async () => await navigator.clipboard.readText() === 'x = 1\\ny = 2'")
     last(page).locator(".actions").get_by_role("button", name="Copy").click()
-    assert page.evaluate("navigator.clipboard.readText()") == site.engine.text
     expect(last(page).locator(".actions")).to_contain_text("Copied")
+    assert page.evaluate("navigator.clipboard.readText()") == site.engine.text
 
 
 def test_a_refusal_is_shown_and_the_next_message_is_answered(page: Page, site: Site) -> None:
@@ -193,13 +193,14 @@ def test_a_refusal_is_shown_and_the_next_message_is_answered(page: Page, site: S
 
 
 def test_the_page_follows_only_who_is_at_the_end(page: Page, site: Site) -> None:
-    site.engine.text, site.engine.delay = "line\n\n" * 400, 0.004
+    site.engine.text, site.engine.delay, site.engine.hold = "line\n\n" * 400, 0.004, 400
     page.fill("#input", "talk")
     page.press("#input", "Enter")
     expect(last(page).locator("p").nth(60)).to_be_attached()
     assert page.evaluate("atEnd()")
     page.evaluate("byId('log').scrollTop = 0")
-    page.wait_for_timeout(300)
+    site.engine.hold = 450
+    expect(last(page).locator("p").nth(70)).to_be_attached()
     assert page.evaluate("byId('log').scrollTop") == 0
     page.get_by_role("button", name="To the end").click()
     expect(page.locator("#down")).to_be_hidden()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, expect
 
+from ..server.conftest import wait_for
 from .conftest import Site, Visit
 from .talking import answered, last, say, stored
 
@@ -52,7 +53,7 @@ def begin(page: Page, text: str) -> None:
 
 
 def test_an_answer_goes_on_while_another_conversation_is_open(page: Page, site: Site) -> None:
-    site.engine.text, site.engine.delay = "slowly " * 60, 0.01
+    site.engine.text, site.engine.hold = "slowly " * 60, 50
     begin(page, "left")
     page.click("#new")
     expect(page.locator("#send")).to_have_text("Send")
@@ -60,6 +61,7 @@ def test_an_answer_goes_on_while_another_conversation_is_open(page: Page, site: 
     begin(page, "other")
     page.locator("#conversations .open", has_text="left").click()
     expect(page.locator("#send")).to_have_text("Stop")
+    site.engine.hold = None
     expect(answered(page).locator(".text")).to_have_text(site.engine.text.strip())
     expect(page.locator("#conversations .running")).to_have_count(0)
     assert [len(one["turns"][1]["text"]) for one in stored(page)] == [len(site.engine.text)] * 2
@@ -67,23 +69,23 @@ def test_an_answer_goes_on_while_another_conversation_is_open(page: Page, site: 
 
 
 def test_one_that_is_deleted_is_not_answered_any_further(page: Page, site: Site) -> None:
-    site.engine.text, site.engine.delay = "slowly " * 200, 0.01
+    site.engine.text, site.engine.hold = "slowly " * 60, 50
     begin(page, "left")
     delete(page, "left")
     expect(page.locator("#hello")).to_be_visible()
+    wait_for(lambda: not site.engine.running)
     page.wait_for_timeout(300)
     assert stored(page) == []
-    assert not site.engine.running
 
 
 def test_a_page_that_is_loaded_again_shows_what_there_was_and_goes_on(page: Page, site: Site) -> None:
-    site.engine.text, site.engine.delay = "slowly " * 200, 0.01
+    site.engine.text, site.engine.hold = "slowly " * 60, 50
     begin(page, "tell")
     page.reload()
     expect(last(page).locator(".text")).to_contain_text("slowly")
     expect(last(page).locator(".note")).to_have_text("broke off when the page was left")
     before = last(page).locator(".text").inner_text()
-    site.engine.text, site.engine.delay = " and fast", 0
+    site.engine.text, site.engine.hold = " and fast", None
     last(page).get_by_role("button", name="Continue").click()
     expect(answered(page).locator(".text")).to_have_text(before.strip() + " and fast")
     assert bytes(site.engine.requests[-1].prompt_token_ids).decode().strip().endswith(before.strip())

@@ -12,7 +12,7 @@ from .talking import answered, last
 
 def test_the_engine_goes_and_comes_back(browser: Browser, address: str) -> None:
     with live(address) as server:
-        engine = FakeEngine(address, delay=0.01, text="word\n\n" * 100).start()
+        engine = FakeEngine(address, hold=100, text="word\n\n" * 100).start()
         visit = Visit(browser, server.url)
         page = visit.open()
         page.fill("#input", "talk")
