@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+
+from rustinfer.protocol.curve import read_key
 
 from . import workers
 from .auth import Auth
@@ -30,12 +33,12 @@ from .trace import Trace
 def create(options: Options) -> Starlette:
     """The ASGI application; `state.link` is its hold on the engine, kept while the application's lifespan runs."""
     metrics = Metrics(options.metrics_compat, lambda card: options.names(card)[0])
-    keys = Keys(options.api_keys, options.api_key_file)
+    keys = Keys(options.api_key, options.api_key_file)
     limits = Limits(options.requests_per_minute, options.tokens_per_minute)
     middleware = [Middleware(Trace, metrics=metrics, log_requests=options.log_requests)]
-    middleware.append(Middleware(Hosts, names=allowed(options.host, options.allow_hosts)))
-    if options.allow_origins:
-        middleware.append(Middleware(Origins, origins=options.allow_origins))
+    middleware.append(Middleware(Hosts, names=allowed(options.host, options.allow_host)))
+    if options.allow_origin:
+        middleware.append(Middleware(Origins, origins=options.allow_origin))
     middleware.append(Middleware(Auth, keys=keys))
     middleware.append(Middleware(Limited, limits=limits))
     # Behind the keys: no plugin opens what they close.
@@ -47,7 +50,8 @@ def create(options: Options) -> Starlette:
     app.state.options, app.state.keys, app.state.responses = options, keys, ResponseStore()
     app.state.gate = Gate()
     salted = bool(keys) and not options.share_prefixes
-    app.state.link = EngineLink(options.engine, metrics, limits, salted=salted, key=options.wire_key)
+    key = read_key(Path(options.wire_key_file)) if options.wire_key_file else None
+    app.state.link = EngineLink(options.engine, metrics, limits, salted=salted, key=key)
     return app
 
 

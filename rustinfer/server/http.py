@@ -41,13 +41,13 @@ def configuration(app: Starlette, options: Options) -> uvicorn.Config:
         proxy_headers=False,
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=math.ceil(options.shutdown_timeout) + 2,
-        ssl_certfile=options.certificate,
-        ssl_keyfile=options.private_key,
+        ssl_certfile=options.ssl_certfile,
+        ssl_keyfile=options.ssl_keyfile,
     )
     try:
         config.load()
     except OSError as e:  # ssl.SSLError is one
-        raise UserError(f"the certificate {options.certificate} cannot be used: {e.strerror or e}") from None
+        raise UserError(f"the certificate {options.ssl_certfile} cannot be used: {e.strerror or e}") from None
     return config
 
 

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 class Keys:
     """Holds digests only. Empty where no keys were asked for: then everybody may enter. Raises UserError."""
 
-    def __init__(self, given: Iterable[str] = (), file: Path | None = None) -> None:
+    def __init__(self, given: Iterable[str] = (), file: str | Path | None = None) -> None:
         self._given, self._file = [_digest(key) for key in given], file
         self._digests = self._read()
 
@@ -39,10 +39,10 @@ class Keys:
         return digest.hex()[:16] if any(matches) and offered else None
 
     def _read(self) -> list[bytes]:
-        if self._file is None:
+        if not self._file:
             return self._given
         try:
-            lines = [line.strip() for line in self._file.read_text("utf-8").splitlines()]
+            lines = [line.strip() for line in Path(self._file).read_text("utf-8").splitlines()]
         except (OSError, UnicodeDecodeError) as e:
             why = getattr(e, "strerror", None) or "it is not UTF-8"
             raise UserError(f"the file of API keys {self._file} cannot be read: {why}") from None

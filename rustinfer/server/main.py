@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import uvloop
 from starlette.applications import Starlette
@@ -17,7 +16,6 @@ from starlette.applications import Starlette
 from rustinfer import flags, heap, logs
 from rustinfer.errors import UserError
 from rustinfer.flags import COMMON, SERVER, WIRE
-from rustinfer.protocol.curve import read_key
 from rustinfer.settings import settle
 from rustinfer.version import __version__
 
@@ -27,7 +25,7 @@ from .errors import shutting_down
 from .hosts import is_loopback
 from .http import HttpServer, configuration
 from .listener import inherited, listen, make_room
-from .options import Options, add_arguments
+from .options import Options
 from .turn import Turn
 
 log = logging.getLogger(__name__)
@@ -43,17 +41,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = _parser().parse_args(argv)
         settle(arguments, (*SERVER, *WIRE, *COMMON))
         logs.configure("server", arguments.log_level, arguments.log_format)
-        options = _options(arguments)
+        options = Options.of(arguments)
         make_room()
         given = arguments.listen_fd
         listener = listen(options.host, options.port) if given is None else inherited(given)
-        return uvloop.run(serve(options, listener, _path(arguments.turn)))
+        return uvloop.run(serve(options, listener, arguments.turn))
     except UserError as e:
         sys.stderr.write(f"error: {e}\n")
         return e.exit_code
 
 
-async def serve(options: Options, listener: socket.socket, turn: Path | None = None) -> int:
+async def serve(options: Options, listener: socket.socket, turn: str | None = None) -> int:
     """Until a signal. Where there is a `turn`, everything is made ready, but nobody answered before it comes."""
     app = create(options)
     garbage.settle()
@@ -88,40 +86,10 @@ async def _announce(server: HttpServer, app: Starlette, options: Options, port: 
     await app.state.link.ready.wait()
     await server.listening.wait()
     shown = f"[{options.host}]" if ":" in options.host else options.host
-    sys.stdout.write(f"Ready: http{'s' if options.certificate else ''}://{shown}:{port}\n")
+    sys.stdout.write(f"Ready: http{'s' if options.ssl_certfile else ''}://{shown}:{port}\n")
     sys.stdout.flush()
     if not app.state.keys and not is_loopback(options.host):
         log.warning("there is no API key on %s: anybody who reaches it may use it (--api-key-file)", options.host)
-
-
-def _options(arguments: argparse.Namespace) -> Options:
-    return Options(
-        engine=arguments.engine,
-        wire_key=read_key(Path(arguments.wire_key_file)) if arguments.wire_key_file else None,
-        host=arguments.host,
-        port=arguments.port,
-        api_keys=tuple(arguments.api_key),
-        api_key_file=_path(arguments.api_key_file),
-        requests_per_minute=arguments.requests_per_minute,
-        tokens_per_minute=arguments.tokens_per_minute,
-        share_prefixes=bool(arguments.share_prefixes),
-        served_names=tuple(arguments.served_model_name),
-        also_named=arguments.also_named,
-        any_model=bool(arguments.any_model),
-        metrics_compat=arguments.metrics_compat,
-        allow_origins=tuple(arguments.allow_origin),
-        allow_hosts=tuple(arguments.allow_host),
-        middleware=tuple(arguments.middleware),
-        log_requests=bool(arguments.log_requests),
-        certificate=_path(arguments.ssl_certfile),
-        private_key=_path(arguments.ssl_keyfile),
-        max_body=arguments.max_body_mib << 20,
-        shutdown_timeout=arguments.shutdown_timeout,
-    )
-
-
-def _path(text: str | None) -> Path | None:
-    return Path(text) if text else None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -133,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--served-model-name", action="append", default=[], metavar="NAME", help="serve the model under this name")
     add("--also-named", metavar="NAME", help="answer to this name too, which is not listed")
     add("--version", action="version", version=f"rustinfer {__version__}")
-    add_arguments(parser)
+    flags.add_arguments(parser, "server", SERVER)
     flags.add_arguments(parser, "both", (*WIRE, *COMMON))
     return parser
 

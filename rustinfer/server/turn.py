@@ -19,10 +19,10 @@ from rustinfer.errors import UserError
 class Turn:
     """Used from one event loop. Without a file it is always ours."""
 
-    def __init__(self, file: Path | None = None) -> None:
+    def __init__(self, file: str | Path | None = None) -> None:
         self._came = asyncio.Event()
         self._lock = -1
-        if file is None:
+        if not file:
             self._came.set()
             return
         try:

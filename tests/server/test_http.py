@@ -27,7 +27,7 @@ HEADERS = {"authorization": f"Bearer {KEY}".encode()}
 
 @pytest.fixture(scope="module")
 def locked(address: str, shared_engine: FakeEngine) -> Iterator[LiveServer]:
-    with live(address, api_keys=("other", KEY), allow_origins=("http://localhost",), max_body=10_000) as server:
+    with live(address, api_key=("other", KEY), allow_origin=("http://localhost",), max_body=10_000) as server:
         server.wait_ready()
         yield server
 
@@ -122,8 +122,8 @@ def test_m7_cors(http: httpx.Client, guarded: httpx.Client) -> None:
 @pytest.mark.parametrize("origin", ["localhost", "http://localhost/", "localhost:3000", "http://"])
 def test_m7_an_origin_that_no_page_has_is_refused(origin: str) -> None:
     with pytest.raises(UserError, match="--allow-origin"):
-        Options("ipc:///x", allow_origins=(origin,))
-    Options("ipc:///x", allow_origins=("*", "null", "http://localhost:3000", "app://obsidian.md"))
+        Options("ipc:///x", allow_origin=(origin,))
+    Options("ipc:///x", allow_origin=("*", "null", "http://localhost:3000", "app://obsidian.md"))
 
 
 def test_m8_request_ids(http: httpx.Client) -> None:
@@ -291,7 +291,7 @@ def test_checkpoint_defaults_apply(own_address: str) -> None:
 
 
 def test_any_model_and_served_names(address: str, engine: FakeEngine) -> None:
-    with live(address, served_names=("a", "b/c")) as server, httpx.Client(base_url=server.url) as http:
+    with live(address, served_model_name=("a", "b/c")) as server, httpx.Client(base_url=server.url) as http:
         server.wait_ready()
         assert [m["id"] for m in http.get("/v1/models").json()["data"]] == ["a", "b/c"]
         assert http.get("/v1/models/b/c").json()["id"] == "b/c"

@@ -64,7 +64,7 @@ def test_without_limits_nothing_is_kept() -> None:
 
 def test_429_and_headers_over_http(address: str, engine: FakeEngine) -> None:
     body = {"model": MODEL, "prompt": "abc", "max_tokens": 5}
-    with live(address, api_keys=("a", "b"), requests_per_minute=2, tokens_per_minute=1000) as server:
+    with live(address, api_key=("a", "b"), requests_per_minute=2, tokens_per_minute=1000) as server:
         server.wait_ready()
 
         def ask(key: str) -> httpx.Response:
@@ -87,7 +87,7 @@ def test_t26_keys_share_no_prefixes_unless_told(address: str, engine: FakeEngine
 
     def salts(share: bool) -> list[str]:
         engine.requests.clear()
-        with live(address, api_keys=("a", "b"), share_prefixes=share) as server:
+        with live(address, api_key=("a", "b"), share_prefixes=share) as server:
             server.wait_ready()
             for key in ("a", "b", "a"):
                 httpx.post(f"{server.url}/v1/completions", json=body, headers={"x-api-key": key})

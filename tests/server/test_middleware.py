@@ -47,7 +47,7 @@ def test_it_is_used_where_asked_for_and_behind_the_keys(
     address: str, engine: FakeEngine, installed: list[EntryPoint], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(middleware, "_load", lambda name, found: Marked)
-    with live(address, middleware=("marked",), api_keys=("k",)) as server:
+    with live(address, middleware=("marked",), api_key=("k",)) as server:
         assert httpx.get(f"{server.url}/version", headers={"x-api-key": "k"}).headers["x-marked"] == "yes"
         refused = httpx.get(f"{server.url}/version")
         assert (refused.status_code, "x-marked" in refused.headers) == (401, False)
@@ -69,7 +69,7 @@ def test_t38_what_cannot_be_had_is_said(installed: list[EntryPoint], saw: Saw) -
 
 def test_a_line_for_each_request(address: str, engine: FakeEngine, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "rustinfer.requests")
-    with live(address, log_requests=True, api_keys=("secret-key",)) as server:
+    with live(address, log_requests=True, api_key=("secret-key",)) as server:
         headers = {"x-request-id": "mine", "x-api-key": "secret-key"}
         httpx.post(f"{server.url}/v1/completions", json={"prompt": "private words"}, headers=headers)
     (record,) = [r for r in caplog.records if r.name == "rustinfer.requests"]

@@ -209,7 +209,7 @@ def test_the_page_follows_only_who_is_at_the_end(page: Page, site: Site) -> None
 
 
 def test_an_api_key_is_asked_for_once(browser: Browser, site: Site) -> None:
-    with live(site.server.app.state.options.engine, api_keys=("sesame",)) as server:
+    with live(site.server.app.state.options.engine, api_key=("sesame",)) as server:
         visit = Visit(browser, server.url)
         page = visit.page
         page.goto(server.url)
