@@ -92,6 +92,12 @@ class Emulated:
         argument.scale = self.plan.dim**-0.5 * 1.4426950408889634
         self.function(ctypes.addressof(argument), seed, dropped, blind, self.plan.shared)
 
+    def shares(self) -> Tensor:
+        """What the first launch's blocks told each other of attention, as words; -1 where nothing."""
+        plan = self.plan
+        before = plan.rows * plan.qkv + plan.rows * (2 * plan.width + plan.mixed + plan.hidden) // 2
+        return self.scratch["exchange"][0, :, before:]
+
     @property
     def error(self) -> int:
         """What a wait that took too long reported."""

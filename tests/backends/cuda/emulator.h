@@ -160,6 +160,7 @@ inline i64 run(int blocks, int threads, size_t shared, u64 seed, int dropped, bo
 DEVICE u8* shared_base() { return emulated::here().base; }
 DEVICE int thread() { return emulated::machine->now->thread; }
 DEVICE int thread_anew() { return thread(); }
+DEVICE int unknown(int v) { return v; }
 DEVICE int block() { return emulated::machine->now->block; }
 DEVICE void barrier(int id, int threads) { emulated::meet(emulated::here().named[id], threads); }
 DEVICE void block_barrier() { barrier(0, emulated::machine->threads); }

@@ -13,6 +13,7 @@ from rustinfer import ops
 from rustinfer.backends.cuda.arguments import MATRICES
 from rustinfer.backends.cuda.decode import Decoder, Steps, refusal, shape
 from rustinfer.backends.cuda.fault import explained
+from rustinfer.backends.cuda.plan import APART
 from rustinfer.models.quantise import SCHEMES
 from rustinfer.ops.decode_cases import Stack
 from rustinfer.ops.inputs import Draw
@@ -101,6 +102,22 @@ def test_steps_are_alike_however_blocks_take_turns() -> None:
     results = [kernel(seed) for seed in range(5)]  # the halves of the exchange change places each time
     assert kernel.error == 0
     assert all(torch.equal(result, results[0]) for result in results)
+
+
+@pytest.mark.parametrize(("lengths", "apart"), [((21, 200, 5), APART), ((21, 51, 81), 4)], ids=str)
+def test_rows_say_the_same_beside_padding_and_without(lengths: tuple[int, ...], apart: int) -> None:
+    padded = case(Stack((*lengths, 0), 64, 64, 2, 1, 64, 1))
+    *flow, caches = copied(padded.flow)
+    some = [part[: len(lengths) + (part.ndim == 1 and len(part) > len(padded.flow[0]))] for part in flow]
+    kernels = [Emulated(made, 16, {"APART": apart}) for made in (padded, replace(padded, flow=(*some, caches)))]
+    assert len({kernel.plan.rows for kernel in kernels}) == 1
+    beside, without = (kernel(seed) for seed, kernel in enumerate(kernels))
+    assert torch.equal(beside[: len(lengths)], without)
+    # So few sums hardly ever round to other logits: what blocks tell each other of attention, in fp32, would show it.
+    theirs, ours = (kernel.shares() for kernel in kernels)
+    told = ours != -1
+    assert told.any()
+    assert torch.equal(theirs[told], ours[told])
 
 
 @pytest.mark.parametrize("dropped", [1, 100, 700, 900, 1500])

@@ -24,6 +24,11 @@ DEVICE int thread_anew() {
   asm volatile("mov.u32 %0, %tid.x;" : "=r"(i));
   return i;
 }
+// A number that is known, but not to the compiler: what it would fold costs registers that there are not.
+DEVICE int unknown(int v) {
+  asm("" : "+r"(v));
+  return v;
+}
 
 // Named barriers of some of a block's warps, warps, and votes.
 DEVICE void barrier(int id, int threads) { asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory"); }

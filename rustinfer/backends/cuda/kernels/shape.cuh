@@ -204,8 +204,9 @@ DEVICE Splits choose_splits(const Row* rows, int n) {
     int tiles = (rows[b].pages + TILE_PAGES - 1) / TILE_PAGES;
     most = tiles > most ? tiles : most;
   }
-  // Never more units than blocks where there are splits: the first of a head waits for the others.
-  const int room = GRID / (n * KV_HEADS), limit = room < 1 ? 1 : room < SPLITS ? room : SPLITS;
+  // Never more units than blocks where there are splits: the first of a head waits for the others. What counts is the rows
+  // that the kernel may have: a graph pads to them, a launch of several tokens does not, and their bits are to be alike.
+  const int room = GRID / (unknown(ROWS) * KV_HEADS), limit = room < 1 ? 1 : room < SPLITS ? room : SPLITS;
   const int apart = limit > APART && most > 1, count = most + apart < limit ? most + apart : limit;
   return {count, apart, n * KV_HEADS * count};
 }
