@@ -20,6 +20,9 @@ BATCHES = (
     Batch("two rows of one sequence", (2,), (900,), heads=9, kv_heads=3),
     Batch("blocks of one token", (9,), (80,), heads=128, kv_heads=1, dim=16),
     Batch("many blocks behind a window", (200,), (1100,), heads=4, kv_heads=4, window=130),
+    Batch("rows of several passes", (1,) * 5, (1500, 700, 513, 512, 17), heads=10, kv_heads=2, dim=64),
+    Batch("passes behind a window", (1,) * 5, (1500, 900, 700, 513, 3), heads=8, kv_heads=8, dim=128, window=601),
+    Batch("passes of uncommon numbers", (1,) * 5, (1100, 600, 530, 512, 16), heads=12, kv_heads=4, dim=96),
     Batch("everything", (1, 130, 2, 0, 3), (513, 130, 64, 0, 259), heads=6, kv_heads=2, dim=80),
 )
 

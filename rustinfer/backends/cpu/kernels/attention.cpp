@@ -45,20 +45,21 @@ template <class T> struct Cutter {
     }
 };
 
-// Adds up the parts first .. last - 1 of one row and group, and writes the row's result.
-template <class T> static void merge(const Batch<T>& b, const Task& t, long parts, const float* sums, const float* stats) {
+// Adds up the parts of one row and group, weighted anew in `sums`, and writes the row's result.
+template <class T> static void merge(const Batch<T>& b, const Task& t, long parts, float* sums, const float* stats) {
     long padded = b.padded(), group = b.group();
-    for (long h = 0; h < group; h++) {
+    for (long h = 0; h < group; h++, sums += padded, stats += 2) {
+        long step = group * padded;
         float top = -INFINITY, weight = 0;
-        for (long p = 0; p < parts; p++) top = std::fmax(top, stats[(p * group + h) * 2]);
-        for (long p = 0; p < parts; p++) weight += std::exp(stats[(p * group + h) * 2] - top) * stats[(p * group + h) * 2 + 1];
-        T* out = b.result(t.row, t.span.g * group + h);
-        for (long d = 0; d < b.dim; d += LANES) {
-            vf total{};
-            for (long p = 0; p < parts; p++)
-                total += load(sums + (p * group + h) * padded + d) * std::exp(stats[(p * group + h) * 2] - top);
-            store(out + d, total * (1.0f / weight), b.dim - d);
+        for (long p = 0; p < parts; p++) top = std::fmax(top, stats[p * group * 2]);
+        for (long p = 0; p < parts; p++) {
+            float share = parts > 1 ? std::exp(stats[p * group * 2] - top) : 1.0f;
+            weight += share * stats[p * group * 2 + 1];
+            for (long d = 0; d < padded; d += LANES) store(sums + d, (p ? load(sums + d) : vf{}) + share * load(sums + p * step + d));
         }
+        T* out = b.result(t.row, t.span.g * group + h);
+        float inverse = 1.0f / weight;
+        for (long d = 0; d < b.dim; d += LANES) store(out + d, load(sums + d) * inverse, b.dim - d);
     }
 }
 
@@ -86,7 +87,7 @@ template <class T> static void attention(const Batch<T>& b, long rows, long sequ
         long from = hand * some, to = from + some < count ? from + some : count;
         const Span& start = all[size_t(from)].span;
         for (const T* cache : {b.k, b.v}) ask(b, cache, start, start.first, start.first + RUN);
-        for (long i = from; i < to; i++) one(i, i + 1 < to ? all[size_t(i + 1)].span : Span{});
+        for (long i = from; i < to; i++) one(i, i + 1 < count ? all[size_t(i + 1)].span : Span{});
     });
     for (size_t i = 0, next; i < all.size(); i = next) {
         for (next = i + 1; next < all.size() && !all[i].whole && all[next].row == all[i].row && all[next].span.g == all[i].span.g;) next++;

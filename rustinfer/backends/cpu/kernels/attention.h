@@ -1,5 +1,7 @@
 // What one call of attention works on.
 #pragma once
+#include <type_traits>
+
 #include "plan.h"
 
 template <class T> struct Batch {
@@ -61,5 +63,13 @@ template <class T> INLINE void ask_ahead(const Batch<T>& b, const T* cache, cons
 // One row's query heads of one group over a span's positions: unnormalised sums [group][padded], and for each head the
 // greatest score and the sum of the weights. Its first run has been asked for; `next` is what follows it (may be empty).
 template <class T> void attend_row(const Batch<T>& b, const Span& at, const Span& next, long row, float* sums, float* stats);
+// The same where they lie, if `in_place`: sixteen positions always lie together, and a head's numbers fill registers.
+void attend_in_place(const Batch<bf16>& b, const Span& at, const Span& next, long row, float* sums, float* stats);
+#if defined(__AVX512BF16__)
+template <class T> constexpr bool PRODUCTS = std::is_same_v<T, bf16>;  // of what the cache holds, without widening
+#else
+template <class T> constexpr bool PRODUCTS = false;
+#endif
+template <class T> bool in_place(const Batch<T>& b) { return PRODUCTS<T> && b.size % LANES == 0 && b.dim % STRIP == 0; }
 // `tokens` consecutive rows of one sequence, the first at position `at`.
 template <class T> void attend_block(const Batch<T>& b, long s, long g, long row, long tokens, long at);

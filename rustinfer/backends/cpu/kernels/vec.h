@@ -94,12 +94,16 @@ INLINE float largest(vf v) {
 #endif
 }
 
-// e^x, to two units in the last place; 0 below -87.3, and infinity above 88.7.
+// e^x, to two units in the last place; 0 below -87.3 (with AVX-512 below -104, where no number is small enough), and
+// infinity above 88.7.
 INLINE vf exponential(vf x) {
+#if defined(__AVX512F__)
+    vf c = (vf)_mm512_min_ps((__m512)splat(200.0f), _mm512_max_ps((__m512)splat(-200.0f), (__m512)x));  // a NaN stays one
+#else
     vf low = splat(-87.33654f), high = splat(88.72283f);
     vf c = select(x < low, low, select(x > high, high, x));
+#endif
     vf t = c * 1.44269504f + 12582912.0f;  // adding 1.5 * 2^23 rounds to an integer in the low bits
-    vi n = (vi)t - 0x4b400000;
     vf k = t - 12582912.0f;
     vf r = c - k * 0.693145752f - k * 1.42860677e-6f;
     vf p = splat(1.9875691500e-4f);
@@ -109,12 +113,16 @@ INLINE vf exponential(vf x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
+#if defined(__AVX512F__)
+    return (vf)_mm512_scalef_ps((__m512)p, (__m512)k);
+#else
     // Two steps, since 2^128 alone is no float.
-    vi half = n >> 1;
+    vi n = (vi)t - 0x4b400000, half = n >> 1;
     vf y = p * (vf)((half + 127) << 23) * (vf)((n - half + 127) << 23);
     y = select(x < low, splat(0.0f), y);
     y = select(x > high, splat(INFINITY), y);
     return select(x != x, x, y);
+#endif
 }
 
 INLINE vf silu(vf x) { return x / (1.0f + exponential(-x)); }
