@@ -17,12 +17,14 @@ from tests.test_supervisor import Service
 
 from .conftest import World
 from .streams import streams
-from .world import GOLDEN, LONG, Server, wait_for
+from .world import GOLDEN, LONG, LONGER, Server, wait_for
 
 
 def test_f3_server_restart(world: World, saw: Saw) -> None:
     """kill -9 of a server with 8 streams open, and a new one before the same engine."""
+    began = time.monotonic()
     first = Server(world.folder, world.engine.address).wait_ready()
+    usual = time.monotonic() - began  # of which Python's own start is the most
     loads = world.engine.log.read_text().count("ready in")
     with suppress(httpx.HTTPError):
         streams(first.url, [LONG] * 8, first.kill)
@@ -37,7 +39,7 @@ def test_f3_server_restart(world: World, saw: Saw) -> None:
         assert second.said("engine connected")
         saw("its requests were aborted and their pages free", gone)
         saw("a new process gave the known answer; the engine loaded nothing again", back)
-        assert back < 5  # Python's own start included, on a busy machine
+        assert back < max(5, 3 * usual)
     finally:
         second.kill()
 
@@ -122,7 +124,7 @@ def test_f16_without_drain(world: World, saw: Saw, number: int) -> None:
             time.sleep(0.1)
             server.signal(number)
 
-    ended, told = streams(server.url, [LONG] * 4, stop)
+    ended, told = streams(server.url, [LONGER] * 4, stop)
     assert {each.error for each in ended} == {"shutting_down"}
     assert all(each.done for each in ended)
     assert server.popen.wait(4.1) == 0

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
+from statistics import median
 from threading import Event, Thread
 from typing import Any
 
@@ -26,10 +27,11 @@ from tests.conftest import Saw
 from .conftest import World
 from .plugins import slow
 from .streams import streams
-from .world import GOLDEN, LONG, Engine, Process, Server, wait_for
+from .world import GOLDEN, LONG, LONGER, Engine, Process, Server, wait_for
 
 ROUNDS = 5
 """Each side of a comparison takes its turn so often, and its best counts: what others do on the machine only adds."""
+ALONE = 300
 LETTERS = {"allowed_token_ids": [98, 99], "temperature": 1}
 """Each token makes an event: none is half a character."""
 STEP_SECONDS = 0.2
@@ -73,9 +75,9 @@ def idle(server: Server) -> bool:
 def test_f5_reset_in_a_stream(world: World, saw: Saw) -> None:
     """RST by the client of a stream after 0, 1 and 5 tokens."""
     for tokens in (0, 1, 5):
-        body = {**LONG, "prompt": f"{tokens} tokens before the client goes: sixteen and more are a page"}
+        body = {**LONGER, "prompt": f"{tokens} tokens before the client goes: sixteen and more are a page"}
         saw(f"after {tokens}: the request was aborted", _reset_after(world, tokens, body))
-        again = world.server.post({**body, "max_tokens": 1}).json()["usage"]
+        again = world.server.post({**body, "n": 1, "max_tokens": 1}).json()["usage"]
         if tokens:  # what was computed may be shared
             assert again["prompt_tokens_details"]["cached_tokens"] == again["prompt_tokens"] // 16 * 16
 
@@ -148,7 +150,7 @@ def _reset_after(world: World, tokens: int, body: dict[str, Any]) -> float:
 def test_f6_hang_up_of_a_whole_answer(world: World, saw: Saw) -> None:
     """FIN by the client that waits for an answer that is not streamed."""
     with closing(connect(world.server)) as link:
-        send(link, LONG)
+        send(link, LONGER)
         wait_for(lambda: not idle(world.server))
     gone = wait_for(lambda: idle(world.server), 2)
     saw("the request was aborted", gone)
@@ -259,9 +261,9 @@ def test_f10_flood(world: World, saw: Saw) -> None:
     assert sum(got.startswith(b"HTTP/1.1 200") for got, _ in filling) >= 64
     assert len(refused) > 1000
     assert (world.server.usage().kilobytes - before) / 1024 < 150
-    took = sorted(seconds for got, seconds in found if got.startswith(b"HTTP/1.1 503"))
-    median, most = took[len(took) // 2], took[len(took) * 99 // 100]
-    assert median < 0.01
+    # Of those who had nobody beside them: eight at once wait for each other, and so does this process for itself.
+    assert median(seconds for got, seconds in found[:ALONE] if got.startswith(b"HTTP/1.1 503")) < 0.01
+    most = p99([seconds for got, seconds in found if got.startswith(b"HTTP/1.1 503")])
     saw(f"{len(done)} complete, {len(refused)} refused with 503 and Retry-After; 99 of 100 of them within", most)
 
 
@@ -270,15 +272,19 @@ async def at_once(server: Server, content: bytes, count: int) -> list[tuple[byte
 
 
 async def flood(server: Server, content: bytes, count: int, connections: int) -> list[tuple[bytes, float]]:
-    """So many answers: each of the connections asks again when it was refused, or has waited for a while."""
+    """So many answers: each of the connections asks again when it was refused, or has waited for a while.
+
+    The first `ALONE` are asked by one of them, one after another.
+    """
     asked: list[asyncio.Task[tuple[bytes, float]]] = []
 
-    async def one() -> None:
-        while len(asked) < count:
+    async def one(until: int) -> None:
+        while len(asked) < until:
             asked.append(asyncio.create_task(answer(server, content)))
             await asyncio.wait([asked[-1]], timeout=0.2)
 
-    await asyncio.gather(*(one() for _ in range(connections)))
+    await one(ALONE)
+    await asyncio.gather(*(one(count) for _ in range(connections)))
     return await asyncio.gather(*asked)
 
 

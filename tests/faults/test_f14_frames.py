@@ -54,8 +54,8 @@ def stranger(world: World) -> Iterator[Stranger]:
     made.close()
 
 
-def generate(name: str, tokens: int = 8) -> Generate:
-    return Generate(name, [98, 99, 100], SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True))
+def generate(name: str, tokens: int = 8, n: int = 1) -> Generate:
+    return Generate(name, [98, 99, 100], SamplingParams(temperature=0, max_tokens=tokens, ignore_eos=True, n=n))
 
 
 VERSION_BYTE = bytes([VERSION])
@@ -172,7 +172,7 @@ def test_f14_the_same_id_twice(world: World, stranger: Stranger, saw: Saw) -> No
     """Two requests with one id, and both played again."""
     stranger.hello()
     for _ in range(3):
-        stranger.send(generate("same", 400))
+        stranger.send(generate("same", 1500, n=16))  # the first is not over before the last is heard
     codes = [message.code for message in stranger.read() if isinstance(message, Failed)]
     assert codes == ["duplicate_id"] * 2
     stranger.send(Abort(["same"]))

@@ -146,7 +146,7 @@ def test_f25_port_in_use(world: World, saw: Saw) -> None:
     """A second server on the port of one that runs."""
     command = ("--engine", world.engine.address, "--port", str(world.server.port))
     second = Process(world.folder / "port.log", "-m", "rustinfer.server.main", *command)
-    assert second.popen.wait(20) == 2
+    assert second.popen.wait(60) == 2
     assert "is in use: choose another with --port" in second.log.read_text()
     saw("one line, exit code 2", None)
 

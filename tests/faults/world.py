@@ -18,6 +18,8 @@ from .model import NAME
 
 GOLDEN = {"model": NAME, "prompt": "abc", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
 LONG = {**GOLDEN, "max_tokens": 1500}
+LONGER = {**LONG, "n": 16, "temperature": 1}
+"""For who must still be there when something else was asked: one of `LONG` is over in a quarter of a second."""
 
 
 def wait_for(condition: Callable[[], object], seconds: float = 10.0, what: str = "it") -> float:
@@ -109,7 +111,7 @@ class Server(Process):
         super().__init__(folder / f"server{count}.log", *start, "--engine", address, "--port", "0", *flags, env=env)
         self.url = ""
 
-    def wait_ready(self, seconds: float = 20) -> Server:
+    def wait_ready(self, seconds: float = 60) -> Server:
         wait_for(lambda: self.said("Ready: "), seconds, "a ready server")
         self.url = re.search(r"Ready: (\S+)", self.log.read_text())[1]  # type: ignore[index]
         return self
