@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..cache import cache_root
 from .errors import CheckpointError
+from .progress import Tell
 
 _CHUNK = 1 << 20
 
@@ -34,7 +35,7 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
-def sha256(path: Path, tell: Callable[[int], None] = lambda done: None) -> str:
+def sha256(path: Path, tell: Tell = lambda done: None) -> str:
     """A file's checksum; `tell` hears how many bytes are done."""
     digest, done = hashlib.sha256(), 0
     with path.open("rb") as file:

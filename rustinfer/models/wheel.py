@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -16,8 +15,8 @@ from tempfile import TemporaryDirectory
 
 from .aliases import Alias
 from .errors import CheckpointError
+from .progress import Tell
 
-Tell = Callable[[int], None]
 _POLL = 0.1  # seconds between two looks at the growing file
 _CHUNK = 1 << 20
 

@@ -99,6 +99,16 @@ def split_heads(projected: Tensor, heads: int, kv_heads: int) -> tuple[Tensor, T
     return split[:, :heads], split[:, heads : heads + kv_heads], split[:, heads + kv_heads :]
 
 
+def after(norm: Function, op: Function) -> Function:
+    """What an op gives of the normalised sum of x and residual, and the sum."""
+
+    def call(x: Tensor, residual: Tensor, *flow: Tensor) -> tuple[Tensor, Tensor]:
+        normed, total = norm(x, residual)
+        return op(normed, *flow), total
+
+    return call
+
+
 @gate_up_silu.compose
 def _(ops: Binder, *, weight: Weight) -> Function:
     project, activate = ops.linear(weight=weight), ops.silu_mul()
@@ -107,13 +117,7 @@ def _(ops: Binder, *, weight: Weight) -> Function:
 
 @norm_gate_up_silu.compose
 def _(ops: Binder, *, norm: Tensor, eps: float, weight: Weight) -> Function:
-    normalise, mlp = ops.add_rms_norm(weight=norm, eps=eps), ops.gate_up_silu(weight=weight)
-
-    def call(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        normed, total = normalise(x, residual)
-        return mlp(normed), total
-
-    return call
+    return after(ops.add_rms_norm(weight=norm, eps=eps), ops.gate_up_silu(weight=weight))
 
 
 @qkv_rope_write.compose
@@ -144,13 +148,5 @@ def _(
     heads: int,
     kv_heads: int,
 ) -> Function:
-    normalise = ops.add_rms_norm(weight=norm, eps=eps)
-    attend = ops.qkv_rope_write(weight=weight, bias=bias, cos=cos, sin=sin, heads=heads, kv_heads=kv_heads)
-
-    def call(
-        x: Tensor, residual: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        normed, total = normalise(x, residual)
-        return attend(normed, positions, slots, k_cache, v_cache), total
-
-    return call
+    project = ops.qkv_rope_write(weight=weight, bias=bias, cos=cos, sin=sin, heads=heads, kv_heads=kv_heads)
+    return after(ops.add_rms_norm(weight=norm, eps=eps), project)

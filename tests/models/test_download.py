@@ -8,6 +8,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,9 +69,20 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return calls
 
 
-def test_a_fetch_leaves_the_model_and_nothing_else(cache: Path) -> None:
-    stages: Stages = []
-    path = download.pull("tiny", lambda *stage: stages.append(stage))
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> Stages:
+    """What is told of a fetch: the stage, the bytes done, and the bytes in all."""
+    told: Stages = []
+
+    def begin(stage: str, total: int) -> Callable[[int], None]:
+        return lambda done: told.append((stage, done, total))
+
+    monkeypatch.setattr(download, "shown", lambda title: nullcontext(begin))
+    return told
+
+
+def test_a_fetch_leaves_the_model_and_nothing_else(cache: Path, stages: Stages) -> None:
+    path = download.pull("tiny")
     assert path == cache / "tiny.gguf"
     assert path.read_bytes() == CONTENT
     assert {p.name for p in cache.iterdir()} == {"tiny.gguf", "tiny.gguf.checked", "tiny.gguf.lock"}
@@ -78,13 +90,13 @@ def test_a_fetch_leaves_the_model_and_nothing_else(cache: Path) -> None:
     assert stages[-1] == ("unpacking", ALIAS.size, ALIAS.size)
 
 
-def test_a_whole_model_is_not_fetched_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_whole_model_is_not_fetched_again(cache: Path, stages: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = counted(monkeypatch)
     download.pull("tiny")
-    stages: Stages = []
-    download.fetch(ALIAS, lambda *stage: stages.append(stage))
+    stages.clear()
+    download.fetch(ALIAS)
     assert stages == []  # trusted by its stamp
-    download.pull("tiny", lambda *stage: stages.append(stage))
+    download.pull("tiny")
     assert {name for name, *_ in stages} == {"checking"}
     assert calls == ["tiny"]
 
@@ -160,8 +172,7 @@ def test_a_python_without_pip(cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_fetches_at_once_download_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = counted(monkeypatch)
-    quiet = lambda *stage: None  # noqa: E731
-    threads = [threading.Thread(target=download.fetch, args=(ALIAS, quiet)) for _ in range(3)]
+    threads = [threading.Thread(target=download.fetch, args=(ALIAS,)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -200,17 +211,19 @@ def test_without_a_terminal_each_stage_is_one_log_line(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
-    with caplog.at_level(logging.INFO), shown("tiny") as tell:
+    with caplog.at_level(logging.INFO), shown("tiny") as stage:
+        tell = stage("fetching", 10_000_000)
         for done in (0, 5_000_000, 10_000_000):
-            tell("fetching", done, 10_000_000)
+            tell(done)
     assert caplog.messages == ["tiny: fetching, 10 MB"]
 
 
 def test_on_a_terminal_there_is_a_bar(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    with shown("tiny") as tell:
-        tell("fetching", 4_000_000, 10_000_000)
-        tell("fetching", 12_000_000, 10_000_000)
+    with shown("tiny") as stage:
+        tell = stage("fetching", 10_000_000)
+        tell(4_000_000)
+        tell(12_000_000)
     assert "tiny: fetching" in capsys.readouterr().err
 
 
