@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser, Namespace
+import os
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from ..engine.options import add_arguments
@@ -41,11 +43,12 @@ EXAMPLES = {
 def configure(parser: ArgumentParser) -> None:
     actions = parser.add_subparsers(dest="action", metavar="|".join(ACTIONS), required=True)
     made = {name: actions.add_parser(name, help=words) for name, words in ACTIONS.items()}
+    words = "write the result with its command and the machine"
     for name, action in made.items():
         default = {"serve": None, "gpu": GPU_MODEL}.get(name, DEFAULT_MODEL)
         action.add_argument("model", nargs="?", default=default, metavar="MODEL", help=f"default: {default or 'none'}")
         action.add_argument("--json", action="store_true", help="print JSON instead of a table")
-        action.add_argument("--output", metavar="FILE", help="write the result with its command and the machine")
+        action.add_argument("--output", type=new_file, metavar="FILE", help=words)
         add_arguments(action)
     _lengths(made["latency"], inputs=128, outputs=128)
     _lengths(made["throughput"], inputs=128, outputs=128)
@@ -95,6 +98,14 @@ def above_zero(text: str) -> float:
     return number
 
 
+def new_file(text: str) -> str:
+    """The name of a file that can be written, for argparse: measuring takes minutes, and comes first."""
+    path = Path(text)
+    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise ArgumentTypeError(f"{text} cannot be written")
+    return text
+
+
 def json_object(text: str) -> dict[str, Any]:
     """A JSON object, for argparse."""
     value = json.loads(text)
@@ -125,7 +136,7 @@ def _runs(parser: ArgumentParser, runs: int) -> None:
 
 def _many(parser: ArgumentParser) -> None:
     parser.add_argument("--num-prompts", type=positive, default=64, metavar="N", help="requests (default: 64)")
-    parser.add_argument("--plot", metavar="FILE", help="draw output tokens per second as SVG")
+    parser.add_argument("--plot", type=new_file, metavar="FILE", help="draw output tokens per second as SVG")
 
 
 def _load(parser: ArgumentParser) -> None:

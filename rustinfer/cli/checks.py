@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import shutil
@@ -73,10 +72,10 @@ def compiler() -> Finding:
 
 def gpu() -> Finding:
     """A CUDA device that this torch can use."""
-    if importlib.util.find_spec("torch") is None:
-        return Finding("warn", "gpu", "unknown: torch is missing")
-    import torch
-
+    try:
+        import torch
+    except Exception:  # what is wrong with it is a finding of its own
+        return Finding("warn", "gpu", "unknown: torch cannot be imported")
     if torch.cuda.is_available():
         names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
         return Finding("ok", "gpu", ", ".join(names))

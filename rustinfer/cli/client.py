@@ -13,24 +13,28 @@ from urllib.parse import urlsplit
 from ..errors import Refused, UserError
 
 TIMEOUT = 600.0  # seconds without a byte
+UNREADABLE = (ValueError, KeyError, TypeError, OSError, HTTPException)
+"""What reading an answer may raise that is not what it should be."""
 
 
 class Client:
     """Talks to the server at `url`, with or without `/v1` at its end. Every failure is a one-line UserError."""
 
     def __init__(self, url: str, api_key: str | None = None) -> None:
-        parts = urlsplit(url if "://" in url else f"http://{url}")
+        try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
+            self._port = parts.port
+        except ValueError as error:
+            raise UserError(f"--url {url}: write http://HOST:PORT ({error})") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise UserError(f"--url {url}: write http://HOST:PORT")
-        try:
-            self._port = parts.port
-        except ValueError:
-            raise UserError(f"--url {url}: the port is not a number below 65536") from None
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._kind = HTTPSConnection if parts.scheme == "https" else HTTPConnection
         self._host = parts.hostname
         self._prefix = parts.path.rstrip("/").removesuffix("/v1")
-        self._key = api_key or os.environ.get("RUSTINFER_API_KEY") or os.environ.get("OPENAI_API_KEY")
+        self._key = api_key or first_key() or os.environ.get("OPENAI_API_KEY")
+        if self._key and not (self._key.isascii() and self._key.isprintable()):
+            raise UserError("the API key has a character that no header can carry")
 
     def model(self) -> str:
         """The id of the first model that the server offers."""
@@ -42,8 +46,11 @@ class Client:
     def models(self) -> list[str]:
         """The ids of the models that the server offers."""
         with closing(self._connect()) as connection:
-            cards = json.loads(self._ask(connection, "GET", "/v1/models").read())["data"]
-        return [str(card["id"]) for card in cards]
+            response = self._ask(connection, "GET", "/v1/models")
+            try:
+                return [str(card["id"]) for card in json.loads(response.read())["data"]]
+            except UNREADABLE:
+                raise Refused(f"the server at {self.url} does not list its models as OpenAI's does") from None
 
     def stream(self, path: str, body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         """The events of a streamed request. Closing the iterator hangs up, which ends the request on the server."""
@@ -51,7 +58,7 @@ class Client:
             response = self._ask(connection, "POST", path, {**body, "stream": True})
             for event in _events(response, self.url):
                 if "error" in event:
-                    raise Refused(f"the server stopped: {event['error'].get('message', event['error'])}")
+                    raise Refused(f"the server stopped: {_words(event['error'])}")
                 yield event
 
     def _connect(self) -> HTTPConnection:
@@ -66,7 +73,7 @@ class Client:
         try:
             connection.request(method, self._prefix + path, json.dumps(body) if body else None, headers)
             response = connection.getresponse()
-        except (OSError, HTTPException) as error:
+        except (OSError, HTTPException, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise Refused(f"no answer from {self.url} ({reason}): is `rustinfer serve` running there?") from None
         asked = body.get("model") if body else None
@@ -77,12 +84,22 @@ class Client:
         return response
 
 
+def first_key() -> str:
+    """Of the keys that a server would demand, of which each will do."""
+    return os.environ.get("RUSTINFER_API_KEY", "").partition(",")[0].strip()
+
+
 def _message(response: HTTPResponse) -> str:
-    """The message of an OpenAI-shaped error, else the status line's words."""
+    """The message of an error in the body, else the status line's words."""
     try:
-        return str(json.loads(response.read())["error"]["message"])
-    except (ValueError, KeyError, TypeError, OSError, HTTPException):
+        return _words(json.loads(response.read())["error"])
+    except UNREADABLE:
         return response.reason
+
+
+def _words(error: object) -> str:
+    """What an error says: OpenAI's is a table, others' are a text."""
+    return str(error.get("message", error) if isinstance(error, dict) else error)
 
 
 def _events(response: HTTPResponse, url: str) -> Iterator[dict[str, Any]]:
@@ -95,7 +112,10 @@ def _events(response: HTTPResponse, url: str) -> Iterator[dict[str, Any]]:
             data = text.removeprefix("data:").strip()
             if data == "[DONE]":
                 return
-            yield json.loads(data)
+            event = json.loads(data)
+            if not isinstance(event, dict):
+                raise ValueError
+            yield event
     except (OSError, HTTPException, ValueError) as error:
         raise Refused(f"the answer of {url} broke off ({type(error).__name__})") from None
     raise Refused(f"the answer of {url} broke off")

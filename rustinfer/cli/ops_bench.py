@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from ..errors import UserError
+from ..device import short_of_memory
+from ..engine.build import on_device
+from ..engine.options import Options
+from ..errors import Refused, UserError
 from ..flags import DEVICES, DTYPES, QUANTIZATIONS
 from ..registry import REFERENCE, Target, UnknownOpError, load_plugins
 from . import output
@@ -46,9 +49,13 @@ def run(args: Namespace) -> int:
     if args.op not in WORKLOADS or args.op not in registry.ops:
         raise UnknownOpError(f"ops bench {args.op}: there is no workload for it; there is for {', '.join(WORKLOADS)}")
     sizes = parse(args.op, args.shape)
-    name = "cuda" if args.device == "auto" and torch.cuda.is_available() else args.device.replace("auto", "cpu")
-    device, dtype = torch.device(name), getattr(torch, args.dtype)
-    made = spread(args.op, sizes, Maker(dtype, device, args.quantization))
+    device, dtype = torch.device(on_device(Options(device=args.device)).device), getattr(torch, args.dtype)
+    try:
+        made = spread(args.op, sizes, Maker(dtype, device, args.quantization))
+    except (RuntimeError, MemoryError) as error:
+        if not short_of_memory(error):
+            raise
+        raise Refused(f"{args.op} {sizes} takes more memory than there is") from None
     rows = sizes["rows"] * sizes.get("sequences", 1)
     target = Target.of(device, torch.float32 if args.op in ("argmax", "sample") else dtype)
     limits = roof(device, dtype)
@@ -69,7 +76,7 @@ def parse(op: str, text: str) -> dict[str, int]:
     sizes = {p.name: int(p.default) for p in parameters}
     for part in filter(None, text.split(",")):
         name, _, value = part.partition("=")
-        if name not in sizes or not value.isdigit() or int(value) < 1:
+        if name not in sizes or not value.isdecimal() or len(value) > 9 or int(value) < 1:
             known = ", ".join(f"{n}={v}" for n, v in sizes.items())
             raise UserError(f"--shape {part}: write NAME=NUMBER; the sizes of {op} are {known}")
         sizes[name] = int(value)

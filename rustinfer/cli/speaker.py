@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import closing
 from typing import Any, Protocol
 
 from ..engine.options import Options, add_arguments
@@ -76,13 +77,14 @@ class Remote:
         self.client, self.name, self.sampling = client, name, sampling
 
     def chat(self, messages: list[Message]) -> Pieces:
-        body = {"model": self.name, "messages": messages, **self.sampling}
-        for event in self.client.stream("/v1/chat/completions", body):
-            for choice in event["choices"]:
-                yield choice["delta"].get("content") or ""
+        for choice in self._choices("/v1/chat/completions", {"messages": messages}):
+            yield (choice.get("delta") or {}).get("content") or ""
 
     def complete(self, prompt: str) -> Pieces:
-        body = {"model": self.name, "prompt": prompt, **self.sampling}
-        for event in self.client.stream("/v1/completions", body):
-            for choice in event["choices"]:
-                yield choice["text"]
+        for choice in self._choices("/v1/completions", {"prompt": prompt}):
+            yield choice.get("text") or ""
+
+    def _choices(self, path: str, asked: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        with closing(self.client.stream(path, {"model": self.name, **asked, **self.sampling})) as events:
+            for event in events:
+                yield from event.get("choices") or ()

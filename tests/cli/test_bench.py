@@ -203,6 +203,16 @@ def test_llama_cpp_reads_gguf_only(tmp_path: Path) -> None:
     assert bench_cpu.gguf_file(str(file)) == file
 
 
+@pytest.mark.parametrize("flag", ["--output", "--plot"])
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
+    llm: Fake, tmp_path: Path, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    for path in (tmp_path, tmp_path / "none" / "it.json"):
+        assert cli.main(["bench", "throughput", flag, str(path)]) == 2
+        assert capsys.readouterr().err.startswith(f"error: argument {flag}: {path} cannot be written")
+    assert llm.clock.now == 0
+
+
 @pytest.mark.parametrize("number", ["0", "-1", "x"])
 def test_counts_start_at_one(number: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bench", "cpu", "--num-iters", number]) == 2

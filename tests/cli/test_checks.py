@@ -35,6 +35,7 @@ def test_torch_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     found = checks.torch_found()
     assert (found.state, found.advice) == ("fail", "install torch 2.11 or newer")
+    assert (checks.gpu().state, checks.gpu().found) == ("warn", "unknown: torch cannot be imported")
 
 
 @pytest.mark.parametrize(("flags", "state"), [("sse avx2 avx512f", "ok"), ("sse", "warn")])

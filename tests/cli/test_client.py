@@ -96,12 +96,34 @@ def test_the_key_is_sent(server: Answers, monkeypatch: pytest.MonkeyPatch) -> No
     assert [headers["Authorization"] for _, headers, _ in server.seen] == ["Bearer secret", "Bearer other"]
 
 
+def test_of_several_keys_that_a_server_takes_one_is_sent(server: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.by_path["/v1/models"] = models("one")
+    monkeypatch.setenv("RUSTINFER_API_KEY", " first, second")
+    Client(server.url).model()
+    assert server.seen[-1][1]["Authorization"] == "Bearer first"
+
+
+@pytest.mark.parametrize("key", ["k\u20ac", "a\nb"])
+def test_a_key_that_no_header_can_carry_is_one_line(server: Answers, key: str) -> None:
+    with pytest.raises(UserError, match="no header can carry"):
+        Client(server.url, key)
+
+
+def test_events_without_text_are_passed_over(server: Answers, capsys: pytest.CaptureFixture[str]) -> None:
+    server.by_path["/v1/chat/completions"] = events({"id": 1}, {"choices": [{}]}, *chat_chunks("Hi."))
+    assert cli.main(["chat", "one", "-m", "Hi", "--url", server.url]) == 0
+    assert capsys.readouterr().out == "Hi.\n"
+
+
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
         ((401, '{"error": {"message": "wrong key"}}'), r"refused \(401\): wrong key"),
         ((502, "<html>"), r"refused \(502\): Bad Gateway"),
+        ((500, '{"error": "out of order"}'), r"refused \(500\): out of order"),
         (models(), "offers no model"),
+        ((200, "<html>"), "does not list its models"),
+        ((200, "[]"), "does not list its models"),
     ],
 )
 def test_a_refusal_is_one_line(server: Answers, answer: tuple[int, str], message: str) -> None:
@@ -116,6 +138,8 @@ def test_a_refusal_is_one_line(server: Answers, answer: tuple[int, str], message
         (events({"error": {"message": "the engine died"}}), "the server stopped: the engine died"),
         (events(*chat_chunks("Par"), done=False), "broke off"),
         ((200, "data: {\n\n"), "broke off"),
+        (events(5), "broke off"),
+        (events({"error": "out of order"}), "the server stopped: out of order"),
     ],
 )
 def test_a_stream_that_fails_is_one_line(server: Answers, answer: tuple[int, str], message: str) -> None:
@@ -131,7 +155,9 @@ def test_a_stream_that_fails_is_one_line(server: Answers, answer: tuple[int, str
         ("127.0.0.1:9", "is `rustinfer serve` running there"),
         ("ftp://host", "write http://HOST:PORT"),
         ("http://", "write http://HOST:PORT"),
-        ("http://host:99999", "the port is not a number below 65536"),
+        ("http://host:99999", r"write http://HOST:PORT \(Port out of range"),
+        ("http://[::1", r"write http://HOST:PORT \(Invalid IPv6 URL"),
+        (f"http://{'a' * 70}.example", "is `rustinfer serve` running there"),
     ],
 )
 def test_a_wrong_url_is_one_line(url: str, message: str) -> None:

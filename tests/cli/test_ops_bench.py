@@ -49,7 +49,7 @@ def test_attention_counts_what_a_causal_mask_leaves() -> None:
         WORKLOADS["attention"](m, rows=9, context=8)
 
 
-@pytest.mark.parametrize("text", ["rows", "rows=0", "rows=x", "width=3"])
+@pytest.mark.parametrize("text", ["rows=²", "rows=9999999999", "rows", "rows=0", "rows=x", "width=3"])
 def test_sizes_that_make_no_sense_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="write NAME=NUMBER; the sizes of rms_norm are rows=64, columns=2048"):
         ops_bench.parse("rms_norm", text)
@@ -78,3 +78,18 @@ def test_the_table_and_its_json(capsys: pytest.CaptureFixture[str], monkeypatch:
 def test_an_op_without_a_workload(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["ops", "bench", "penalize"]) != 0
     assert "there is no workload for it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--device", "cuda"], "torch finds no GPU here"),
+        (["--device", "cpu", "--shape", "columns=999999999,outputs=999999999"], "more memory than there is"),
+    ],
+)
+def test_what_this_machine_lacks_is_one_line(
+    argv: list[str], told: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert cli.main(["ops", "bench", "linear", *argv]) in (2, 3)
+    assert told in capsys.readouterr().err
