@@ -81,9 +81,7 @@ def load(model: str, options: Options, plugins: Plugins | None = None, *, chores
         dtype = "auto" if options.dtype == "auto" else getattr(torch, options.dtype)
         device = torch.device(options.device)
         checkpoint = open_checkpoint(model, load_format=options.load_format, dtype=dtype, device=device)
-        if options.quantization:
-            checkpoint = replace(checkpoint, weights=Quantised(checkpoint.weights, options.quantization))
-    loaded = build(checkpoint, options, plugins, phases)
+    loaded = build(packed(checkpoint, options), options, plugins, phases)
     while chores and loaded.engine.do_chore():
         pass
     if not chores and loaded.engine.compiling.grammars is not None and loaded.tokenizer:
@@ -92,6 +90,13 @@ def load(model: str, options: Options, plugins: Plugins | None = None, *, chores
     gc.collect()
     gc.freeze()
     return loaded
+
+
+def packed(checkpoint: Checkpoint, options: Options) -> Checkpoint:
+    """With its weights as `--quantization` packs them, when they are looked up."""
+    if options.quantization is None:
+        return checkpoint
+    return replace(checkpoint, weights=Quantised(checkpoint.weights, options.quantization))
 
 
 def on_device(options: Options) -> Options:

@@ -10,10 +10,11 @@ import torch
 
 from ..models import Parameters
 from ..models.checkpoint import Checkpoint
+from ..models.quantise import packed_bytes
 from ..models.shapes import weight_shapes
 from ..registry import Binding, Plugins, Policy, Target
-from .build import Binders, builder_of, on_device
-from .headroom import GRAPHS, require_room, stored_bytes
+from .build import Binders, builder_of, on_device, packed
+from .headroom import GRAPHS, least_bytes, require_room, stored_bytes
 from .machine import free_memory
 from .options import Options
 from .sizing import Size, choose_size
@@ -60,23 +61,23 @@ def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Fore
     """Nothing is fetched, and of the weights only what one layer needs is read. Raises UserError like `build`."""
     options = on_device(options)
     builder = builder_of(checkpoint.config.architecture, plugins)
-    target = Target.of(options.device, checkpoint.dtype)
+    target = replace(Target.of(options.device, checkpoint.dtype), invariant=options.deterministic)
     require_room(checkpoint, options)
-    stored = stored_bytes(checkpoint)
+    stored = stored_bytes(checkpoint) if options.quantization is None else least_bytes(checkpoint, options.quantization)
     token = bytes_per_token(builder.cache_spec(checkpoint.config), target.dtype)
     free = free_bytes(options, stored)
     size = choose_size(options, checkpoint.config.context, token, free)
     config = replace(checkpoint.config, layers=1, context=min(size.context, 4096))
     cache = allocate(builder.cache_spec(config), 1, options.block_size, target)
     bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))
-    parameters = Parameters(checkpoint.weights)
+    parameters = Parameters(packed(checkpoint, options).weights)
     prompts = builder(config, bind(target), parameters, cache)
     decoding = builder(config, bind(target.decoding(options.sequences)), parameters, cache)
     warm_up(prompts, target.device, min(WARM_TOKENS, config.context))
     with torch.inference_mode():
         decoding.decode(idle(target.device, 1, options.sequences))
     return Forecast(
-        weights=stored - unread_bytes(checkpoint, stored),
+        weights=stored - unread_bytes(checkpoint, stored, options.quantization),
         stored=stored,
         token=token,
         free=free,
@@ -89,13 +90,14 @@ def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Fore
     )
 
 
-def unread_bytes(checkpoint: Checkpoint, stored: int) -> int:
+def unread_bytes(checkpoint: Checkpoint, stored: int, quantization: str | None) -> int:
     """Of an embedding that is not the projection too, a token reads one row: as good as nothing."""
-    config = checkpoint.config
-    if config.tied:
+    if checkpoint.config.tied:
         return 0
-    shapes = weight_shapes(config)
-    return stored * prod(shapes["model.embed_tokens.weight"]) // sum(map(prod, shapes.values()))
+    shapes, name = weight_shapes(checkpoint.config), "model.embed_tokens.weight"
+    if quantization is not None:
+        return packed_bytes({name: shapes[name]}, quantization, checkpoint.dtype.itemsize)
+    return stored * prod(shapes[name]) // sum(map(prod, shapes.values()))
 
 
 def free_bytes(options: Options, stored: int) -> int:

@@ -14,6 +14,7 @@ from ..models import Parameters
 from ..models.checkpoint import Checkpoint
 from ..models.config import ModelConfig
 from ..models.model import ModelBuilder
+from ..models.quantise import packed_bytes
 from ..models.shapes import weight_shapes
 from ..registry import Binder, Target
 from .machine import free_memory
@@ -24,18 +25,15 @@ GRAPHS = 1 << 30
 """Bytes set aside for what graphs and libraries keep for themselves."""
 
 
-PACKED = {"int4": 0.5, "int8": 1.0, "fp8": 1.0, "fp8-block": 1.0}
-"""Bytes of a weight, of its scales apart, by `--quantization`."""
-
-
 def require_room(checkpoint: Checkpoint, options: Options) -> None:
     """Raise Refused for weights that cannot fit: before any is read, for afterwards the system ends somebody."""
     needed = least_bytes(checkpoint, options.quantization)
     free = free_on_gpu() if options.device == "cuda" else free_memory()
     if needed > free:
+        packs = options.quantization is None and least_bytes(checkpoint, "int4") <= free
         raise Refused(
             f"{checkpoint.name}: its weights take {needed / 2**30:.1f} GiB or more, and {free / 2**30:.1f} GiB of "
-            "memory are free: take a smaller model, or pack dense weights with --quantization int4"
+            f"memory are free: take a smaller model{', or pack dense weights with --quantization int4' * packs}"
         )
 
 
@@ -46,8 +44,10 @@ def free_on_gpu() -> int:
 
 def least_bytes(checkpoint: Checkpoint, quantization: str | None = None) -> int:
     """What the weights take at least: packed ones may take less than their shapes say, but no less than their files."""
-    count = sum(map(prod, weight_shapes(checkpoint.config).values()))
-    return min(int(count * PACKED.get(quantization or "", checkpoint.dtype.itemsize)), stored_bytes(checkpoint))
+    shapes, itemsize = weight_shapes(checkpoint.config), checkpoint.dtype.itemsize
+    if quantization is not None:
+        return packed_bytes(shapes, quantization, itemsize)
+    return min(sum(map(prod, shapes.values())) * itemsize, stored_bytes(checkpoint))
 
 
 def stored_bytes(checkpoint: Checkpoint) -> int:

@@ -5,7 +5,9 @@ Weights alone are packed, to the nearest, without calibration: activations keep 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from math import prod
 
 import torch
 from torch import Tensor
@@ -34,8 +36,24 @@ class Quantised(Named):
             raise CheckpointError(f"{name} is packed as {weight.format.name}: --quantization is for dense weights")
         if weight.dim() != 2:
             return weight
-        vocabulary = name.startswith(("model.embed_tokens.", "lm_head."))
-        return SCHEMES["int8" if vocabulary else self.scheme](weight)
+        return SCHEMES[_scheme(name, self.scheme)](weight)
+
+
+def packed_bytes(shapes: Mapping[str, Sequence[int]], scheme: str, itemsize: int) -> int:
+    """What weights of these names and shapes take as `Quantised` packs them, vectors at `itemsize` bytes a number."""
+    return sum(
+        shape[0] * _row_bytes(_scheme(name, scheme), shape[1]) if len(shape) == 2 else prod(shape) * itemsize
+        for name, shape in shapes.items()
+    )
+
+
+def _scheme(name: str, scheme: str) -> str:
+    return "int8" if name.startswith(("model.embed_tokens.", "lm_head.")) else scheme
+
+
+@cache
+def _row_bytes(scheme: str, columns: int) -> int:
+    return SCHEMES[scheme](torch.zeros(1, columns)).nbytes
 
 
 def int8_rows(weight: Tensor) -> PackedWeight:

@@ -13,7 +13,9 @@ from rustinfer.engine.forecast import forecast
 from rustinfer.engine.headroom import least_bytes
 from rustinfer.engine.options import Options
 from rustinfer.errors import Refused
+from rustinfer.flags import QUANTIZATIONS
 from rustinfer.models.dummy import open_shape
+from rustinfer.models.quantise import Quantised
 from rustinfer.registry import load_plugins
 
 from .tiny import checkpoint, load
@@ -35,7 +37,32 @@ def test_what_the_weights_take_is_what_they_take() -> None:
     made = checkpoint()
     assert least_bytes(made) == sum(weight.nbytes for weight in made.weights.values())
     assert least_bytes(replace(made, dtype=torch.bfloat16)) == least_bytes(made) // 2
-    assert least_bytes(made, "int4") == least_bytes(made) // 8
+
+
+@pytest.mark.parametrize("scheme", QUANTIZATIONS)
+def test_packed_weights_take_what_they_take(scheme: str) -> None:
+    """And are what a forecast is about: its bytes, its kernels, its bound on speed."""
+    made = checkpoint()
+    packed = sum(weight.nbytes for weight in Quantised(made.weights, scheme).values())
+    assert least_bytes(made, scheme) == packed < least_bytes(made)
+    told = forecast(made, Options(device="cpu", quantization=scheme), load_plugins())
+    assert told.stored == packed
+    assert told.bound(1, 0) > told.bandwidth / least_bytes(made)
+    dense = forecast(made, Options(device="cpu"), load_plugins())
+    assert [b.rejected for b in told.bindings] != [b.rejected for b in dense.bindings], "a dense weight's kernels"
+
+
+def test_a_deterministic_engine_is_foretold_its_own_kernels() -> None:
+    told = forecast(checkpoint(), Options(device="cpu", deterministic=True), load_plugins())
+    assert all(binding.target.invariant for binding in told.bindings)
+
+
+def test_no_packing_is_advised_that_would_not_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    least = least_bytes(checkpoint(), "int4")
+    for free, scheme in ((least - 1, None), (least - 1, "int4")):
+        monkeypatch.setattr(headroom, "free_memory", lambda free=free: free)
+        with pytest.raises(Refused, match=r"take a smaller model$"):
+            headroom.require_room(checkpoint(), Options(device="cpu", quantization=scheme))
 
 
 @pytest.mark.parametrize("name", ["m.gguf", "model-00001.safetensors"])
