@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from .. import LLM, SamplingParams
 from ..engine.options import Options
+from ..errors import Refused
 from .local import open_llm
 
 
@@ -39,6 +40,12 @@ def greedy(tokens: int) -> SamplingParams:
     return SamplingParams(temperature=0.0, max_tokens=tokens, ignore_eos=True)
 
 
+def require(made: int, asked: int) -> None:
+    """Raise Refused where requests ended early: what was measured would be something else than was asked for."""
+    if made != asked:
+        raise Refused(f"{made} of {asked} tokens were made: more than that the context may not hold")
+
+
 def time_one(llm: LLM, ids: Sequence[int], tokens: int) -> Timing:
     """Run one request alone."""
     start = time.perf_counter()
@@ -49,5 +56,6 @@ def time_one(llm: LLM, ids: Sequence[int], tokens: int) -> Timing:
         if not made:
             first, early = last, len(delta.token_ids)
         made += len(delta.token_ids)
+    require(made, tokens)
     each = (last - first) / (made - early) if made > early else 0.0
     return Timing(first - start, each, made)

@@ -6,7 +6,7 @@ import time
 from argparse import Namespace
 
 from .. import LLM
-from .bench_measure import greedy, open_for_measuring, prompt
+from .bench_measure import greedy, open_for_measuring, prompt, require
 from .chart import draw
 from .facts import report
 
@@ -44,5 +44,6 @@ def measure(llm: LLM, number: int, args: Namespace) -> dict[str, float]:
     results = llm.generate(prompts, greedy(args.output_len), use_tqdm=False)
     seconds = time.perf_counter() - start
     made = sum(len(result.outputs[0].token_ids) for result in results)
+    require(made, number * args.output_len)
     rates = (seconds, number / seconds, made / seconds, (number * args.input_len + made) / seconds)
     return {"together": number, **dict(zip(RATES, rates, strict=True))}

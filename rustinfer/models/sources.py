@@ -55,12 +55,15 @@ def locate(ref: str | Path) -> Path:
     from .download import fetch
     from .hub import snapshot
 
-    path = Path(ref).expanduser()
-    if path.is_dir():
-        return path
-    if path.is_file():
-        return _accepted(path)
     name = str(ref)
+    try:
+        path = Path(ref).expanduser()
+        if path.is_dir():
+            return path
+        if path.is_file():
+            return _accepted(path)
+    except (OSError, RuntimeError) as error:  # a name too long, the home of nobody
+        raise UnknownModelError(f"{name[:80]!r} is no model: {getattr(error, 'strerror', None) or error}") from None
     if name in ALIASES:
         return fetch(ALIASES[name])
     if _HUB_ID.fullmatch(name) and not name.endswith((".gguf", ".safetensors")):

@@ -17,6 +17,8 @@ from rustinfer.cli.bench_cpu import Speed
 from rustinfer.cli.stopwatch import Roof
 from rustinfer.errors import UserError
 
+from ..engine.tiny import save
+
 FIRST, EACH = 0.5, 0.25  # seconds, by the clock of these tests
 
 
@@ -201,6 +203,13 @@ def test_llama_cpp_reads_gguf_only(tmp_path: Path) -> None:
     file = tmp_path / "some.gguf"
     file.touch()
     assert bench_cpu.gguf_file(str(file)) == file
+
+
+def test_a_context_that_is_too_short_gives_no_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--threads", "1", "--input-len", "250", "--output-len", "10"]
+    for action in ("latency", "throughput"):
+        assert cli.main(["bench", action, str(save(tmp_path)), *flags]) == 3
+        assert "6 of 10 tokens were made" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--output", "--plot"])

@@ -36,6 +36,8 @@ def test_the_load_format_refuses_the_other_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ref", "message"),
     [
+        ("a" * 300, "is no model: File name too long"),
+        ("~nobody-here/model", "is no model: Could not determine home"),
         ("smollm3", "'smollm3' is no model: use smollm2, a directory"),
         ("", "is no model|no such|neither|no config"),
         ("no/such/path", "there is no such file or directory"),
