@@ -67,17 +67,18 @@ class NullDecode:
         return self._tokens
 
 
-def engine(sequences: int) -> Engine:
-    """An engine for so many sequences of up to CONTEXT tokens, one step ahead as on a GPU."""
+def engine(
+    sequences: int, context: int = CONTEXT, tokens: int = 2048, vocab: int = VOCAB, sharing: bool = True
+) -> Engine:
+    """An engine for so many sequences of up to `context` tokens, one step ahead as on a GPU."""
     binder = Binder(load_plugins().registry, Target.of(CPU, torch.float32).decoding(sequences))
-    pages = sequences * CONTEXT // PAGE
-    tokens = max(2048, sequences)
-    lanes = Lanes(sequences, CONTEXT // PAGE, PAGE, CPU, items(tokens, sequences))
+    pages, tokens = sequences * context // PAGE, max(tokens, sequences)
+    lanes = Lanes(sequences, context // PAGE, PAGE, CPU, items(tokens, sequences))
     decode: Any = NullDecode(sequences)
     mixed = Mixed(NullModel(), Batcher(lanes, binder.place_rows(page_size=PAGE)), Draw(binder))
-    runner = Runner(mixed, [decode], [], lanes, Sampler(binder, VOCAB), 1)
-    admission = Admission(VOCAB, CONTEXT, pages * PAGE)
-    return Engine(runner, KVCache(pages, PAGE), Limits(sequences, tokens), admission)
+    runner = Runner(mixed, [decode], [], lanes, Sampler(binder, vocab), 1)
+    admission = Admission(vocab, context, pages * PAGE)
+    return Engine(runner, KVCache(pages, PAGE, sharing), Limits(sequences, tokens), admission)
 
 
 def steps(sequences: int, **params: Any) -> dict[str, float]:

@@ -1,8 +1,11 @@
 """Prompts by several trees in turns: `python -m benchmarks.gpu.prompt_turns --out FILE old=DIR new=DIR`.
 
 One process a tree, loaded one after the other before the first is asked; each is asked for a few prompts at a time, in
-turns, so that the card's clock and the machine's state are the same for all. Then, of the last tree, where the host is
+turns, so that the card's clock and the machine's state are the same for all. Then, of each tree, where the host is
 at what time.
+
+With `--model null`, on a CPU, nothing is computed (`benchmarks.prompt_host`); `--sweep MIB` of memory are read before
+each prompt, for on a GPU the host comes to each line of it with nothing in the caches.
 """
 
 from __future__ import annotations
@@ -21,18 +24,28 @@ from typing import Any
 
 SIZES = {"max_model_len": 9216, "max_num_batched_tokens": 16384, "enable_prefix_caching": False}
 TOKENS, DROPPED, STAMPED = (128, 512, 2048, 8192), 2, 12
+SWEPT: list[bytes] = []
 
 
-def serve(model: str, sequences: int) -> None:
+def serve(model: str, sequences: int, sweep: int) -> None:
     """Answer lines with lines: a function below, a number of tokens, a number of runs."""
-    from rustinfer import LLM
-
-    llm = LLM(model, device="auto", load_format="dummy", max_num_seqs=sequences, gpu_memory_utilization=0.28, **SIZES)  # type: ignore[arg-type]
+    llm = loaded(model, sequences)
+    SWEPT.append(bytes(sweep << 20))
     source, known = random.Random(0), {"times": times, "stamps": stamps}
     say(dict(llm.phases))
     for line in sys.stdin:
         word, *numbers = line.split()
         say(known[word](llm, source, *map(int, numbers)))
+
+
+def loaded(model: str, sequences: int) -> Any:
+    """The model of random weights, or none at all."""
+    from benchmarks.prompt_host import null
+    from rustinfer import LLM
+
+    if model == "null":
+        return null(sequences)
+    return LLM(model, device="auto", load_format="dummy", max_num_seqs=sequences, gpu_memory_utilization=0.28, **SIZES)  # type: ignore[arg-type]
 
 
 def say(what: Any) -> None:
@@ -51,6 +64,8 @@ def prompt(llm: Any, source: random.Random, tokens: int) -> float:
 
     asked = {"prompt_token_ids": [source.randrange(10, 120000) for _ in range(tokens)]}
     params = [SamplingParams(temperature=0.0, max_tokens=1, ignore_eos=True, detokenize=False)]
+    for memory in SWEPT:
+        memory.count(b"\1")
     start = time.perf_counter()
     llm.generate([asked], params, use_tqdm=False)
     return (time.perf_counter() - start) * 1e3
@@ -93,11 +108,10 @@ def stamping(call: Any, name: str, noted: list[tuple[str, float]]) -> Any:
 class Tree:
     """A tree's process."""
 
-    def __init__(self, name: str, at: str, model: str, sequences: int) -> None:
+    def __init__(self, name: str, at: str, *how: str) -> None:
         self.name = name
         path = os.pathsep.join([at, os.environ.get("PYTHONPATH", "")])
-        command = [sys.executable, "-m", "benchmarks.gpu.prompt_turns", "--serve", "--model", model]
-        command += ["--sequences", str(sequences)]
+        command = [sys.executable, "-m", "benchmarks.gpu.prompt_turns", "--serve", *how]
         pipe = subprocess.PIPE
         environment = os.environ | {"PYTHONPATH": path}
         self.process = subprocess.Popen(command, cwd=at, env=environment, stdin=pipe, stdout=pipe, text=True)
@@ -130,7 +144,10 @@ def in_turns(trees: list[Tree], tokens: int, rounds: int) -> dict[str, Any]:
     for number in range(rounds):
         for tree in trees[number % len(trees) :] + trees[: number % len(trees)]:
             found[tree.name].append([round(took, 3) for took in tree.ask("times", tokens, 6 + DROPPED)])
-    return {name: {"median": statistics.median(chain(*rows)), "rounds": rows} for name, rows in found.items()}
+    return {
+        name: {"median": statistics.median(each := [*chain(*rows)]), "min": min(each), "rounds": rows}
+        for name, rows in found.items()
+    }
 
 
 def main() -> None:
@@ -141,21 +158,25 @@ def main() -> None:
     parser.add_argument("--model", default="llama-3.2-1b")
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tokens", type=int, nargs="+", default=TOKENS)
+    parser.add_argument("--sweep", type=int, default=0, metavar="MIB")
     parser.add_argument("--serve", action="store_true", help="be a tree's process")
     asked = parser.parse_args()
     if asked.serve:
-        serve(asked.model, asked.sequences)
+        serve(asked.model, asked.sequences, asked.sweep)
         return
     trees, report = list[Tree](), dict[str, Any]()
+    how = ["--model", asked.model, "--sequences", str(asked.sequences), "--sweep", str(asked.sweep)]
     for tree in asked.trees:  # one after the other: each may time its matrix products
-        trees.append(Tree(*tree.split("=", 1), asked.model, asked.sequences))
+        trees.append(Tree(*tree.split("=", 1), *how))
         report[f"start of {trees[-1].name}, s"] = trees[-1].answer()
-    for tokens in TOKENS:
+    for tokens in asked.tokens:
         report[f"{tokens} tokens, ms"] = told = in_turns(trees, tokens, asked.rounds)
-        print(tokens, {name: row["median"] for name, row in told.items()}, flush=True)
-    for tokens in TOKENS:
-        report[f"{tokens} tokens, us after the request"] = told = trees[-1].ask("stamps", tokens, STAMPED)
-        print(tokens, told, flush=True)
+        print(tokens, {name: (row["median"], row["min"]) for name, row in told.items()}, flush=True)
+    for tokens in asked.tokens:
+        for tree in trees:
+            report[f"{tree.name}, {tokens} tokens, us after the request"] = told = tree.ask("stamps", tokens, STAMPED)
+            print(tokens, tree.name, told, flush=True)
     if asked.out:
         asked.out.write_text(json.dumps(report, indent=1) + "\n")
     for tree in trees:
