@@ -33,7 +33,7 @@ def null(sequences: int) -> LLM:
     """For so many sequences, with all the shapes of a GPU and one step ahead as there."""
     torch.set_num_threads(1)
     engine = engine_steps.engine(sequences, CONTEXT, TOKENS, VOCAB, sharing=False)
-    for shape in shapes(TOKENS, sequences, CONTEXT):
+    for shape in reversed(shapes(TOKENS, sequences, CONTEXT)):
         graph: Any = Null(torch.ones(shape.sequences, dtype=torch.int64))
         engine.runner.mixed._graphs[shape] = Recorded(graph, graph, graph)  # type: ignore[attr-defined]
     made: Any = SimpleNamespace(engine=engine, tokenizer=None, phases=SimpleNamespace(seconds={}))

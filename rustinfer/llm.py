@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from functools import partial
 from itertools import count
+from operator import countOf
 from typing import TYPE_CHECKING, Any
 
 from .collector import Collector
@@ -15,7 +15,7 @@ from .engine.options import Options
 from .engine.sequence import Request, numbers
 from .errors import UserError
 from .outputs import CompletionDelta, RequestOutput
-from .progress import progress
+from .progress import Advance, progress
 from .protocol.bad_words import tokenized
 from .protocol.sampling import SamplingParams
 from .text import ChatTemplate, Tokenizer
@@ -155,7 +155,7 @@ class LLM:
         if "prompt_token_ids" not in prompt:
             return self._tokenized(text)  # type: ignore[arg-type]
         ids = list(prompt["prompt_token_ids"])
-        if not {int}.issuperset(map(type, ids)):  # a third of the time of asking one by one
+        if countOf(map(type, ids), int) != len(ids):  # a quarter of the time of asking one by one
             raise UserError("prompt_token_ids must be a list of integers")
         return text, ids, numbers(ids)
 
@@ -184,18 +184,22 @@ class LLM:
     def _run(self, prompts: list[Encoded], sampling_params: Params, show: bool) -> list[RequestOutput]:
         params = self._spread(sampling_params, len(prompts))
         collectors: list[Collector] = []
-        with ExitStack() as stack:
+        try:
             for pair in zip(prompts, params, strict=True):
-                collectors.append(self._add(*pair, streamed=False))
-                stack.callback(self._drop, collectors[-1])
-            advance = stack.enter_context(progress(len(prompts), show))
-            pending = collectors
-            while pending:
-                self._pump()
-                left = [collector for collector in pending if not collector.result.finished]
-                advance(len(pending) - len(left))
-                pending = left
+                collectors.append(self._add(*pair, streamed=False))  # noqa: PERF401 - one may be refused
+            with progress(len(prompts), show) as advance:
+                self._finish(collectors, advance)
+        finally:
+            for collector in collectors:
+                self._drop(collector)
         return [collector.result for collector in collectors]
+
+    def _finish(self, pending: list[Collector], advance: Advance) -> None:
+        while pending:
+            self._pump()
+            left = [collector for collector in pending if not collector.result.finished]
+            advance(len(pending) - len(left))
+            pending = left
 
     def _spread(self, params: Params, number: int) -> list[SamplingParams]:
         if params is None or isinstance(params, SamplingParams):

@@ -175,7 +175,9 @@ def main() -> None:
         print(tokens, {name: (row["median"], row["min"]) for name, row in told.items()}, flush=True)
     for tokens in asked.tokens:
         for tree in trees:
-            report[f"{tree.name}, {tokens} tokens, us after the request"] = told = tree.ask("stamps", tokens, STAMPED)
+            report[f"{tree.name}, {tokens} tokens, us after the request"] = told = tree.ask(
+                "stamps", tokens, max(STAMPED, asked.rounds)
+            )
             print(tokens, tree.name, told, flush=True)
     if asked.out:
         asked.out.write_text(json.dumps(report, indent=1) + "\n")

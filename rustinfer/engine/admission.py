@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from itertools import chain
 from math import inf
@@ -11,7 +13,7 @@ import numpy as np
 from ..protocol.messages import FinishReason
 from ..protocol.sampling import SamplingParams
 from .errors import RequestRefused
-from .sequence import Request, Sequence
+from .sequence import Request, Sequence, numbers
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,7 @@ class Admission:
             )
         if not length:
             raise RequestRefused("empty_prompt", "the prompt is empty: it must hold at least one token")
-        ids = np.asarray(request.prompt)
-        if ids.min() < 0 or ids.max() >= self.vocab:
+        if not self._knows(request.prompt):
             bad = next(t for t in request.prompt if not 0 <= t < self.vocab)
             raise RequestRefused("out_of_vocabulary", f"token id {bad} is out of vocabulary (0 to {self.vocab - 1})")
         self._check_tokens(request.sampling)
@@ -52,6 +53,11 @@ class Admission:
                 "ask for fewer tokens or start with a larger --kv-cache-tokens",
             )
         return max(min(limit, room), 0)
+
+    def _knows(self, prompt: Items[int]) -> bool:
+        """Whether these are tokens. One look does: a negative number without its sign is larger than all."""
+        ids = prompt if isinstance(prompt, array) else numbers(prompt)
+        return isinstance(ids, array) and bool(np.maximum.reduce(np.frombuffer(ids, np.uint64)) < self.vocab)
 
     def _check_tokens(self, params: SamplingParams) -> None:
         lists = {

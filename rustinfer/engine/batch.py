@@ -48,16 +48,16 @@ def items(tokens: int, sequences: int) -> int:
     return most
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Batch:
     """What the host knows of a step: the lanes `rows` of the sequences that sample, in order.
 
     Once it is launched, each of the lanes `moved` holds the token of the number in `drawn_at`, or none (-1).
     """
 
-    rows: np.ndarray
-    moved: np.ndarray
-    drawn_at: np.ndarray
+    rows: list[int]
+    moved: list[int]
+    drawn_at: list[int]
 
 
 class Sampling(NamedTuple):
@@ -81,6 +81,7 @@ class Batcher:
 
     def __init__(self, lanes: Lanes, place: Place) -> None:
         self.lanes, self.place = lanes, place
+        self._padding = np.array([[0], [-1], [0], [0], [lanes.nobody], [0]])  # the first is how many rows there are
 
     def fill(self, plan: Plan, shape: Shape) -> Batch:
         """Send a plan, which may be empty, as a step of this shape.
@@ -96,20 +97,19 @@ class Batcher:
         sampled = list(compress(range(len(rows)), samples))
         picks = range(len(rows)) if shape.last else [end - 1 for end in ends]
         lanes, parts, to = self.lanes, Parts.of(shape), self.lanes.next()
-        padding, missing = shape.sequences - len(rows), shape.sequences - len(sampled)
-        to[parts.sequences].reshape(NUMBERS, shape.sequences)[:] = (
-            ends + [shape.tokens] * padding,
-            firsts + [-1] * padding,
-            rows + [0] * padding,
-            [picks[i] for i in sampled] + [0] * missing,
-            [rows[i] for i in sampled] + [lanes.nobody] * missing,
-            [lengths[i] - sequences[i].prompt for i in sampled] + [0] * missing,
+        drawing = [rows[i] for i in sampled]
+        told = to[parts.sequences].reshape(NUMBERS, shape.sequences)
+        self._padding[0] = shape.tokens
+        told[:] = self._padding
+        told[:3, : len(rows)] = ends, firsts, rows
+        told[3:, : len(sampled)] = (
+            [picks[i] for i in sampled],
+            drawing,
+            [lengths[i] - sequences[i].prompt for i in sampled],
         )
         self._fill_tokens(plan, to[parts.tokens], ends)
         lanes.send(parts.sequences.stop)
-        drawn_at = [length if drawn else -1 for length, drawn in zip(lengths, samples, strict=True)]
-        drawing = [rows[i] for i in sampled]
-        return Batch(*(np.array(numbers, np.int64) for numbers in (drawing, rows, drawn_at)))
+        return Batch(drawing, rows, [length if drawn else -1 for length, drawn in zip(lengths, samples, strict=True)])
 
     def step(self, shape: Shape, width: int) -> Step:
         """What was sent last, as a step, with its pages. `width` of them hold the longest sequence."""

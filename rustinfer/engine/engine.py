@@ -146,9 +146,10 @@ class Engine:
             self._cut_short()
         plan = self.scheduler.plan(self._book.now) if len(self._flights) <= self.runner.depth else Plan()
         if plan:
-            self.totals.steps += 1
-            self.measures.launched(plan, self._book.now)
-            self._flights.append((self._book.now, self._launcher(plan)))
+            start = self._book.now
+            self._flights.append((start, self._launcher(plan)))
+            self.totals.steps += 1  # and all that is only counted once the device is at work
+            self.measures.launched(plan, start)
         if self._flights and (len(self._flights) > self.runner.depth or not plan):
             self._land_oldest()
         elif not plan and not self._book.news:

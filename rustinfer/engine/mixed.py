@@ -36,7 +36,7 @@ class Mixed:
 
     def __init__(self, model: Model, batcher: Batcher, draw: Draw, grain: int = 1) -> None:
         self.model, self.batcher, self.plainly, self._grain = model, batcher, draw, grain
-        self._graphs: dict[Shape, Recorded[Tensor]] = {}
+        self._graphs: dict[Shape, Recorded[Tensor]] = {}  # the smallest first
 
     @torch.inference_mode()
     def record(self, shape: Shape, pool: Pool) -> None:
@@ -44,9 +44,10 @@ class Mixed:
         self.batcher.lanes.rest()
         self.batcher.fill(Plan(), shape)
         width = self.batcher.lanes.pages.shape[1]
-        self._graphs[shape] = Recorded.of(
+        made = Recorded.of(
             lambda: self._forward(shape, width), lambda hidden, greedy: self._tell(hidden, shape, greedy), pool
         )
+        self._graphs = dict(sorted({**self._graphs, shape: made}.items()))
 
     @torch.inference_mode()
     def touch(self, sequences: int) -> None:
@@ -59,18 +60,19 @@ class Mixed:
     def shape(self, plan: Plan) -> Shape:
         """The smallest shape with a graph that this plan fits into, or else its own, rounded up."""
         tokens, sequences, every = plan.tokens, len(plan), plan.every
-        large = [s for s in self._graphs if s.tokens >= tokens and s.sequences > sequences]
-        if fits := [s for s in large if pays(s, tokens) and not (every and s.last)]:
-            return min(fits)
+        for s in self._graphs:
+            if s.tokens >= tokens and s.sequences > sequences and not (every and s.last) and pays(s, tokens):
+                return s
         rows, padded = self._round(tokens), sequences
         if self._grain > 1:
             padded = next(crowd for crowd in crowds(self.batcher.lanes.nobody) if crowd > sequences)
         return Shape(rows, padded, not every and padded * SHORT <= rows)
 
-    def forward(self, shape: Shape, width: int) -> Tensor:
-        """Hidden states of the rows, or of the last ones. `width` pages hold the longest sequence."""
-        if shape in self._graphs:
-            return self._graphs[shape].forward()
+    def forward(self, shape: Shape, plan: Plan) -> Tensor:
+        """Hidden states of the plan's rows, or of the last ones, with its shape and once it has been sent."""
+        if recorded := self._graphs.get(shape):
+            return recorded.forward()
+        width = max(len(sequence.pages) for sequence in plan.sequences())
         return self._forward(shape, min(self._round(width), self.batcher.lanes.pages.shape[1]))
 
     def _round(self, count: int) -> int:

@@ -92,8 +92,8 @@ class Runner:
         lanes, mixed = self.lanes, self.mixed
         shape = mixed.shape(plan)
         batch = mixed.batcher.fill(plan, shape)
-        hidden = mixed.forward(shape, lanes.width(batch.moved))
-        flight = self._draw(plan, shape, batch.rows, hidden)
+        hidden = mixed.forward(shape, plan)
+        flight = self._draw(plan, shape, np.array(batch.rows, np.int64), hidden)
         lanes.drawn_at[batch.moved] = batch.drawn_at
         return flight
 

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Sequence as Items
 from dataclasses import dataclass
 from enum import Enum
+from struct import error, pack
 from typing import TYPE_CHECKING
 
 from ..protocol.messages import Pool
@@ -25,8 +26,8 @@ TOKEN = array("q").itemsize
 def numbers(tokens: Items[int]) -> Items[int]:
     """The same, in an array where they fit: looking at each of a long prompt then takes a tenth of the time."""
     try:
-        return array("q", tokens)
-    except OverflowError:  # refused when it is added, as any token is that is out of vocabulary
+        return array("q", pack(f"{len(tokens)}q", *tokens))  # half the time of having the array look at each
+    except error:  # refused when it is added, as any token is that is out of vocabulary
         return tokens
 
 
