@@ -48,6 +48,7 @@ class AssistantMessage(BaseModel):
     role: Literal["assistant"]
     content: str | None
     refusal: None
+    annotations: list[dict[str, Any]] = Field(max_length=0)
     reasoning: str | None = None
     reasoning_content: str | None = None
     tool_calls: list[MadeCall] | None = None
@@ -156,10 +157,21 @@ class ResponseFailure(BaseModel):
     message: str
 
 
+class Effort(BaseModel):
+    effort: str | None
+    summary: None
+
+
+class TextSettings(BaseModel):
+    format: dict[str, Any]
+    verbosity: Literal["medium"]
+
+
 class Response(BaseModel):
     id: str
     object: Literal["response"]
     created_at: int
+    completed_at: int | None
     status: Literal["in_progress", "completed", "incomplete", "failed", "cancelled"]
     model: str
     output: list[dict[str, Any]]
@@ -178,3 +190,13 @@ class Response(BaseModel):
     store: bool
     background: bool
     previous_response_id: str | None
+    max_output_tokens: int | None
+    max_tool_calls: None
+    prompt_cache_key: str | None
+    safety_identifier: str | None
+    reasoning: Effort
+    service_tier: Literal["default"]
+    text: TextSettings
+    top_logprobs: int
+    truncation: Literal["disabled"]
+    user: str | None = None
