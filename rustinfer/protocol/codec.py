@@ -1,7 +1,8 @@
 """Messages to frames and back: `[version, kind, payload]`, the payload in MessagePack.
 
-A dataclass travels as the array of its fields in order, a list of integers as packed little-endian int32. Decoding is
-typed: whatever does not have exactly the declared shape is a `ProtocolError`, and no frame can raise anything else.
+A dataclass travels as the array of its fields in order, a list of numbers as packed little-endian int32 or float64, a
+list of tuples as a list for each of their fields. Decoding is typed: whatever does not have exactly the declared shape
+is a `ProtocolError`, and no frame can raise anything else.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from typing import Literal
 
 from .sampling import SamplingParams
 
-VERSION = 6
+VERSION = 7
 """The protocol's version: raised whenever a message changes, since both ends must agree on every field."""
 
 FinishReason = Literal["stop", "length", "abort", "error"]

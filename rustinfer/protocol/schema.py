@@ -41,11 +41,13 @@ def coder(kind: Any) -> Coder:
         return _union(args)
     if origin in (list, Sequence):
         made = tuple if origin is Sequence else list
-        return _ints(made) if args[0] is int else _items(made, coder(args[0]))
+        if args[0] in _PACKED:
+            return _packed(made, _PACKED[args[0]])
+        return _columns(made, get_args(args[0])) if get_origin(args[0]) is tuple else _items(made, coder(args[0]))
     if origin is tuple:
         return _pair(tuple(coder(a) for a in args))
     if origin in (dict, Mapping) and args[0] in (str, int):
-        return _mapping(coder(args[1])) if args[0] is str else _numbered(coder(args[1]))
+        return _mapping(coder(args[1])) if args[0] is str else _numbered(args[1])
     raise TypeError(f"no wire form for {kind}")
 
 
@@ -101,20 +103,41 @@ def _union(args: tuple[Any, ...]) -> Coder:
     )
 
 
-def _ints(made: Callable[[Any], Any]) -> Coder:
-    def write(values: Sequence[int]) -> bytes:
-        packed = array("i", values)
+_PACKED = {int: "i", float: "d"}  # as `array` has them: int32 and float64
+
+
+def _packed(made: Callable[[Any], Any], code: str) -> Coder:
+    size = array(code).itemsize
+
+    def write(values: Sequence[float]) -> bytes:
+        packed = array(code, values)
         if sys.byteorder == "big":
             packed.byteswap()
         return packed.tobytes()
 
     def read(value: Any) -> Any:
-        if type(value) is not bytes or len(value) % 4 or len(value) > 4 * MAX_TOKENS:
-            raise ProtocolError("not packed int32")
-        packed = array("i", value)
+        if type(value) is not bytes or len(value) % size or len(value) > size * MAX_TOKENS:
+            raise ProtocolError(f"not packed numbers of {size} bytes")
+        packed = array(code, value)
         if sys.byteorder == "big":
             packed.byteswap()
         return made(packed)
+
+    return Coder(write, read)
+
+
+def _columns(made: Callable[[Any], Any], kinds: tuple[Any, ...]) -> Coder:
+    """Tuples travel as a list for each of their fields: numbers of 64 choices are packed, not looked at one by one."""
+    lists = _pair(tuple(coder(list[kind]) for kind in kinds))  # type: ignore[valid-type]
+
+    def write(values: Sequence[Any]) -> Any:
+        return lists.encode(list(zip(*values, strict=True)) if values else [()] * len(kinds))
+
+    def read(value: Any) -> Any:
+        columns = lists.decode(value)
+        if len({len(column) for column in columns}) > 1:
+            raise ProtocolError("columns of several lengths")
+        return made(zip(*columns, strict=True))
 
     return Coder(write, read)
 
@@ -146,17 +169,10 @@ def _mapping(item: Coder) -> Coder:
     return Coder(lambda values: {k: item.encode(v) for k, v in values.items()}, read)
 
 
-def _numbered(item: Coder) -> Coder:
-    """Keys that are integers travel as a list beside that of their values: a MessagePack map has names only."""
-    pair = _pair((_ints(list), _items(list, item)))
-
-    def read(value: Any) -> Any:
-        keys, values = pair.decode(value)
-        if len(keys) != len(values):
-            raise ProtocolError(f"{len(keys)} keys and {len(values)} values")
-        return dict(zip(keys, values, strict=True))
-
-    return Coder(lambda values: pair.encode((list(values), list(values.values()))), read)
+def _numbered(item: Any) -> Coder:
+    """Keys that are integers travel beside their values: a MessagePack map has names only."""
+    pairs = _columns(dict, (int, item))
+    return Coder(lambda values: pairs.encode(list(values.items())), pairs.decode)
 
 
 def _record(kind: Any) -> Coder:

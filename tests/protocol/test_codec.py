@@ -31,6 +31,7 @@ from rustinfer.protocol.messages import (
     Ping,
     Pong,
     Stats,
+    TokenLogprob,
     Welcome,
 )
 from rustinfer.protocol.sampling import SamplingParams
@@ -161,6 +162,29 @@ def test_f14_malformed(frames: list[bytes]) -> None:
 
 def test_a_good_payload_is_good() -> None:
     assert decode(payload("a", PACKED, GOOD, 0, "s", "mean", -1)) == Generate("a", [1], PARAMS, 0, "s", "mean", -1)
+
+
+SCORED = coder(list[TokenLogprob]).encode([(-0.5, [(3, -0.5), (4, -1.0)], 1)])
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        SCORED[:2],
+        [SCORED[0][:-1], *SCORED[1:]],
+        [SCORED[0] * 2, *SCORED[1:]],
+        [SCORED[0], SCORED[1] * 2, SCORED[2]],
+        [SCORED[0], [[PACKED, *SCORED[1][0][1:]]], SCORED[2]],
+        [[-0.5], *SCORED[1:]],
+    ],
+)
+def test_f14_malformed_scores(scores: Any) -> None:
+    def output(scores: Any) -> list[bytes]:
+        return [V, b"delta", msgpack.packb([1, [["a", 0, PACKED, scores, None, None, 0, 0, None, None]]])]
+
+    assert decode(output(SCORED)) == Delta(1, [Output("a", 0, [1], [(-0.5, [(3, -0.5), (4, -1.0)], 1)])])
+    with pytest.raises(ProtocolError):
+        decode(output(scores))
 
 
 def test_messages_of_the_other_direction_are_refused() -> None:
