@@ -58,13 +58,13 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
 
 def gated(op: Op, name: str, product: Callable[[Tensor, Tensor], Tensor]) -> None:
     """Register as a mutant another product of gate and up, in fp32."""
-    instead(op, name, lambda a: product(*wide(a["x"]).chunk(2, -1)).to(a["x"].dtype))
+    instead(op, name)(lambda a: product(*wide(a["x"]).chunk(2, -1)).to(a["x"].dtype))
 
 
 gated(silu_mul, "halves swapped", lambda gate, up: F.silu(up) * gate)
 gated(silu_mul, "sigmoid without its input", lambda gate, up: gate.sigmoid() * up)
 gated(silu_mul, "exponential overflows", lambda gate, up: gate * gate.exp() / (1 + gate.exp()) * up)
-wrong(silu_mul, "pairs interleaved", lambda a: {"x": torch.cat((a["x"][..., ::2], a["x"][..., 1::2]), -1)})
+wrong(silu_mul, "pairs interleaved")(lambda a: {"x": torch.cat((a["x"][..., ::2], a["x"][..., 1::2]), -1)})
 gated(gelu_mul, "halves swapped", lambda gate, up: F.gelu(up, approximate="tanh") * gate)
 gated(gelu_mul, "erf form", lambda gate, up: F.gelu(gate) * up)
 gated(gelu_mul, "sigmoid form", lambda gate, up: gate * (1.702 * gate).sigmoid() * up)

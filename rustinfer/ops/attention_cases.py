@@ -107,31 +107,32 @@ def rows_of(a: Arguments) -> Tensor:
     return rows
 
 
-def alone(a: Arguments) -> Arguments:
+@wrong(attention, "no causal mask")
+def _(a: Arguments) -> Arguments:
     """Every row as a sequence of its own that sees all of its sequence's positions."""
     owner = torch.repeat_interleave(rows_of(a))
     starts = torch.arange(len(a["q"]) + 1, device=a["q"].device)
     return {"query_starts": starts, "lengths": a["lengths"][owner], "pages": a["pages"][owner]}
 
 
-wrong(attention, "scale dropped", lambda a: {"scale": 1.0})
-wrong(attention, "window ignored", lambda a: {"window": 0})
-wrong(attention, "window one too wide", lambda a: {"window": a["window"] and a["window"] + 1})
-wrong(attention, "no causal mask", alone)
-wrong(attention, "page table ignored", lambda a: {"pages": torch.arange(a["pages"].numel()).view_as(a["pages"])})
-wrong(attention, "chunk taken for the whole sequence", lambda a: {"lengths": torch.minimum(a["lengths"], rows_of(a))})
-wrong(attention, "last position unseen", lambda a: {"lengths": a["lengths"] - (a["lengths"] > rows_of(a)).int()})
-wrong(attention, "padding attends", lambda a: {"lengths": torch.maximum(a["lengths"], rows_of(a))})
-wrong(attention, "first sequence's pages for all", lambda a: {"pages": a["pages"][:1].expand_as(a["pages"])})
+wrong(attention, "scale dropped")(lambda a: {"scale": 1.0})
+wrong(attention, "window ignored")(lambda a: {"window": 0})
+wrong(attention, "window one too wide")(lambda a: {"window": a["window"] and a["window"] + 1})
+wrong(attention, "page table ignored")(lambda a: {"pages": torch.arange(a["pages"].numel()).view_as(a["pages"])})
+wrong(attention, "chunk taken for the whole sequence")(lambda a: {"lengths": torch.minimum(a["lengths"], rows_of(a))})
+wrong(attention, "last position unseen")(lambda a: {"lengths": a["lengths"] - (a["lengths"] > rows_of(a)).int()})
+wrong(attention, "padding attends")(lambda a: {"lengths": torch.maximum(a["lengths"], rows_of(a))})
+wrong(attention, "first sequence's pages for all")(lambda a: {"pages": a["pages"][:1].expand_as(a["pages"])})
 
 
-def interleaved(a: Arguments) -> Any:
-    """Query heads dealt out over the groups one by one."""
+@instead(attention, "heads interleaved over groups")
+def _(a: Arguments) -> Any:
     order = torch.arange(a["q"].shape[1]).view(-1, a["k_cache"].shape[1]).T.flatten()
     return attention(**a | {"q": a["q"][:, order]})[:, order.argsort()]
 
 
-def overflowing(a: Arguments) -> Tensor:
+@instead(attention, "softmax overflows")
+def _(a: Arguments) -> Tensor:
     """The last row of each sequence with a softmax that takes nothing off before it exponentiates."""
     q, window, out = a["q"], a["window"], attention(**a)
     for row, length, table in zip(a["query_starts"][1:].tolist(), a["lengths"].tolist(), a["pages"], strict=True):
@@ -142,7 +143,3 @@ def overflowing(a: Arguments) -> Tensor:
             visible = weights[..., -(window or length) :], values[:, -(window or length) :]
             out[row - 1] = (torch.einsum("ghs,gsd->ghd", *visible) / visible[0].sum(-1, True)).flatten(0, 1).to(q.dtype)
     return out  # type: ignore[no-any-return]
-
-
-instead(attention, "heads interleaved over groups", interleaved)
-instead(attention, "softmax overflows", overflowing)

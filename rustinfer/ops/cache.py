@@ -56,21 +56,20 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(d.name, (k, v, *caches(d, 16, 3, 16, 64), slots), decode=True)
 
 
-def sixteens(a: Arguments) -> None:
-    """Slots read as those of pages of 16, where they then lie inside of the cache."""
+@instead(write_kv, "pages of 16 assumed")
+def _(a: Arguments) -> None:
+    """Where they then lie inside of the cache."""
     k_cache, v_cache, slots = a["k_cache"], a["v_cache"], a["slots"]
     keep = (slots >= 0) & (slots % 16 < k_cache.shape[2]) & (slots // 16 < k_cache.shape[0])
     page, offset = slots[keep] // 16, slots[keep] % 16
     k_cache[page, :, offset], v_cache[page, :, offset] = a["k"][keep], a["v"][keep]
 
 
+@wrong(write_kv, "slot -1 wraps to the last slot")
 def wrapped(a: Arguments) -> Arguments:
-    """Rows with slot -1 stored in the last slot."""
     return {"slots": a["slots"] % (a["k_cache"].shape[0] * a["k_cache"].shape[2])}
 
 
-wrong(write_kv, "slot -1 wraps to the last slot", wrapped)
-wrong(write_kv, "slot 0 is skipped too", lambda a: {"slots": a["slots"].where(a["slots"] > 0, -1)})
-instead(write_kv, "pages of 16 assumed", sixteens)
-wrong(write_kv, "keys stored as values", lambda a: {"v": a["k"]})
-wrong(write_kv, "first head everywhere", lambda a: {"k": a["k"][:, :1].expand_as(a["k"])})
+wrong(write_kv, "slot 0 is skipped too")(lambda a: {"slots": a["slots"].where(a["slots"] > 0, -1)})
+wrong(write_kv, "keys stored as values")(lambda a: {"v": a["k"]})
+wrong(write_kv, "first head everywhere")(lambda a: {"k": a["k"][:, :1].expand_as(a["k"])})

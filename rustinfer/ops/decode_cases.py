@@ -120,18 +120,17 @@ def changed(**names: str) -> Any:
     return change
 
 
-def halves_swapped(a: Arguments) -> Arguments:
-    """Gate and up exchanged in every layer."""
+@wrong(decode_step, "gate and up exchanged")
+def _(a: Arguments) -> Arguments:
     layers = a["decoder"]["layers"]
     return bound(a, layers=[{**w, "gate_up": torch.cat(w["gate_up"].chunk(2)[::-1])} for w in layers])
 
 
-wrong(decode_step, "norms exchanged", changed(norm="mlp_norm", mlp_norm="norm"))
-wrong(decode_step, "gate and up exchanged", halves_swapped)
-wrong(decode_step, "newest position unseen", lambda a: {"lengths": (a["lengths"] - 1).clamp(min=0)})
-wrong(decode_step, "cache not written", lambda a: {"slots": torch.full_like(a["slots"], -1)})
-wrong(decode_step, "layers in reverse", lambda a: bound(a, layers=a["decoder"]["layers"][::-1]))
-wrong(decode_step, "eps dropped", lambda a: bound(a, eps=0.0))
-wrong(decode_step, "embedding in place of the head", lambda a: bound(a, head=a["decoder"]["embedding"]))
-wrong(decode_step, "positions one too high", lambda a: {"positions": a["positions"] + 1})
-wrong(decode_step, "first sequence's pages for all", lambda a: {"pages": a["pages"][:1].expand_as(a["pages"])})
+wrong(decode_step, "norms exchanged")(changed(norm="mlp_norm", mlp_norm="norm"))
+wrong(decode_step, "newest position unseen")(lambda a: {"lengths": (a["lengths"] - 1).clamp(min=0)})
+wrong(decode_step, "cache not written")(lambda a: {"slots": torch.full_like(a["slots"], -1)})
+wrong(decode_step, "layers in reverse")(lambda a: bound(a, layers=a["decoder"]["layers"][::-1]))
+wrong(decode_step, "eps dropped")(lambda a: bound(a, eps=0.0))
+wrong(decode_step, "embedding in place of the head")(lambda a: bound(a, head=a["decoder"]["embedding"]))
+wrong(decode_step, "positions one too high")(lambda a: {"positions": a["positions"] + 1})
+wrong(decode_step, "first sequence's pages for all")(lambda a: {"pages": a["pages"][:1].expand_as(a["pages"])})

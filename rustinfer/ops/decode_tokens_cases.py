@@ -51,7 +51,7 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
 
 def changed(name: str, **changes: Any) -> None:
     """Register as a mutant what the op makes of other arguments."""
-    wrong(decode_tokens, name, lambda a: {key: change(a[key]) for key, change in changes.items()})
+    wrong(decode_tokens, name)(lambda a: {key: change(a[key]) for key, change in changes.items()})
 
 
 changed("never at random", temperature=torch.zeros_like)

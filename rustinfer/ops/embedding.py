@@ -50,8 +50,8 @@ def one_scale(weight: Weight) -> Weight:
     return weight
 
 
-wrong(embedding, "next row", lambda a: {"tokens": (a["tokens"] + 1) % a["weight"].shape[0]})
-wrong(embedding, "last row clamped away", lambda a: {"tokens": a["tokens"].clamp(max=max(a["weight"].shape[0] - 2, 0))})
-wrong(embedding, "zeros ignored", lambda a: {"weight": without_zeros(a["weight"])})
-wrong(embedding, "one scale for the row", lambda a: {"weight": one_scale(a["weight"])})
-spoilt(embedding, "returns fp32", Tensor.float)
+wrong(embedding, "next row")(lambda a: {"tokens": (a["tokens"] + 1) % a["weight"].shape[0]})
+wrong(embedding, "last row clamped away")(lambda a: {"tokens": a["tokens"].clamp(max=max(a["weight"].shape[0] - 2, 0))})
+wrong(embedding, "zeros ignored")(lambda a: {"weight": without_zeros(a["weight"])})
+wrong(embedding, "one scale for the row")(lambda a: {"weight": one_scale(a["weight"])})
+spoilt(embedding, "returns fp32")(Tensor.float)

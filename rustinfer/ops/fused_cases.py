@@ -149,15 +149,15 @@ def last_column_lost(a: Arguments) -> Arguments:
 
 
 for _op in (gate_up_silu, norm_gate_up_silu):
-    wrong(_op, "halves swapped", halves_swapped)
-    wrong(_op, "rows of the weight reversed", lambda a: {"weight": dense(a["weight"]).flip(0)})
-    wrong(_op, "last input column skipped", last_column_lost)
+    wrong(_op, "halves swapped")(halves_swapped)
+    wrong(_op, "rows of the weight reversed")(lambda a: {"weight": dense(a["weight"]).flip(0)})
+    wrong(_op, "last input column skipped")(last_column_lost)
 for _op in (qkv_rope_write, norm_qkv_rope_write):
-    wrong(_op, "weight read as q, v, k", values_first)
-    wrong(_op, "slot -1 wraps to the last slot", wrapped)
-    wrong(_op, "bias dropped", lambda a: {"bias": None})
-    wrong(_op, "positions one too high", lambda a: {"positions": (a["positions"] + 1) % a["cos"].shape[0]})
+    wrong(_op, "weight read as q, v, k")(values_first)
+    wrong(_op, "slot -1 wraps to the last slot")(wrapped)
+    wrong(_op, "bias dropped")(lambda a: {"bias": None})
+    wrong(_op, "positions one too high")(lambda a: {"positions": (a["positions"] + 1) % a["cos"].shape[0]})
 for _op in (norm_gate_up_silu, norm_qkv_rope_write):
-    wrong(_op, "residual left out", lambda a: {"residual": torch.zeros_like(a["residual"])})
-    wrong(_op, "eps dropped", lambda a: {"eps": 0.0})
-    wrong(_op, "residual updated in place", lambda a: {"residual": a["residual"].add_(a["x"]), "x": a["x"] * 0})
+    wrong(_op, "residual left out")(lambda a: {"residual": torch.zeros_like(a["residual"])})
+    wrong(_op, "eps dropped")(lambda a: {"eps": 0.0})
+    wrong(_op, "residual updated in place")(lambda a: {"residual": a["residual"].add_(a["x"]), "x": a["x"] * 0})

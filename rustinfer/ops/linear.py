@@ -120,8 +120,9 @@ def centred(weight: Weight) -> Weight:
     return weight
 
 
-def narrow(a: Arguments) -> Tensor:
-    """The product with its sums rounded to x's own dtype every eight columns."""
+@instead(linear, "accumulates in x's own dtype")
+def _(a: Arguments) -> Tensor:
+    """Sums rounded every eight columns."""
     x, w, bias = a["x"], dense(a["weight"]), a["bias"]
     total = torch.zeros(x.shape[0], w.shape[0], dtype=x.dtype, device=x.device)
     for start in range(0, x.shape[1], 8):
@@ -129,17 +130,14 @@ def narrow(a: Arguments) -> Tensor:
     return total if bias is None else total + bias
 
 
-wrong(linear, "bias dropped", lambda a: {"bias": None})
-wrong(linear, "last input column skipped", lambda a: {"x": a["x"][:, :-1], "weight": dense(a["weight"])[:, :-1]})
-wrong(linear, "nibbles swapped", lambda a: {"weight": nibbles_swapped(a["weight"])})
-wrong(linear, "zeros ignored", lambda a: {"weight": without_zeros(a["weight"])})
-wrong(linear, "zeros centred", lambda a: {"weight": centred(a["weight"])})
-instead(linear, "accumulates in x's own dtype", narrow)
-wrong(lm_head, "first rows instead of the selected", lambda a: {"rows": torch.arange(len(a["rows"]))})
-instead(lm_head, "returns the hidden dtype", lambda a: lm_head(**a).to(a["hidden"].dtype))
-wrong(lm_head, "nibbles swapped", lambda a: {"weight": nibbles_swapped(a["weight"])})
-wrong(
-    lm_head,
-    "last input column skipped",
-    lambda a: {"hidden": a["hidden"][:, :-1], "weight": dense(a["weight"])[:, :-1]},
+wrong(linear, "bias dropped")(lambda a: {"bias": None})
+wrong(linear, "last input column skipped")(lambda a: {"x": a["x"][:, :-1], "weight": dense(a["weight"])[:, :-1]})
+wrong(linear, "nibbles swapped")(lambda a: {"weight": nibbles_swapped(a["weight"])})
+wrong(linear, "zeros ignored")(lambda a: {"weight": without_zeros(a["weight"])})
+wrong(linear, "zeros centred")(lambda a: {"weight": centred(a["weight"])})
+wrong(lm_head, "first rows instead of the selected")(lambda a: {"rows": torch.arange(len(a["rows"]))})
+instead(lm_head, "returns the hidden dtype")(lambda a: lm_head(**a).to(a["hidden"].dtype))
+wrong(lm_head, "nibbles swapped")(lambda a: {"weight": nibbles_swapped(a["weight"])})
+wrong(lm_head, "last input column skipped")(
+    lambda a: {"hidden": a["hidden"][:, :-1], "weight": dense(a["weight"])[:, :-1]}
 )

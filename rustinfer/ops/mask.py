@@ -58,28 +58,24 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield case
 
 
-wrong(mask_logits, "forbidden and allowed exchanged", lambda a: {"bitmask": ~a["bitmask"]})
-wrong(mask_logits, "first rows, not the named ones", lambda a: {"rows": torch.arange(len(a["rows"]))})
-wrong(mask_logits, "bits from the highest", lambda a: {"bitmask": flipped(a["bitmask"])})
-wrong(mask_logits, "sign bit lost", lambda a: {"bitmask": a["bitmask"] & 0x7FFFFFFF})
-wrong(mask_logits, "words of 16 bits", lambda a: {"bitmask": a["bitmask"] & 0xFFFF})
+wrong(mask_logits, "forbidden and allowed exchanged")(lambda a: {"bitmask": ~a["bitmask"]})
+wrong(mask_logits, "first rows, not the named ones")(lambda a: {"rows": torch.arange(len(a["rows"]))})
+wrong(mask_logits, "bits from the highest")(lambda a: {"bitmask": flipped(a["bitmask"])})
+wrong(mask_logits, "sign bit lost")(lambda a: {"bitmask": a["bitmask"] & 0x7FFFFFFF})
+wrong(mask_logits, "words of 16 bits")(lambda a: {"bitmask": a["bitmask"] & 0xFFFF})
 
 
-def finite(a: Arguments) -> None:
-    """A large negative number in place of infinity."""
+@instead(mask_logits, "a large negative number")
+def _(a: Arguments) -> None:
     rows, kept = a["rows"], allowed(a["bitmask"], a["logits"].shape[1])
     a["logits"][rows] = a["logits"][rows].masked_fill(~kept, -1e4)
 
 
-def but_the_last(a: Arguments) -> None:
-    """The last token's logits as they were."""
+@instead(mask_logits, "last token left alone")
+def _(a: Arguments) -> None:
     last = a["logits"][:, -1].clone()
     mask_logits(**a)
     a["logits"][:, -1] = last
-
-
-instead(mask_logits, "a large negative number", finite)
-instead(mask_logits, "last token left alone", but_the_last)
 
 
 def flipped(bitmask: Tensor) -> Tensor:
@@ -102,14 +98,11 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield from of_logits(biased, partial(Draw, dtype=dtype, device=device), shapes, some=60)
 
 
-wrong(bias_logits, "taken off", lambda a: {"biases": -a["biases"]})
-wrong(bias_logits, "row 0 only", lambda a: {"rows": torch.zeros_like(a["rows"])})
-wrong(bias_logits, "last one forgotten", lambda a: {k: a[k][:-1] for k in ("rows", "tokens", "biases")})
+wrong(bias_logits, "taken off")(lambda a: {"biases": -a["biases"]})
+wrong(bias_logits, "row 0 only")(lambda a: {"rows": torch.zeros_like(a["rows"])})
+wrong(bias_logits, "last one forgotten")(lambda a: {k: a[k][:-1] for k in ("rows", "tokens", "biases")})
 
 
-def replaced(a: Arguments) -> None:
-    """The biases in place of the logits."""
+@instead(bias_logits, "replaces the logit")
+def _(a: Arguments) -> None:
     a["logits"][a["rows"], a["tokens"]] = a["biases"]
-
-
-instead(bias_logits, "replaces the logit", replaced)

@@ -87,43 +87,37 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(d.name, flow, {"weight": d.uniform(2048), "eps": 1e-5}, decode=True)
 
 
-def own_dtype(a: Arguments) -> Any:
-    """Squares in x's own dtype."""
+@instead(rms_norm, "squares in x's own dtype")
+def _(a: Arguments) -> Any:
     x = a["x"]
     return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + a["eps"]) * a["weight"]
 
 
-def outside(a: Arguments) -> Any:
-    """Eps added to the root instead of under it."""
+@instead(rms_norm, "eps outside the root")
+def _(a: Arguments) -> Any:
     h = wide(a["x"])
     return (h / (h.pow(2).mean(-1, keepdim=True).sqrt() + a["eps"])).to(a["x"].dtype) * a["weight"]
 
 
-def unbiased(a: Arguments) -> Any:
-    """The mean over one number too few."""
+@instead(rms_norm, "mean over width - 1")
+def _(a: Arguments) -> Any:
     h = wide(a["x"])
     mean = h.pow(2).sum(-1, keepdim=True) / max(h.shape[-1] - 1, 1)
     return (h * torch.rsqrt(mean + a["eps"])).to(a["x"].dtype) * a["weight"]
 
 
-def in_place(a: Arguments) -> tuple[Any, Tensor]:
-    """The sum written to the residual."""
+@instead(add_rms_norm, "updates the residual in place")
+def _(a: Arguments) -> tuple[Any, Tensor]:
     total = a["residual"].add_(a["x"])
     return rms_norm(total, weight=a["weight"], eps=a["eps"]), total
 
 
-instead(rms_norm, "squares in x's own dtype", own_dtype)
-wrong(rms_norm, "eps dropped", lambda a: {"eps": 0.0})
-instead(rms_norm, "eps outside the root", outside)
-instead(rms_norm, "mean over width - 1", unbiased)
-instead(rms_norm, "last column left as it was", lambda a: torch.cat((rms_norm(**a)[..., :-1], a["x"][..., -1:]), -1))
-instead(rms_norm, "writes into x", lambda a: a["x"].copy_(rms_norm(**a)))
-spoilt(rms_norm, "returns fp32", wide)
-instead(
-    add_rms_norm,
-    "normalises x alone",
-    lambda a: (rms_norm(a["x"], weight=a["weight"], eps=a["eps"]), a["x"] + a["residual"]),
+wrong(rms_norm, "eps dropped")(lambda a: {"eps": 0.0})
+instead(rms_norm, "last column left as it was")(lambda a: torch.cat((rms_norm(**a)[..., :-1], a["x"][..., -1:]), -1))
+instead(rms_norm, "writes into x")(lambda a: a["x"].copy_(rms_norm(**a)))
+spoilt(rms_norm, "returns fp32")(wide)
+instead(add_rms_norm, "normalises x alone")(
+    lambda a: (rms_norm(a["x"], weight=a["weight"], eps=a["eps"]), a["x"] + a["residual"])
 )
-instead(add_rms_norm, "returns the old residual", lambda a: (add_rms_norm(**a)[0], a["residual"].clone()))
-instead(add_rms_norm, "updates the residual in place", in_place)
-wrong(add_rms_norm, "eps dropped", lambda a: {"eps": 0.0})
+instead(add_rms_norm, "returns the old residual")(lambda a: (add_rms_norm(**a)[0], a["residual"].clone()))
+wrong(add_rms_norm, "eps dropped")(lambda a: {"eps": 0.0})

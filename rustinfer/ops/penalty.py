@@ -78,21 +78,19 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield case
 
 
-wrong(penalize, "prompt counts as output", lambda a: {"counts": (a["counts"] % PROMPT) + (a["counts"] >= PROMPT).int()})
-wrong(penalize, "prompt not repeated", lambda a: {"counts": a["counts"] % PROMPT})
-wrong(penalize, "presence and frequency exchanged", lambda a: {"presence": a["frequency"], "frequency": a["presence"]})
-wrong(
-    penalize,
-    "counts of at most one",
-    lambda a: {"counts": a["counts"] // PROMPT * PROMPT + (a["counts"] % PROMPT > 0).int()},
+wrong(penalize, "prompt counts as output")(lambda a: {"counts": (a["counts"] % PROMPT) + (a["counts"] >= PROMPT).int()})
+wrong(penalize, "prompt not repeated")(lambda a: {"counts": a["counts"] % PROMPT})
+wrong(penalize, "presence and frequency exchanged")(lambda a: {"presence": a["frequency"], "frequency": a["presence"]})
+wrong(penalize, "counts of at most one")(
+    lambda a: {"counts": a["counts"] // PROMPT * PROMPT + (a["counts"] % PROMPT > 0).int()}
 )
-wrong(penalize, "one number for prompts", lambda a: {"prompt": PROMPT})
-wrong(penalize, "first rows, not the named ones", lambda a: {"rows": torch.arange(len(a["rows"]))})
-wrong(penalize, "first lanes, not the named ones", lambda a: {"lanes": torch.arange(len(a["lanes"]))})
+wrong(penalize, "one number for prompts")(lambda a: {"prompt": PROMPT})
+wrong(penalize, "first rows, not the named ones")(lambda a: {"rows": torch.arange(len(a["rows"]))})
+wrong(penalize, "first lanes, not the named ones")(lambda a: {"lanes": torch.arange(len(a["lanes"]))})
 
 
-def divided(a: Arguments) -> None:
-    """Negative logits divided by the repetition penalty, too."""
+@instead(penalize, "negative logits divided too")
+def _(a: Arguments) -> None:
     logits, rows = a["logits"], a["rows"]
     asked = logits[rows].abs()
     before = asked.clone()
@@ -100,6 +98,3 @@ def divided(a: Arguments) -> None:
     penalize(**a | unasked | {"logits": asked, "rows": torch.arange(len(rows))})
     logits[rows] = logits[rows] * torch.where(before > 0, asked / before, 1)
     penalize(**a | {"repetition": torch.ones_like(a["repetition"])})
-
-
-instead(penalize, "negative logits divided too", divided)

@@ -63,8 +63,8 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(wide.name, (wide.flow[0] // 2, wide.flow[1], wide.flow[2][:, :5]), wide.bound, decode=True)
 
 
-def all_move(a: Arguments) -> Places:
-    """Rows that are not in use raised too."""
+@instead(advance, "unused rows move")
+def _(a: Arguments) -> Places:
     unused = a["newest"] < 0
     found: Places = advance(**a)
     a["newest"] += unused
@@ -76,9 +76,8 @@ def but(at: int, change: Callable[[Tensor], Tensor]) -> Callable[[tuple[Tensor, 
     return lambda found: (*found[:at], change(found[at]), *found[at + 1 :])
 
 
-instead(advance, "unused rows move", all_move)
-spoilt(advance, "the place of the token before", but(1, lambda slots: slots - (slots > 0).long()))
-spoilt(advance, "the newest token is not seen", but(2, lambda lengths: (lengths - 1).clamp(min=0)))
-spoilt(advance, "the number of the token before", but(3, lambda drawing: drawing - 1))
-wrong(advance, "pages of 16 assumed", lambda a: {"page_size": 16})
-spoilt(advance, "slot 0 for unused rows", but(1, lambda slots: slots.clamp(min=0)))
+spoilt(advance, "the place of the token before")(but(1, lambda slots: slots - (slots > 0).long()))
+spoilt(advance, "the newest token is not seen")(but(2, lambda lengths: (lengths - 1).clamp(min=0)))
+spoilt(advance, "the number of the token before")(but(3, lambda drawing: drawing - 1))
+wrong(advance, "pages of 16 assumed")(lambda a: {"page_size": 16})
+spoilt(advance, "slot 0 for unused rows")(but(1, lambda slots: slots.clamp(min=0)))

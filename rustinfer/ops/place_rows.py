@@ -74,16 +74,15 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(wide.name, (*wide.flow[:5], wide.flow[5][:, :5]), wide.bound)
 
 
-def late(a: Arguments) -> Arguments:
-    """Each sequence one row later."""
+@wrong(place_rows, "positions one too high")
+def _(a: Arguments) -> Arguments:
     return {"firsts": a["firsts"] + (a["firsts"] > 0)}
 
 
-wrong(place_rows, "positions one too high", late)
-wrong(place_rows, "the drawn token of another line", lambda a: {"drawn": a["drawn"].roll(1) + 1})
-wrong(place_rows, "pages of 16 assumed", lambda a: {"page_size": 16})
-wrong(place_rows, "lines of other sequences", lambda a: {"pages": a["pages"].roll(1, 0) + 1})
-spoilt(place_rows, "slot 0 in padding", but(2, lambda slots: slots.clamp(min=0)))
-spoilt(place_rows, "the newest token is not seen", but(4, lambda lengths: (lengths - 1).clamp(min=0)))
-spoilt(place_rows, "the first sequence begins late", but(3, lambda starts: starts + 1))
-spoilt(place_rows, "the last page is missing", but(5, lambda pages: pages * (pages != pages[:, -1:])))
+wrong(place_rows, "the drawn token of another line")(lambda a: {"drawn": a["drawn"].roll(1) + 1})
+wrong(place_rows, "pages of 16 assumed")(lambda a: {"page_size": 16})
+wrong(place_rows, "lines of other sequences")(lambda a: {"pages": a["pages"].roll(1, 0) + 1})
+spoilt(place_rows, "slot 0 in padding")(but(2, lambda slots: slots.clamp(min=0)))
+spoilt(place_rows, "the newest token is not seen")(but(4, lambda lengths: (lengths - 1).clamp(min=0)))
+spoilt(place_rows, "the first sequence begins late")(but(3, lambda starts: starts + 1))
+spoilt(place_rows, "the last page is missing")(but(5, lambda pages: pages * (pages != pages[:, -1:])))

@@ -53,21 +53,19 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case(d.name, (d.normal(8, 9, 64), d.integers(8, below=512)), table(d, 512, 64), decode=True)
 
 
-def neighbours(a: Arguments) -> Tensor:
-    """Pairs of neighbours rotated instead of pairs of halves."""
+@instead(rope, "pairs interleaved")
+def _(a: Arguments) -> Tensor:
     c, s = a["cos"][a["positions"], None], a["sin"][a["positions"], None]
     even, odd = wide(a["x"])[..., ::2], wide(a["x"])[..., 1::2]
     return torch.stack((even * c - odd * s, odd * c + even * s), -1).flatten(-2).to(a["x"].dtype)
 
 
-def first_half(a: Arguments) -> Tensor:
-    """Only the first half of each head rotated."""
+@instead(rope, "second half not rotated")
+def _(a: Arguments) -> Tensor:
     half = a["x"].shape[-1] // 2
     return torch.cat((rope(**a)[..., :half], a["x"][..., half:]), -1)
 
 
-instead(rope, "pairs interleaved", neighbours)
-wrong(rope, "rotates backwards", lambda a: {"sin": -a["sin"]})
-wrong(rope, "row number as position", lambda a: {"positions": torch.arange(len(a["positions"]))})
-instead(rope, "second half not rotated", first_half)
-instead(rope, "rotates in place", lambda a: a["x"].copy_(rope(**a)))
+wrong(rope, "rotates backwards")(lambda a: {"sin": -a["sin"]})
+wrong(rope, "row number as position")(lambda a: {"positions": torch.arange(len(a["positions"]))})
+instead(rope, "rotates in place")(lambda a: a["x"].copy_(rope(**a)))

@@ -45,12 +45,12 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case("no rows", (torch.zeros(0, 97, device=device),))
 
 
-instead(argmax, "NaN passed over", lambda a: a["logits"].nan_to_num(nan=-torch.inf, posinf=torch.inf).argmax(-1))
-instead(argmax, "highest id among equals", lambda a: a["logits"].shape[1] - 1 - a["logits"].flip(-1).argmax(-1))
-wrong(argmax, "last token skipped", lambda a: {"logits": a["logits"][:, : max(a["logits"].shape[1] - 1, 1)]})
-wrong(argmax, "starts from zero", lambda a: {"logits": a["logits"].clamp(min=0)})
-wrong(argmax, "compares in bf16", lambda a: {"logits": a["logits"].bfloat16()})
-spoilt(argmax, "returns int32", Tensor.int)
+instead(argmax, "NaN passed over")(lambda a: a["logits"].nan_to_num(nan=-torch.inf, posinf=torch.inf).argmax(-1))
+instead(argmax, "highest id among equals")(lambda a: a["logits"].shape[1] - 1 - a["logits"].flip(-1).argmax(-1))
+wrong(argmax, "last token skipped")(lambda a: {"logits": a["logits"][:, : max(a["logits"].shape[1] - 1, 1)]})
+wrong(argmax, "starts from zero")(lambda a: {"logits": a["logits"].clamp(min=0)})
+wrong(argmax, "compares in bf16")(lambda a: {"logits": a["logits"].bfloat16()})
+spoilt(argmax, "returns int32")(Tensor.int)
 
 
 Row = tuple[float, int, float, float]  # temperature, top_k, top_p, min_p
@@ -138,36 +138,36 @@ def brink(device: torch.device) -> Case:
     return Case("extreme words", (logits, *parameters((PLAIN, (1.0, 1, 1.0, 0.0)), device), seeds, positions))
 
 
-wrong(sample, "temperature ignored", lambda a: {"temperature": a["temperature"].where(a["temperature"] == 0, 1)})
-wrong(sample, "top-k ignored", lambda a: {"top_k": torch.zeros_like(a["top_k"])})
-wrong(sample, "top-k one too many", lambda a: {"top_k": a["top_k"] + (a["top_k"] > 0)})
-wrong(sample, "top-p ignored", lambda a: {"top_p": torch.ones_like(a["top_p"])})
-wrong(sample, "min-p ignored", lambda a: {"min_p": torch.zeros_like(a["min_p"])})
-wrong(sample, "min-p before temperature", lambda a: {"min_p": a["min_p"] ** (1 / a["temperature"].clamp(min=0.1))})
-wrong(sample, "seed cut to 32 bits", lambda a: {"seeds": a["seeds"] & 0xFFFFFFFF})
-wrong(sample, "position cut to 32 bits", lambda a: {"positions": a["positions"] & 0xFFFFFFFF})
-wrong(sample, "one seed for all rows", lambda a: {"seeds": a["seeds"][:1].expand_as(a["seeds"])})
-wrong(sample, "seed per step, not per position", lambda a: {"positions": torch.zeros_like(a["positions"])})
+wrong(sample, "temperature ignored")(lambda a: {"temperature": a["temperature"].where(a["temperature"] == 0, 1)})
+wrong(sample, "top-k ignored")(lambda a: {"top_k": torch.zeros_like(a["top_k"])})
+wrong(sample, "top-k one too many")(lambda a: {"top_k": a["top_k"] + (a["top_k"] > 0)})
+wrong(sample, "top-p ignored")(lambda a: {"top_p": torch.ones_like(a["top_p"])})
+wrong(sample, "min-p ignored")(lambda a: {"min_p": torch.zeros_like(a["min_p"])})
+wrong(sample, "min-p before temperature")(lambda a: {"min_p": a["min_p"] ** (1 / a["temperature"].clamp(min=0.1))})
+wrong(sample, "seed cut to 32 bits")(lambda a: {"seeds": a["seeds"] & 0xFFFFFFFF})
+wrong(sample, "position cut to 32 bits")(lambda a: {"positions": a["positions"] & 0xFFFFFFFF})
+wrong(sample, "one seed for all rows")(lambda a: {"seeds": a["seeds"][:1].expand_as(a["seeds"])})
+wrong(sample, "seed per step, not per position")(lambda a: {"positions": torch.zeros_like(a["positions"])})
 
 
-wrong(sample, "greedy rows drawn too", lambda a: {"temperature": a["temperature"].clamp(min=0.5)})
+wrong(sample, "greedy rows drawn too")(lambda a: {"temperature": a["temperature"].clamp(min=0.5)})
 
 
-def rounded(a: Arguments) -> Tensor:
-    """Noise of a u that was rounded to float32."""
+@instead(sample, "u rounded to float32")
+def _(a: Arguments) -> Tensor:
     noise = -(-(-(-noise_of(a)).exp()).exp().float().log()).log()
     return drawn(a, least_kept(a), noise)
 
 
-def cut_ties(a: Arguments) -> Arguments:
-    """Exactly top_k tokens, though others are as likely as the last of them."""
+@wrong(sample, "ties cut at top-k tokens")
+def _(a: Arguments) -> Arguments:
     rank = a["logits"].sort(stable=True, dim=-1, descending=True).indices.argsort(-1)
     beyond = (rank >= a["top_k"][:, None]) & (a["top_k"][:, None] > 0)
     return {"logits": a["logits"].masked_fill(beyond, -torch.inf)}
 
 
-def short(a: Arguments) -> Tensor:
-    """A nucleus without the token that completes it."""
+@instead(sample, "nucleus without the token that completes it")
+def _(a: Arguments) -> Tensor:
     scaled, least = tempered(a), least_kept(a)
     above = scaled.masked_fill(scaled <= least, torch.inf).amin(-1, keepdim=True)
     return drawn(a, above.where((a["top_p"][:, None] < 1) & above.isfinite(), least), noise_of(a))
@@ -194,8 +194,3 @@ def drawn(a: Arguments, least: Tensor, noise: Tensor) -> Tensor:
     scaled = tempered(a)
     kept = scaled.masked_fill(scaled < least, -torch.inf)
     return (kept + noise).argmax(-1).where(a["temperature"] > 0, a["logits"].argmax(-1))
-
-
-instead(sample, "u rounded to float32", rounded)
-wrong(sample, "ties cut at top-k tokens", cut_ties)
-instead(sample, "nucleus without the token that completes it", short)

@@ -64,9 +64,9 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield Case("ties at the end", (ties, torch.tensor([0, 1], device=device), one, torch.tensor([0.5, 0.65]).to(one)))
 
 
-wrong(keep_typical, "typical_p ignored", lambda a: {"typical_p": torch.ones_like(a["typical_p"])})
-wrong(keep_typical, "temperature ignored", lambda a: {"temperature": torch.ones_like(a["temperature"])})
-wrong(keep_typical, "first rows, not the named ones", lambda a: {"rows": torch.arange(len(a["rows"]))})
+wrong(keep_typical, "typical_p ignored")(lambda a: {"typical_p": torch.ones_like(a["typical_p"])})
+wrong(keep_typical, "temperature ignored")(lambda a: {"temperature": torch.ones_like(a["temperature"])})
+wrong(keep_typical, "first rows, not the named ones")(lambda a: {"rows": torch.arange(len(a["rows"]))})
 
 
 def differently(name: str, keep: Callable[[Tensor, Tensor], Tensor]) -> None:
