@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -29,13 +29,15 @@ DEPTH, MADE = 512, 128  # of the batches: the prompts' length, and the steps tha
 STREAMS, PROMPTS, BATCHES = (128, 2048), (128, 512, 2048, 8192), (8, 32, 64, 128, 256)
 REQUESTS, SHORTEST, LONGEST = 256, 100, 1024
 Row = tuple[str, float, str]
+stream, prompt, batch = "1 stream, context {}".format, "prefill of {}".format, f"batch of {{}}, context {DEPTH}".format
+"""The names of rows."""
 
 
 def gpu(args: Namespace) -> int:
     """Print every row as it is measured; where a file is named, write them all, and two plots beside it."""
     limits = roof_of_this_machine()
     with open_llm(args.model, options(args)) as llm:
-        rows = list(told(measured(Workloads(llm, args.num_iters), args.only), quiet=args.json))
+        rows = list(measured(Workloads(llm, args.num_iters), args.only, quiet=args.json))
         phases = dict(llm.phases)
     result = {
         "model": args.model,
@@ -99,35 +101,12 @@ def plot(path: Path, model: str, rows: list[Row], shares: dict[str, float]) -> N
             draw(str(path.with_suffix(".roof.svg")), title, axis, "% of what the device could do", reached)
 
 
-def batch(size: int) -> str:
-    """The name of a row."""
-    return f"batch of {size}, context {DEPTH}"
-
-
-def stream(context: int) -> str:
-    """The name of a row."""
-    return f"1 stream, context {context}"
-
-
-def prompt(tokens: int) -> str:
-    """The name of a row."""
-    return f"prefill of {tokens}"
-
-
 def device() -> str:
     """The GPU's name and what drives it."""
     import torch
 
     name = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     return f"{name}, torch {torch.__version__}"
-
-
-def told(rows: Iterator[Row], quiet: bool) -> Iterator[Row]:
-    """The rows, each printed when it is known: the whole takes minutes."""
-    for name, value, unit in rows:
-        if not quiet:
-            print(f"{name}: {value:.2f} {unit}", flush=True)
-        yield name, value, unit
 
 
 class Workloads:
@@ -183,8 +162,10 @@ class Workloads:
             yield f"offline, {REQUESTS} requests, {name}", tokens / took, "tokens/s"
 
 
-def measured(workloads: Workloads, parts: list[str]) -> Iterator[Row]:
-    """The rows of these parts."""
+def measured(workloads: Workloads, parts: list[str], *, quiet: bool) -> Iterator[Row]:
+    """The rows of these parts, each printed when it is known: the whole takes minutes."""
     for part in parts:
-        measure: Callable[[], Iterator[Row]] = getattr(workloads, part)
-        yield from measure()
+        for name, value, unit in getattr(workloads, part)():
+            if not quiet:
+                print(f"{name}: {value:.2f} {unit}", flush=True)
+            yield name, value, unit

@@ -23,18 +23,11 @@ OWN = "rustinfer"
 
 @dataclass
 class Added:
-    """Verbs by name with the plugin that owns each, and the error of each plugin that failed at adding its own."""
+    """Verbs by name, those of each plugin, and the error of each plugin that failed at adding its own."""
 
     verbs: dict[str, Verb] = field(default_factory=dict)
-    owner: dict[str, str] = field(default_factory=dict)
+    owners: dict[str, list[str]] = field(default_factory=dict)
     failures: dict[str, str] = field(default_factory=dict)
-
-    def owners(self) -> dict[str, list[str]]:
-        """The names of the verbs of each plugin."""
-        names: dict[str, list[str]] = {}
-        for verb, owner in self.owner.items():
-            names.setdefault(owner, []).append(verb)
-        return names
 
 
 def installed() -> bool:
@@ -55,6 +48,7 @@ def commands(plugins: Plugins) -> Added:
             log.error("plugin %s failed to add its verbs: %s: %s", name, type(error).__name__, error)
             added.failures[name] = f"{type(error).__name__}: {error}"
             continue
-        added.verbs |= found.verbs
-        added.owner |= dict.fromkeys(found.verbs, name)
+        if found.verbs:
+            added.verbs |= found.verbs
+            added.owners[name] = [*found.verbs]
     return added

@@ -42,7 +42,7 @@ def collect() -> list[PluginRecord]:
     with silence(logging.getLogger("rustinfer")):
         plugins = load_plugins(strict=False)
         added = commands(plugins)
-    verbs = {owner: [f"verb {name}" for name in names] for owner, names in added.owners().items()}
+    verbs = {owner: [f"verb {name}" for name in names] for owner, names in added.owners.items()}
     return [
         replace(
             record,

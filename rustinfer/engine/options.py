@@ -58,12 +58,10 @@ class Options:
     speculative_config: str | Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if self.dtype not in DTYPES:
-            raise UserError(f"dtype {self.dtype!r} is not known: use one of {', '.join(DTYPES)}")
-        if self.quantization not in (None, *QUANTIZATIONS):
-            raise UserError(f"quantization {self.quantization!r} is not known: use one of {', '.join(QUANTIZATIONS)}")
-        if self.device not in DEVICES:
-            raise UserError(f"device {self.device!r} is not known: use one of {', '.join(DEVICES)}")
+        for name, known in (("dtype", DTYPES), ("quantization", QUANTIZATIONS), ("device", DEVICES)):
+            value = getattr(self, name)
+            if value not in known and (name, value) != ("quantization", None):
+                raise UserError(f"{name} {value!r} is not known: use one of {', '.join(known)}")
         for name, most in MOST.items():
             value = getattr(self, name)
             if value is not None and (type(value) is not int or value < 1):

@@ -10,11 +10,9 @@ import torch
 
 from ..flags import LOAD_FORMATS
 from .aliases import ALIASES
-from .checkpoint import ChatTemplateSource, Checkpoint
+from .checkpoint import Checkpoint
 from .errors import CheckpointError, UnknownModelError
 from .shapes import SHAPES
-
-__all__ = ["ChatTemplateSource", "Checkpoint", "locate", "open_checkpoint"]
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 

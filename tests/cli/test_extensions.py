@@ -77,7 +77,7 @@ def test_whether_others_are_installed(owner: str, monkeypatch: pytest.MonkeyPatc
 def test_a_broken_plugin_adds_nothing_and_stops_nobody() -> None:
     added = extensions.commands(loaded(bad=adding("half", fails=True), good=adding("hello")))
     assert list(added.verbs) == ["hello"]
-    assert added.owners() == {"good": ["hello"]}
+    assert added.owners == {"good": ["hello"]}
     assert added.failures == {"bad": "RuntimeError: no luck"}
 
 
