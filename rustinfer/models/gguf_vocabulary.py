@@ -27,16 +27,17 @@ def tokenizer_from(file: GgufFile) -> str | None:
         body = _sentencepiece(vocabulary)
     else:
         raise CheckpointError(f"{file.path}: tokenizer model {kind!r} is not read, only gpt2 and llama")
-    frame = {"version": "1.0", "truncation": None, "padding": None, "added_tokens": vocabulary.added()}
+    frame = {"version": "1.0", "added_tokens": vocabulary.added()}
     return json.dumps({**frame, **body, "post_processor": vocabulary.post_processor()}, ensure_ascii=False)
 
 
 def special_tokens(file: GgufFile) -> dict[str, str]:
     """The texts of bos_token, eos_token and so on, for chat templates."""
-    tokens = file.metadata.get("tokenizer.ggml.tokens", [])
-    names = {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad"}
-    ids = {short: file.metadata.get(f"tokenizer.ggml.{name}_token_id") for name, short in names.items()}
-    return {f"{short}_token": tokens[i] for short, i in ids.items() if isinstance(i, int) and 0 <= i < len(tokens)}
+    if "tokenizer.ggml.tokens" not in file.metadata:
+        return {}
+    names, vocabulary = {"bos": "bos", "eos": "eos", "unknown": "unk", "padding": "pad"}, Vocabulary(file)
+    tokens = {f"{short}_token": vocabulary.token(name) for name, short in names.items()}
+    return {short: token for short, token in tokens.items() if token is not None}
 
 
 class Vocabulary:
@@ -58,6 +59,11 @@ class Vocabulary:
     def get(self, name: str, default: Any = None) -> Any:
         """A tokenizer field of the metadata."""
         return self._metadata.get(f"tokenizer.ggml.{name}", default)
+
+    def token(self, name: str, default: int | None = None) -> str | None:
+        """The token with the id that the metadata name so; None where there is none."""
+        place = self.get(f"{name}_token_id", default)
+        return self.tokens[place] if isinstance(place, int) and 0 <= place < len(self.tokens) else None
 
     def merges(self) -> list[list[str]]:
         """The merges of a byte-level vocabulary, best first."""
@@ -99,10 +105,11 @@ class Vocabulary:
     def _edge(self, name: str, default: bool) -> str | None:
         if not self.get(f"add_{name}_token", default):
             return None
-        token_id = self.get(f"{name}_token_id")
-        if not isinstance(token_id, int) or not 0 <= token_id < len(self.tokens):
-            raise CheckpointError(f"{self.where}: {name}_token_id {token_id} is not in the vocabulary")
-        return self.tokens[token_id]
+        if (token := self.token(name)) is None:
+            raise CheckpointError(
+                f"{self.where}: {name}_token_id {self.get(f'{name}_token_id')} is not in the vocabulary"
+            )
+        return token
 
     def _list(self, name: str, kind: type) -> list[Any]:
         values = self.get(name, [])
@@ -127,17 +134,12 @@ def _sentencepiece(v: Vocabulary) -> dict[str, Any]:
     replace = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
     back = {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "}
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefix else []
-    unknown = v.get("unknown_token_id", 0)
     return {
         "normalizer": _steps([{"type": "Prepend", "prepend": _SPACE}] if prefix else [], replace),
         "pre_tokenizer": None,
         "decoder": _steps([back], {"type": "ByteFallback"}, {"type": "Fuse"}, *strip, key="decoders"),
         "model": _bpe(v, merges_by_score(v.tokens, v.types, v.scores()))
-        | {
-            "byte_fallback": True,
-            "fuse_unk": True,
-            "unk_token": v.tokens[unknown] if unknown < len(v.tokens) else None,
-        },
+        | {"byte_fallback": True, "fuse_unk": True, "unk_token": v.token("unknown", 0)},
     }
 
 
@@ -146,18 +148,7 @@ def _steps(first: list[dict[str, Any]], *rest: dict[str, Any], key: str = "norma
 
 
 def _bpe(v: Vocabulary, merges: Sequence[Sequence[str]], ignore_merges: bool = False) -> dict[str, Any]:
-    return {
-        "type": "BPE",
-        "dropout": None,
-        "unk_token": None,
-        "continuing_subword_prefix": None,
-        "end_of_word_suffix": None,
-        "fuse_unk": False,
-        "byte_fallback": False,
-        "ignore_merges": ignore_merges,
-        "vocab": v.ids,
-        "merges": merges,
-    }
+    return {"type": "BPE", "ignore_merges": ignore_merges, "vocab": v.ids, "merges": merges}
 
 
 def _special(token: str) -> dict[str, Any]:

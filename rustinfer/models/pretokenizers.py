@@ -30,7 +30,7 @@ def pre_tokenizer(name: object, where: Path) -> dict[str, Any]:
         return _byte_level(True)
     if name in _DIGITS:
         return _sequence({"type": "Digits", "individual_digits": True}, _byte_level(True))
-    if name in _SPLITS:
+    if name in tuple(_SPLITS):  # a file may have something there that no table can look up
         split = {"type": "Split", "pattern": {"Regex": _SPLITS[str(name)]}, "behavior": "Isolated", "invert": False}
         return _sequence(split, _byte_level(False))
     known = ", ".join(sorted({*_GPT2, *_DIGITS, *_SPLITS}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -234,6 +235,18 @@ def test_texts_of_special_tokens() -> None:
         "tokenizer.ggml.eos_token_id": 9,
     }
     assert special_tokens(cast("GgufFile", Metadata(fields))) == {"bos_token": "<s>"}
+    fields["tokenizer.ggml.tokens"] = 5
+    with pytest.raises(CheckpointError, match=r"tokenizer\.ggml\.tokens is not a list"):
+        special_tokens(cast("GgufFile", Metadata(fields)))
+
+
+@pytest.mark.parametrize("unknown", ["x", -5, 9])
+def test_an_unknown_token_that_is_none(unknown: object) -> None:
+    """Of a file that lies: there is a tokenizer, which has no token for what it does not know."""
+    fields = {"model": "llama", "tokens": ["a", "b"], "scores": [0.0, 0.0], "add_bos_token": False}
+    named = {f"tokenizer.ggml.{name}": value for name, value in {**fields, "unknown_token_id": unknown}.items()}
+    made = tokenizer_from(cast("GgufFile", Metadata(named)))
+    assert json.loads(str(made))["model"]["unk_token"] is None
 
 
 def test_every_pre_tokenizer_can_be_built() -> None:

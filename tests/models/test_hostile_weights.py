@@ -74,6 +74,7 @@ VOCABULARY: dict[str, dict[str, Any]] = {
     "bos out of range": {"tokenizer.ggml.bos_token_id": 1 << 30, "tokenizer.ggml.add_bos_token": True},
     "template that is not one": {"tokenizer.chat_template": "{% for %}"},
     "unknown model": {"tokenizer.ggml.model": "x" * 5000},
+    "pre-tokenizer of several": {"tokenizer.ggml.pre": ["smollm", "gpt-2"]},
     "epsilon beyond float32": {"llama.attention.layer_norm_rms_epsilon": float("inf")},
     "layers without end": {"llama.block_count": (1 << 31) - 1},
     "heads of nothing": {"llama.attention.head_count": 0},
