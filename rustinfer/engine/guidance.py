@@ -5,6 +5,7 @@ Free of torch, since grammars are tried out in a process of their own.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable
 from random import Random
@@ -12,6 +13,7 @@ from random import Random
 import numpy as np
 from llguidance import LLMatcher, LLParserLimits, LLTokenizer, TokenizerWrapper, grammar_from
 
+from ..protocol.structural import Tag, tags
 from ..protocol.structured import Structured
 from ..text import Tokenizer
 from .schema import narrowed
@@ -69,11 +71,25 @@ def written(form: Structured) -> str:
             return LLMatcher.grammar_from_json_schema(narrowed('{"type": "object"}'))
         if form.kind == "json_schema":
             return str(grammar_from(form.kind, narrowed(form.text)))
+        if form.kind == "structural_tag":
+            return LLMatcher.grammar_from_lark(tagged(tags(form.text)))
         if form.kind == "regex":
             return LLMatcher.grammar_from_regex(form.text)
         return str(grammar_from(form.kind, form.text))
     except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise refused(form, str(error)) from None
+
+
+def tagged(found: list[Tag]) -> str:
+    """Any text, in which each tag's trigger is the beginning of what it demands."""
+    lines = [f"start: ({' | '.join(f'tag_{i}' for i in range(len(found)))})* end", "end: TEXT", r"TEXT: /(.|\n)*/"]
+    for i, tag in enumerate(found):
+        parts = [json.dumps(part) for part in (tag.begin.removeprefix(tag.trigger), tag.end)]
+        begin, end = ("" if part == '""' else part for part in parts)
+        # Lazy: the trigger ends the text in front of it wherever it first stands.
+        lines += [f"head_{i}[lazy]: TEXT {json.dumps(tag.trigger)}"]
+        lines += [f"tag_{i}: head_{i} {begin} %json {narrowed(json.dumps(tag.schema))} {end}"]
+    return "\n".join(lines)
 
 
 def matcher(words: LLTokenizer, form: Structured, grammar: str) -> LLMatcher:

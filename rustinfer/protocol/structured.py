@@ -9,9 +9,11 @@ from typing import Any, Literal, get_args
 
 from . import checks
 from .checks import ParameterError
+from .structural import tags
 
-Kind = Literal["json_object", "json_schema", "regex", "choice", "grammar"]
+Kind = Literal["json_object", "json_schema", "regex", "choice", "grammar", "structural_tag"]
 NAME = "structured_outputs"
+NAMES = "json, regex, choice, grammar, json_object and structural_tag"
 MAX_TEXT = 1 << 18
 """Characters of the longest schema, expression or grammar."""
 MAX_CHOICES = 1024
@@ -19,7 +21,8 @@ MAX_CHOICES = 1024
 
 @dataclass(frozen=True)
 class Structured:
-    """One form, as text: a JSON schema, a regular expression, a JSON list of strings for a choice, a Lark grammar.
+    """One form, as text: a JSON schema, a regular expression, a JSON list of strings for a choice, a Lark or
+    EBNF grammar, or structural tags as JSON.
 
     The text of "json_object" is empty. Only its size is checked here: the engine compiles it, within bounds.
     """
@@ -46,6 +49,7 @@ class StructuredOutputsParams(Structured):
         choice: Sequence[str] | None = None,
         grammar: str | None = None,
         json_object: bool | None = None,
+        structural_tag: str | Mapping[str, Any] | None = None,
     ) -> None:
         forms: dict[Kind, Any] = {
             "json_schema": json,
@@ -53,10 +57,11 @@ class StructuredOutputsParams(Structured):
             "choice": choice,
             "grammar": grammar,
             "json_object": json_object or None,
+            "structural_tag": structural_tag,
         }
         asked = {kind: form for kind, form in forms.items() if form is not None}
         if len(asked) != 1:
-            raise ParameterError(NAME, "must have exactly one of json, regex, choice, grammar and json_object")
+            raise ParameterError(NAME, f"must have exactly one of {NAMES}")
         kind, form = asked.popitem()
         super().__init__(kind, _text(kind, form))
 
@@ -72,7 +77,7 @@ def structured(value: Any) -> Structured | None:
     try:
         return structured(StructuredOutputsParams(**value))
     except TypeError:
-        raise ParameterError(NAME, "knows json, regex, choice, grammar and json_object only") from None
+        raise ParameterError(NAME, f"knows {NAMES} only") from None
 
 
 def _text(kind: Kind, form: Any) -> str:
@@ -84,9 +89,19 @@ def _text(kind: Kind, form: Any) -> str:
         if not words:
             raise ParameterError(NAME, "must offer at least one choice")
         return json_text.dumps(words)
+    text = _json_text(kind, form)
+    if kind == "structural_tag":
+        try:
+            tags(text)
+        except ValueError as e:
+            raise ParameterError(NAME, f"{kind} {e}") from None
+    return text
+
+
+def _json_text(kind: Kind, form: Any) -> str:
     if isinstance(form, str):
         return form
-    if kind != "json_schema" or not isinstance(form, (Mapping, bool)):
+    if kind not in ("json_schema", "structural_tag") or not isinstance(form, (Mapping, bool)):
         raise ParameterError(NAME, f"must have a string as its {kind}")
     try:
         return json_text.dumps(form)

@@ -6,7 +6,8 @@ import json
 from typing import Any
 
 from rustinfer.protocol.sampling import ParameterError
-from rustinfer.protocol.structured import Structured, StructuredOutputsParams
+from rustinfer.protocol.structural import tags
+from rustinfer.protocol.structured import NAMES, Structured, StructuredOutputsParams
 
 from .errors import ApiError, bad_request
 from .json_schema import check_schema
@@ -16,6 +17,7 @@ _NAMES = {
     "guided_regex": "regex",
     "guided_choice": "choice",
     "guided_grammar": "grammar",
+    "ebnf": "grammar",
     "regex": "regex",
     "json_schema": "json",
 }
@@ -47,8 +49,11 @@ def _response_format(value: dict[str, Any] | None) -> Structured | None:
     kind = value.get("type") if value is not None else "text"
     if value is None or kind == "text":
         return None
+    if kind == "structural_tag":
+        tagged = {name: value.get(name) for name in ("structures", "triggers")}
+        return _structured("response_format", {"structural_tag": tagged})
     if kind not in ("json_object", "json_schema"):
-        raise _bad("response_format", "the type must be text, json_object or json_schema")
+        raise _bad("response_format", "the type must be text, json_object, json_schema or structural_tag")
     described = value.get("json_schema")
     # llama.cpp's way: the schema stands here itself, with either type.
     if value.get("schema") is not None:
@@ -73,11 +78,13 @@ def _structured(param: str, forms: dict[str, Any]) -> Structured:
     try:
         found = StructuredOutputsParams(**forms)
     except TypeError:
-        raise _bad(param, "knows json, regex, choice, grammar and json_object only") from None
+        raise _bad(param, f"knows {NAMES} only") from None
     except ParameterError as e:
         raise _bad(param, str(e).removeprefix(e.param).strip()) from None
     if found.kind == "json_schema":
         check_schema(param, _parsed(param, found.text))
+    for tag in tags(found.text) if found.kind == "structural_tag" else ():
+        check_schema(param, tag.schema)
     return Structured(found.kind, found.text)
 
 

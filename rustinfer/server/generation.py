@@ -96,6 +96,7 @@ class Generation(BaseModel):
     guided_regex: str | None = None
     guided_choice: Annotated[list[str], Field(min_length=1, max_length=MAX_CHOICES)] | None = None
     guided_grammar: str | None = None
+    ebnf: str | None = None
     regex: str | None = None
     json_schema: Annotated[Any, WithJsonSchema(SCHEMA)] = None
     cache_salt: Annotated[str, Field(max_length=256, pattern=r"^[A-Za-z0-9_.~+=:-]+$")] | None = None

@@ -35,6 +35,9 @@ END = TOKENIZER.find("<|im_end|>")
 VOCAB = TOKENIZER.vocab_size + 5  # models pad
 SETUP = {"tokenizer": TOKENIZER.source, "vocab": VOCAB, "ends": [END]}
 EXPLODES = Structured("regex", "(((a{1000}){1000}){1000})")
+OBJECT = {"type": "object", "properties": {"n": {"enum": [3]}}, "required": ["n"]}
+BOTH = [{"begin": "<f=a>", "schema": OBJECT, "end": "!"}, {"begin": "<f=b>", "schema": {"const": "x"}, "end": "!"}]
+TAGGED = Structured("structural_tag", json.dumps({"structures": BOTH, "triggers": ["<f="]}))
 WIDE = json.dumps(
     {"type": "object", "properties": {f"k{i}": {"type": "string", "format": "date-time"} for i in range(200)}}
 )
@@ -75,6 +78,13 @@ def allowed(grammar: Grammar, text: str) -> set[str] | None:
         (Structured("grammar", 'root ::= "a" root | "b"'), "aab", {"<end>"}),
         (Structured("json_schema", '{"enum": [7]}'), "", {"7"}),
         (Structured("json_object"), "[", None),
+        (TAGGED, "well <f=", {"a", "b"}),
+        (TAGGED, "well <f=c", None),
+        (TAGGED, '<f=a>{"n": ', {"3"}),
+        (TAGGED, '<f=a>{"n": 3', {"}"}),
+        (TAGGED, '<f=a>{"n": 3}', {"!"}),
+        (TAGGED, '<f=a>{"n": 3}! and <f=b>"x"', {"!"}),
+        (TAGGED, '<f=a>{"n": 3, ', None),
     ],
 )
 def test_what_may_follow(grammars: Grammars, form: Structured, text: str, next_: set[str] | None) -> None:

@@ -86,6 +86,7 @@ SAMPLING = [
     Parameter("guided_regex", "[0-9]{3}", 5, text=True),
     Parameter("guided_choice", ["London", "Rome"], [], text=True),
     Parameter("guided_grammar", 'start: "x" /[yz]+/', 5, text=True),
+    Parameter("ebnf", 'root ::= "x" [yz]+', 5, text=True),
     Parameter("regex", "[0-9]{3}", 5, text=True),
     Parameter("json_schema", {"enum": ["x"]}, 5, text=True),
     Parameter("cache_salt", "mine", "a/b"),

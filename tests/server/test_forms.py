@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import httpx
@@ -10,6 +11,9 @@ import pytest
 from .calls import refused
 from .chats import post
 from .fake_engine import FakeEngine
+
+TAGS: dict[str, Any] = {"structures": [{"begin": "<f>", "schema": {"const": 1}, "end": "</f>"}], "triggers": ["<f>"]}
+BAD_TAGS = {"structures": [{"begin": "<f>", "schema": {"type": "hiccup"}, "end": ""}], "triggers": ["<f>"]}
 
 
 @pytest.mark.parametrize(
@@ -42,6 +46,11 @@ from .fake_engine import FakeEngine
         ({"structured_outputs": {"regex": "a", "choice": ["b"]}}, "structured_outputs"),
         ({"structured_outputs": {"rhyme": "a"}}, "structured_outputs"),
         ({"regex": "a", "guided_choice": ["b"]}, "regex"),
+        ({"ebnf": 5}, "ebnf"),
+        ({"response_format": {"type": "structural_tag"}}, "response_format"),
+        ({"response_format": {"type": "structural_tag", **TAGS, "triggers": ["x"]}}, "response_format"),
+        ({"response_format": {"type": "structural_tag", **BAD_TAGS}}, "response_format"),
+        ({"structured_outputs": {"structural_tag": "{"}}, "structured_outputs"),
         ({"guided_json": {"not": {"not": True}} | {"items": []}}, "guided_json"),
     ],
 )
@@ -67,6 +76,9 @@ def test_ch25_ch26_bad_forms(http: httpx.Client, fields: dict[str, Any], param: 
         ({"guided_regex": "a+"}, "regex", "a+"),
         ({"regex": "a+"}, "regex", "a+"),
         ({"guided_grammar": "start: /a/"}, "grammar", "start: /a/"),
+        ({"ebnf": 'root ::= "a"'}, "grammar", 'root ::= "a"'),
+        ({"response_format": {"type": "structural_tag", **TAGS}}, "structural_tag", json.dumps(TAGS)),
+        ({"structured_outputs": {"structural_tag": json.dumps(TAGS)}}, "structural_tag", json.dumps(TAGS)),
     ],
 )
 def test_forms_reach_the_engine(

@@ -71,12 +71,18 @@ CONTENT: Form = {"anyOf": [_STRING, _list(_PART), _NULL]}
 _GIVEN: Form = {"anyOf": [{"type": ["object", "boolean"]}, TEXT]}
 _MAYBE: Form = {"type": ["string", "null"]}
 _FORMAT = _object(["schema"], name=_MAYBE, description=_MAYBE, schema=_GIVEN, strict={"type": ["boolean", "null"]})
+_TAG = _object(["begin", "schema", "end"], begin=_STRING, schema={"type": ["object", "boolean"]}, end=_STRING)
+_TAGS: dict[str, Form] = {
+    "structures": _list(_TAG, minItems=1, maxItems=128),
+    "triggers": _list(TEXT, minItems=1),
+}
 RESPONSE_FORMAT: Form = {
     "anyOf": [
         _object(["type"], type={"const": "text"}),
         _object(["type"], type={"const": "json_object"}, schema=_NULL),
         _object(["type", "schema"], type={"enum": ["json_object", "json_schema"]}, schema=_GIVEN, json_schema=_NULL),
         _object(["type", "json_schema"], type={"const": "json_schema"}, json_schema=_FORMAT, schema=_NULL),
+        _object(["type", *_TAGS], type={"const": "structural_tag"}, **_TAGS),
     ]
 }
 _FORMS: dict[str, Form] = {
@@ -85,6 +91,7 @@ _FORMS: dict[str, Form] = {
     "choice": _list(TEXT, minItems=1, maxItems=1024),
     "grammar": TEXT,
     "json_object": {"const": True},
+    "structural_tag": {"anyOf": [TEXT, _object([*_TAGS], **_TAGS)]},
 }
 STRUCTURED_OUTPUTS: Form = {
     "type": "object",

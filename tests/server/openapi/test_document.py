@@ -21,6 +21,11 @@ TOOLS = [{"type": "function", "function": {"name": "f", "parameters": {"type": "
 CALL = '<tool_call>{"name": "f", "arguments": {}}</tool_call>'
 FORMED = {"type": "json_schema", "json_schema": {"schema": {}}}
 TEXT = {"model": MODEL, "prompt": "a", "max_tokens": 5}
+TAGGED = {
+    "type": "structural_tag",
+    "structures": [{"begin": "<f>", "schema": {"const": 1}, "end": "</f>"}],
+    "triggers": ["<f>"],
+}
 FORMED_TEXT = {"text": {"format": {"type": "json_object"}}}
 RESPONSE = {"model": MODEL, "input": "a", "max_output_tokens": 5}
 
@@ -165,8 +170,15 @@ def test_tokens(http: httpx.Client) -> None:
         (
             "ChatRequest",
             "response_format",
-            [{"type": "text"}, {"type": "json_object"}, {"type": "json_object", "schema": {}}, FORMED],
-            [{}, {"type": "json_schema"}, {"type": "json_object", "schema": 5}, FORMED | {"schema": {}}],
+            [{"type": "text"}, {"type": "json_object"}, {"type": "json_object", "schema": {}}, FORMED, TAGGED],
+            [
+                TAGGED | {"triggers": []},
+                {"type": "structural_tag"},
+                {},
+                {"type": "json_schema"},
+                {"type": "json_object", "schema": 5},
+                FORMED | {"schema": {}},
+            ],
         ),
         ("ChatRequest", "tool_choice", ["auto", {"type": "function", "function": {"name": "f"}}], ["x", 5]),
         ("ChatRequest", "messages", [[{"role": "user", "content": [{"type": "text", "text": "a"}]}]], [[], [{}]]),
