@@ -140,6 +140,8 @@ def _scaling(r: Fields, f: Fields, context: int) -> RopeScaling | None:
             raise CheckpointError(f"{r.where}: low_freq_factor {low} is not below high_freq_factor {high}")
         return RopeScaling(kind, r.number("factor"), low, high, original)
     if kind == "yarn":
+        if (theta := r.number("rope_theta", 10000.0)) <= 1:
+            raise CheckpointError(f"{r.where}: rope_theta is {theta}, which yarn takes the logarithm of")
         return RopeScaling(
             kind,
             r.number("factor", context / original),
@@ -152,5 +154,5 @@ def _scaling(r: Fields, f: Fields, context: int) -> RopeScaling | None:
             truncate=r.flag("truncate", True),
         )
     if kind == "factors":  # ours: what a GGUF file's tensor rope_freqs.weight says
-        return RopeScaling(kind, factors=tuple(float(x) for x in r.raw["factors"]))
+        return RopeScaling(kind, factors=r.numbers("factors"))
     raise CheckpointError(f"{f.where}: rope_type {kind!r} is not supported, only default, linear, llama3 and yarn")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
+from sys import float_info
 from typing import Any
 
 from .errors import CheckpointError
@@ -31,9 +31,16 @@ class Fields:
     def number(self, name: str, default: float | None = None) -> float:
         """A finite number above 0."""
         value = self._get(name, default)
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value) or value <= 0:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= float_info.max:
             raise CheckpointError(f"{self.where}: {name} is {value!r}, not a positive number")
         return float(value)
+
+    def numbers(self, name: str) -> tuple[float, ...]:
+        """A list of finite numbers above 0."""
+        values = self._get(name, None)
+        if not isinstance(values, list):
+            raise CheckpointError(f"{self.where}: {name} is not a list")
+        return tuple(Fields({name: value}, self.where).number(name) for value in values)
 
     def maybe(self, name: str) -> float | None:
         """A finite number above 0, or None."""
