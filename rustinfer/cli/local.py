@@ -8,6 +8,7 @@ from typing import Any
 from .. import LLM, SamplingParams
 from ..engine.build import load
 from ..engine.options import Options
+from ..errors import Refused
 from .output import loading
 from .speaker import Message, Pieces
 
@@ -27,9 +28,13 @@ class Local:
             self.llm = open_llm(model, options)
 
     def chat(self, messages: list[Message]) -> Pieces:
-        for delta in self.llm.stream(messages, self.params):
-            yield delta.text
+        return self._pieces(messages)
 
     def complete(self, prompt: str) -> Pieces:
-        for delta in self.llm.stream(prompt, self.params):
+        return self._pieces(prompt)
+
+    def _pieces(self, asked: str | list[Message]) -> Pieces:
+        for delta in self.llm.stream(asked, self.params):
+            if delta.finish_reason == "error":
+                raise Refused(f"the model stopped: {delta.stop_reason}")
             yield delta.text

@@ -5,12 +5,17 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
+from rustinfer import LLM
 from rustinfer.cli import chat
 from rustinfer.cli import main as cli
 from rustinfer.cli.speaker import Message, Pieces
+from rustinfer.outputs import CompletionDelta
+
+from ..engine.tiny import save
 
 
 class Echo:
@@ -90,3 +95,13 @@ def test_a_speaker_is_a_generator_that_can_be_closed() -> None:
 def test_a_key_needs_a_server(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["chat", "--api-key", "k", "-m", "hi"]) == 2
     assert capsys.readouterr().err.startswith("error: --api-key goes with --url")
+
+
+@pytest.mark.parametrize("argv", [["chat", "-m"], ["complete"]])
+def test_an_answer_that_goes_wrong_here_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], argv: list[str]
+) -> None:
+    wrong = CompletionDelta(0, "", [], "error", "its numbers are not finite")
+    monkeypatch.setattr(LLM, "stream", lambda self, asked, params: iter([wrong]))
+    assert cli.main([argv[0], str(save(tmp_path)), *argv[1:], "a", "--threads", "1"]) == 3
+    assert capsys.readouterr().err == "error: the model stopped: its numbers are not finite\n"
