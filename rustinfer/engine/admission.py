@@ -60,13 +60,14 @@ class Admission:
         return isinstance(ids, array) and bool(np.maximum.reduce(np.frombuffer(ids, np.uint64)) < self.vocab)
 
     def _check_tokens(self, params: SamplingParams) -> None:
-        lists = {
-            "logit_bias": params.logit_bias or (),
-            "allowed_token_ids": params.allowed_token_ids or (),
-            "bad_words_token_ids": chain.from_iterable(params.bad_words_token_ids),
-        }
-        for name, ids in lists.items():
-            if (bad := max(ids, default=0)) >= self.vocab:
+        words = params.bad_words_token_ids and set(chain.from_iterable(params.bad_words_token_ids))
+        lists = (
+            ("logit_bias", params.logit_bias),
+            ("allowed_token_ids", params.allowed_token_ids),
+            ("bad_words_token_ids", words),
+        )
+        for name, ids in lists:
+            if ids and (bad := max(ids)) >= self.vocab:
                 raise RequestRefused(
                     "out_of_vocabulary", f"{name} holds {bad}, which is out of vocabulary (0 to {self.vocab - 1})"
                 )

@@ -92,8 +92,7 @@ class Engine:
         """Queue a request. Raises RequestRefused, with its reason."""
         if request.key in self._book.open:
             raise RequestRefused("duplicate_id", f"a request with the id {request.id!r} is already running")
-        waiting = len(self.scheduler) - len(self.scheduler.running)  # those held until a sibling is done count too
-        limit = self.admission.check(request, waiting)
+        limit = self.admission.check(request, len(self.scheduler.waiting) + self.scheduler.waiting.held)
         grammar = self.compiling.compile(request.sampling.structured_outputs)
         sequences = self._sequences(request, limit)
         self.totals.prompt_tokens += len(request.prompt)

@@ -48,7 +48,7 @@ class Told(Flight):
         told = self._pinned.wait()[: self._count]
         told = told.copy() if self._rows is None else told[self._rows]
         self._free.append(self._pinned)
-        unsound = (told < 0).nonzero()[0].tolist() if len(told) and told.min() < 0 else ()
+        unsound = (told < 0).nonzero()[0].tolist() if len(told) and np.minimum.reduce(told) < 0 else ()
         return Sampled(told.tolist(), unsound)
 
 

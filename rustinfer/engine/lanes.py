@@ -32,6 +32,7 @@ class Lanes:
     def __init__(self, sequences: int, pages: int, page_size: int, device: torch.device, more: int = 0) -> None:
         self.page_size, self.device = page_size, device
         self.table = np.zeros((sequences, pages), np.int32)
+        self._cells = self.table.reshape(-1)
         self._flat = torch.zeros(sequences * pages + 1, dtype=torch.int32, device=device)  # the last is for padding
         self.pages = self._flat[:-1].view(sequences, pages)
         self.nobody = sequences
@@ -40,6 +41,7 @@ class Lanes:
         self.widths = np.zeros(sequences, np.int64)
         self._special = np.zeros(sequences, np.bool_)
         self._host = np.zeros((FIELDS, sequences), np.int64)
+        self._fields = self._host.reshape(-1)
         self._position, self._begin, self._top_k, self._seed = self._host[:4]
         floats = self._host[4:].view(np.float32)
         self._temperature, self._top_p, self._min_p = floats[0, :sequences], floats[0, sequences:], floats[1]
@@ -157,7 +159,7 @@ class Lanes:
             due.append((sequence.row * self.table.shape[1] + sequence.tabled, len(new)))
             pages += new
         if pages:
-            self.table.reshape(-1)[spread(due)] = pages
+            self._cells[spread(due)] = pages
         self._due += due
         for sequence in grown:
             self.widths[sequence.row] = sequence.tabled = len(sequence.pages)
@@ -207,10 +209,10 @@ class Lanes:
         to, places = self._staging.next(), spread(self._due)
         self._sent = some = places[:UPDATES]
         fields, where, what = (to[part] for part in self._parts[:3])
-        fields[:] = self._host.reshape(-1)
-        where[: len(some)], where[len(some) :] = some, self.table.size
-        what.view(np.int32)[: len(some)] = self.table.reshape(-1)[some]
-        self._due = [(place, 1) for place in places[UPDATES:].tolist()]
+        fields[:] = self._fields
+        where[: len(some)], where[len(some) :] = some, len(self._cells)
+        what.view(np.int32)[: len(some)] = self._cells[some]
+        self._due = [(place, 1) for place in places[UPDATES:].tolist()] if len(places) > UPDATES else []
         return to
 
 

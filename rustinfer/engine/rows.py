@@ -33,6 +33,9 @@ class Rows:
             return []
         self._gaps = False
         strays = [(sequence, sequence.row) for sequence in running if sequence.row >= count]
+        if not strays:
+            self._free.sort(reverse=True)  # as good as done, mostly
+            return []
         holes = [row for row in self._free if row < count]
         for (sequence, _), row in zip(strays, holes, strict=True):
             sequence.row = row

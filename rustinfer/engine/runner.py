@@ -47,10 +47,14 @@ class Runner:
         self.lanes, self.sampler, self.faults = lanes, sampler, faults
         self._arrivals = Arrivals(decodes[-1].rows, lanes.device)
         self._talks = Talks(lanes.device)
+        self._inference = torch.inference_mode()  # as a decorator it is made anew at each call
 
-    @torch.inference_mode()
     def launch(self, plan: Plan) -> Flight:
         """Compute the plan's rows, and draw a token for each sequence that samples."""
+        with self._inference:
+            return self._launch(plan)
+
+    def _launch(self, plan: Plan) -> Flight:
         try:
             self.lanes.follow(plan)
             flight = self._mixed(plan) if plan.chunks else self._decode(plan)
