@@ -1,6 +1,8 @@
 // Runs a CUDA kernel on a CPU: what kernels/ptx.cuh offers, with every thread of every block as a fiber of one process.
 // Blocks and threads take turns at random, copies arrive late and out of order, with what was there when they were asked for
-// or what is there when they arrive, and shared memory that a copy is still to fill is full of NaNs: so a missing wait gives wrong numbers, and a missing signal a time-out, on any machine.
+// or what is there when they arrive, and shared memory that a copy is still to fill is full of NaNs: so a missing wait gives
+// wrong numbers, and a missing signal a time-out, on any machine. Who waits for a phase of an mbarrier that is neither the
+// one under way nor the one before, or arrives at one that has all its arrivals, ends the process.
 // It does not show missing fences: memory here is sequentially consistent.
 #pragma once
 #include <math.h>
@@ -74,7 +76,7 @@ struct Machine {
   Fiber* now = nullptr;
   i64 clock = 0;
   int threads = 0, published = 0, dropped = 0;
-  bool blind = false;
+  bool blind = false, failed = false;  // failed: whoever waits has given up
   std::function<void()> kernel;
 };
 inline Machine* machine;
@@ -193,19 +195,24 @@ DEVICE void leave_registers() {}
 DEVICE void mbar_init(u64* b, u32 count) { emulated::here().barriers[b] = {count, count, 0, 0}; }
 DEVICE void mbar_arrive(u64* b) {
   emulated::Mbarrier& m = emulated::here().barriers[b];
-  m.pending--;
+  if (!m.pending-- && !emulated::machine->failed) abort();  // one too many: the phase waits for bytes alone
   emulated::settle(m);
 }
 DEVICE void mbar_expect(u64* b, u32 bytes) {
   emulated::here().barriers[b].bytes += bytes;
   mbar_arrive(b);
 }
-DEVICE bool mbar_passed(u64* b, u32 parity) {
-  if ((emulated::here().barriers[b].phase & 1) != parity) return true;
+// Of a phase that is neither under way nor just over the parity would tell nothing: who asks has lost count.
+DEVICE bool mbar_over(u64* b, u32 phase) {
+  u32 ended = emulated::here().barriers[b].phase;
+  if (ended - phase > 1 && !emulated::machine->failed) abort();
+  return (ended & 1) != (phase & 1);
+}
+DEVICE bool mbar_passed(u64* b, u32 phase) {
+  if (mbar_over(b, phase)) return true;
   emulated::yield();
   return false;
 }
-DEVICE bool mbar_over(u64* b, u32 parity) { return (emulated::here().barriers[b].phase & 1) != parity; }
 DEVICE void mbars_visible() {}
 DEVICE u64 read_once() { return 0; }
 DEVICE void bulk_copy(void* to, const void* from, u32 bytes, u64* b) {
@@ -261,6 +268,7 @@ DEVICE uint4 look4(const void* p) {
 }
 DEVICE void pause() { emulated::yield(); }
 DEVICE void report(u64* error, u64* host, u64 code) {
+  emulated::machine->failed = true;
   if (!*error) *error = *host = code;
 }
 DEVICE u64 reported(const u64* error) { return *error; }

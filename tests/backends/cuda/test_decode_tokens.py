@@ -57,6 +57,22 @@ def test_launches_are_alike_however_blocks_take_turns_and_whatever_was_before() 
     assert all(torch.equal(words, told[0]) for words in told)
 
 
+@pytest.mark.parametrize("slots", [4, 8, 10])  # of tiles; qkv has eight, which go ahead of the draw where they fit
+def test_a_launch_of_four_says_and_leaves_what_four_of_one_do(slots: int) -> None:
+    together, apart = case("one row, greedy"), case("one row, greedy")
+    kernel = Emulated(together, 12, {"SLOTS": slots})
+    kernel.run(seed=1)
+    *flow, told, stop, caches = apart.flow
+    for words in told.split(1):
+        kernel.case = replace(apart, flow=(*flow, words, stop, caches))
+        kernel.run(seed=2)
+    assert kernel.error == 0, explained(kernel.error)
+    for ours, theirs in zip(together.flow[:-1], apart.flow[:-1], strict=True):
+        assert torch.equal(ours, theirs)
+    for ours, theirs in zip(together.flow[-1], apart.flow[-1], strict=True):
+        assert all(map(torch.equal, ours, theirs))
+
+
 def test_a_stop_while_it_runs_ends_it_after_the_token_that_is_on_its_way() -> None:
     made = case("one row, greedy")
     *flow, _, caches = made.flow

@@ -49,7 +49,7 @@ struct Consumer {
 
   DEVICE const u8* wait_for(int tile) const {
     const int at = tile % SLOTS;
-    await(p, s.full + at, tile / SLOTS & 1, S_ARRIVAL);
+    await(p, s.full + at, tile / SLOTS, S_ARRIVAL);
     return s.ring + at * SLOT;
   }
   DEVICE void free_tiles(int count) {

@@ -44,7 +44,8 @@ DEVICE void take_registers() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;
 template <int N>
 DEVICE void leave_registers() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
 
-// mbarriers in shared memory. `mbar_passed` says whether the phase of that parity is over; it may wait a little.
+// mbarriers in shared memory. `mbar_passed` says whether the phase of that number, from 0, is over; it may wait a little. Only
+// its parity is looked at: it must be the one that is under way or the one before.
 DEVICE void mbar_init(u64* b, u32 count) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(count));
 }
@@ -54,12 +55,12 @@ DEVICE void mbar_arrive(u64* b) {
 DEVICE void mbar_expect(u64* b, u32 bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
 }
-DEVICE bool mbar_passed(u64* b, u32 parity) {
+DEVICE bool mbar_passed(u64* b, u32 phase) {
   u32 passed;
   asm volatile(
       "{\n.reg .pred p;\nmbarrier.try_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
       : "=r"(passed)
-      : "r"(shared_address(b)), "r"(parity)
+      : "r"(shared_address(b)), "r"(phase & 1)
       : "memory");
   return passed;
 }
@@ -69,12 +70,12 @@ DEVICE void mbars_visible() {
 }
 
 // The same without waiting.
-DEVICE bool mbar_over(u64* b, u32 parity) {
+DEVICE bool mbar_over(u64* b, u32 phase) {
   u32 passed;
   asm volatile(
       "{\n.reg .pred p;\nmbarrier.test_wait.parity.shared::cta.b64 p, [%1], %2;\nselp.u32 %0, 1, 0, p;\n}"
       : "=r"(passed)
-      : "r"(shared_address(b)), "r"(parity)
+      : "r"(shared_address(b)), "r"(phase & 1)
       : "memory");
   return passed;
 }

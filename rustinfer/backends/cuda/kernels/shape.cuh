@@ -245,10 +245,10 @@ struct Patience {
   }
 };
 constexpr int ANY = 0xffff;  // in place of a layer
-DEVICE void await(const Arguments& p, u64* b, u32 parity, int stage) {
-  if (mbar_passed(b, parity)) return;
+DEVICE void await(const Arguments& p, u64* b, u32 phase, int stage) {
+  if (mbar_passed(b, phase)) return;
   Patience patience(p);
-  while (!mbar_passed(b, parity) && !patience.over(stage, ANY)) continue;
+  while (!mbar_passed(b, phase) && !patience.over(stage, ANY)) continue;
 }
 
 DEVICE bool there(u32 v) { return v != ABSENT; }

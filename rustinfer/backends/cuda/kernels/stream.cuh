@@ -29,11 +29,11 @@ struct Producer {
     full = s.full + at;
     if (lane() == 0) {
       const int which = tile % PRODUCERS;
-      if (tile) await(p, s.turns + which, (tile / PRODUCERS - (which == 0)) & 1, S_SLOT);
+      if (tile) await(p, s.turns + which, tile / PRODUCERS - (which == 0), S_SLOT);
       const int old = tile - PILE;
-      const int last = tile - (old >= 0 && *s.calm && !mbar_over(s.empty + old % SLOTS, old / SLOTS & 1) ? CALM : AHEAD);
-      if (last >= 0) await(p, s.full + last % SLOTS, last / SLOTS & 1, S_ARRIVAL);
-      if (tile >= SLOTS) await(p, s.empty + at, (tile / SLOTS - 1) & 1, S_SLOT);
+      const int last = tile - (old >= 0 && *s.calm && !mbar_over(s.empty + old % SLOTS, old / SLOTS) ? CALM : AHEAD);
+      if (last >= 0) await(p, s.full + last % SLOTS, last / SLOTS, S_ARRIVAL);
+      if (tile >= SLOTS) await(p, s.empty + at, tile / SLOTS - 1, S_SLOT);
       mbar_expect(full, bytes);
       mbar_arrive(s.turns + (which + 1) % PRODUCERS);
     }
@@ -85,7 +85,7 @@ struct Producer {
 
   // Nobody will use the tiles from there on, but a block must not end while they are on their way.
   DEVICE void settle(int first) {
-    for (; first < tile; first++) await(p, s.full + first % SLOTS, first / SLOTS & 1, S_ARRIVAL);
+    for (; first < tile; first++) await(p, s.full + first % SLOTS, first / SLOTS, S_ARRIVAL);
   }
 
   // A unit's cached keys and values: a lane for each page, keys in the slot's first half. `ids`: the unit's first 32 pages.
@@ -120,7 +120,7 @@ struct Producer {
   }
   bool going = true;
   DEVICE void await_draw(int t) {
-    await(p, s.drawn, t - 1 & 1, S_DRAW);
+    await(p, s.drawn, t - 1, S_DRAW);
     going = *s.going;
     fence();
   }
