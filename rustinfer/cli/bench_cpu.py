@@ -53,7 +53,6 @@ def cpu(args: Namespace) -> int:
 
 
 def peer(args: Namespace) -> Measure:
-    """The same measurement of llama-cpp-python on the same file."""
     from .llamacpp import LlamaCpp
 
     return LlamaCpp(gguf_file(args.model), args.threads, args.input_len, args.output_len).measure

@@ -44,7 +44,6 @@ class Client:
         return names[0]
 
     def models(self) -> list[str]:
-        """The ids of the models that the server offers."""
         with closing(self._connect()) as connection:
             response = self._ask(connection, "GET", "/v1/models")
             try:

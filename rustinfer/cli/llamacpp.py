@@ -28,7 +28,6 @@ class LlamaCpp:
         )
 
     def measure(self, ids: Sequence[int], tokens: int) -> Speed:
-        """Speeds of one run."""
         return Speed(self._decode(ids[:SHORT], tokens), len(ids) / self._evaluate(ids))
 
     def _evaluate(self, ids: Sequence[int]) -> float:

@@ -107,14 +107,12 @@ def measure(registry: Registry, op: Op, target: Target, made: list[Workload], li
 
 
 def figures(name: str, took: float, work: Workload, limits: Roof) -> dict[str, Any]:
-    """What the time means."""
     share = limits.floor(work.nbytes, work.flops) / took
     return {"back end": name, "us": took * 1e6, "GB/s": work.nbytes / took / 1e9,
             "TFLOP/s": work.flops / took / 1e12, "of the roof": share}  # fmt: skip
 
 
 def cells(result: Mapping[str, Any]) -> tuple[str, ...]:
-    """A result as a row of the table."""
     if "refusal" in result:
         return (result["back end"], "", "", "", "", f"refuses: {result['refusal']}")
     numbers = f"{result['us']:.1f}", f"{result['GB/s']:.0f}", f"{result['TFLOP/s']:.2f}", f"{result['of the roof']:.0%}"

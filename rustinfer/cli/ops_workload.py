@@ -45,7 +45,6 @@ class Maker:
 
 
 def size_of(*tensors: Any) -> float:
-    """Bytes of tensors and packed weights."""
     return float(sum(t.nbytes for t in tensors))
 
 
@@ -56,14 +55,12 @@ def linear(m: Maker, rows: int = 1, columns: int = 2048, outputs: int = 2048) ->
 
 
 def lm_head(m: Maker, rows: int = 1, columns: int = 2048, outputs: int = 128256) -> Workload:
-    """The projection to the vocabulary."""
     x, weight = m.normal(rows, columns), m.weight(outputs, columns)
     flow = (x, torch.arange(rows, device=m.device))
     return Workload({"weight": weight}, flow, size_of(x, weight) + rows * outputs * 4, 2 * rows * columns * outputs)
 
 
 def embedding(m: Maker, rows: int = 64, columns: int = 2048, outputs: int = 32768) -> Workload:
-    """Rows of a table."""
     weight = m.weight(outputs, columns)
     moved = size_of(weight) / outputs * rows + rows * columns * m.dtype.itemsize
     return Workload({"weight": weight}, (m.indices(rows, outputs),), moved, 0)
@@ -75,7 +72,6 @@ def rms_norm(m: Maker, rows: int = 64, columns: int = 2048) -> Workload:
 
 
 def add_rms_norm(m: Maker, rows: int = 64, columns: int = 2048) -> Workload:
-    """A norm of a sum."""
     x = m.normal(rows, columns)
     return Workload({"weight": m.normal(columns), "eps": 1e-5}, (x, m.normal(rows, columns)), 4 * size_of(x), 0)
 
@@ -96,14 +92,12 @@ def rope(m: Maker, rows: int = 64, heads: int = 32, dim: int = 64) -> Workload:
 
 
 def gate_up_silu(m: Maker, rows: int = 1, columns: int = 2048, hidden: int = 8192) -> Workload:
-    """The first half of an MLP."""
     x, weight = m.normal(rows, columns), m.weight(2 * hidden, columns)
     made = rows * hidden * x.itemsize
     return Workload({"weight": weight}, (x,), size_of(x, weight) + made, 4 * rows * columns * hidden)
 
 
 def norm_gate_up_silu(m: Maker, rows: int = 1, columns: int = 2048, hidden: int = 8192) -> Workload:
-    """The same with the norm in front."""
     plain = gate_up_silu(m, rows, columns, hidden)
     bound = {"norm": m.normal(columns), "eps": 1e-5, **plain.bound}
     x = plain.flow[0]
@@ -113,7 +107,6 @@ def norm_gate_up_silu(m: Maker, rows: int = 1, columns: int = 2048, hidden: int 
 def qkv_rope_write(
     m: Maker, rows: int = 1, columns: int = 2048, heads: int = 32, kv_heads: int = 8, dim: int = 64
 ) -> Workload:
-    """The projections of attention, rotated and stored."""
     outputs = (heads + 2 * kv_heads) * dim
     plain = linear(m, rows, columns, outputs)
     bound = {"weight": plain.bound["weight"], "heads": heads, "kv_heads": kv_heads, **tables(m, dim)}
@@ -125,7 +118,6 @@ def qkv_rope_write(
 def norm_qkv_rope_write(
     m: Maker, rows: int = 1, columns: int = 2048, heads: int = 32, kv_heads: int = 8, dim: int = 64
 ) -> Workload:
-    """The same with the norm in front."""
     plain = qkv_rope_write(m, rows, columns, heads, kv_heads, dim)
     x, *rest = plain.flow
     bound = {"norm": m.normal(columns), "eps": 1e-5, **plain.bound}

@@ -55,7 +55,6 @@ def _refuse_to_fetch(model: str) -> None:
 
 
 def show(model: str, made: Forecast, *, as_data: bool) -> None:
-    """Print it for people or for programs."""
     from .ops_why import as_row, cells
 
     if as_data:

@@ -60,7 +60,6 @@ eight times as long; mixed: a third of each."""
 
 
 def asks(kind: str, number: int, input_len: int, output_len: int, seed: int | str) -> list[Ask]:
-    """The requests of a load."""
     source = random.Random(f"{seed} {kind}")
     return [Ask(WORKLOADS[kind](source, index, input_len), output_len) for index in range(number)]
 

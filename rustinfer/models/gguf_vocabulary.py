@@ -57,7 +57,6 @@ class Vocabulary:
         return dict(zip(reversed(self.tokens), range(len(self.tokens) - 1, -1, -1), strict=True))
 
     def get(self, name: str, default: Any = None) -> Any:
-        """A tokenizer field of the metadata."""
         return self._metadata.get(f"tokenizer.ggml.{name}", default)
 
     def token(self, name: str, default: int | None = None) -> str | None:

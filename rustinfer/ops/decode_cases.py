@@ -42,7 +42,6 @@ class Stack:
         return ", ".join((f"lengths {lengths}", shape, *extras))
 
     def weights(self, d: Draw) -> dict[str, Any]:
-        """The bound arguments."""
         mixed, every = self.heads * self.dim, (self.heads + 2 * self.kv_heads) * self.dim
 
         def layer() -> dict[str, Tensor | None]:

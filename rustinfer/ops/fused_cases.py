@@ -43,16 +43,13 @@ class Rows:
         return " ".join(filter(None, (f"{self.rows}x{self.width}", times, self.packing, self.kind, decode)))
 
     def draw(self, dtype: torch.dtype, device: torch.device) -> Draw:
-        """The generator of this case."""
         return Draw(str(self), dtype, device)
 
     def x(self, d: Draw) -> Tensor:
-        """Activations [rows, width]."""
         x = (d.outliers if self.kind == "outliers" else d.normal)(self.rows, self.width, scale=self.scale)
         return strided(x) if self.kind == "strided" else x
 
     def weight(self, d: Draw, rows: int) -> Weight:
-        """A weight [rows, width]."""
         packing = PACKINGS[self.packing]
         if packing is None:
             return d.weight(rows, self.width)
@@ -130,7 +127,6 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
 
 
 def halves_swapped(a: Arguments) -> Arguments:
-    """Gate and up exchanged."""
     return {"weight": torch.cat(dense(a["weight"]).chunk(2)[::-1])}
 
 
@@ -142,7 +138,6 @@ def values_first(a: Arguments) -> Arguments:
 
 
 def last_column_lost(a: Arguments) -> Arguments:
-    """The last input column skipped."""
     weight = dense(a["weight"]).clone()
     weight[:, -1] = 0
     return {"weight": weight}

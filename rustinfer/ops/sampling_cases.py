@@ -75,7 +75,6 @@ ROWS: dict[str, tuple[Row, ...]] = {
 
 
 def parameters(rows: tuple[Row, ...], device: torch.device) -> tuple[Tensor, ...]:
-    """The rows' temperature, top_k, top_p and min_p as tensors."""
     kinds = (torch.float32, torch.int64, torch.float32, torch.float32)
     columns = zip(*rows, strict=True) if rows else ((),) * 4
     return tuple(torch.tensor(column, dtype=kind, device=device) for column, kind in zip(columns, kinds, strict=True))
@@ -180,7 +179,6 @@ def tempered(a: Arguments) -> Tensor:
 
 
 def least_kept(a: Arguments) -> Tensor:
-    """The least scaled logit that each row keeps."""
     return cutoff(tempered(a), a["top_k"], a["top_p"], a["min_p"])
 
 

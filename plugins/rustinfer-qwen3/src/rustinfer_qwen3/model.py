@@ -65,7 +65,6 @@ class Qwen3:
 
     @staticmethod
     def cache_spec(config: ModelConfig) -> CacheSpec:
-        """One pair of cache tensors a layer."""
         return CacheSpec(config.layers, config.kv_heads, config.head_dim)
 
     def forward(self, step: Step) -> Tensor:
@@ -80,10 +79,8 @@ class Qwen3:
         return hidden
 
     def logits(self, hidden: Tensor, rows: Tensor) -> Tensor:
-        """Float32 logits [R, vocab] of the selected rows."""
         logits: Tensor = self.head(hidden, rows)
         return logits
 
     def decode(self, step: Step) -> Tensor:
-        """Float32 logits [S, vocab] of a step with one row a sequence."""
         return self.logits(self.forward(step), torch.arange(len(step.tokens), device=step.tokens.device))
