@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rustinfer.errors import UserError
 from rustinfer.models import Parameters, Step
 from rustinfer.models.config import ModelConfig
+from rustinfer.models.errors import CheckpointError
 from rustinfer.models.sources import open_checkpoint
 from rustinfer.registry import Binder, Policy, Target, Weight, load_plugins
 
@@ -177,8 +177,14 @@ def test_an_engine_continues_as_transformers_does(tokens: Tensor, tmp_path: Path
     assert [list(result.outputs[0].token_ids) for result in results] == want
 
 
+@pytest.mark.parametrize("kinds", [["sliding_attention"], "sliding", None])
+def test_kinds_of_other_layers_are_refused(kinds: object) -> None:
+    with pytest.raises(CheckpointError, match="fit no 3 layers"):
+        converted(make_theirs("untied"), use_sliding_window=True, layer_types=kinds, max_window_layers="1")
+
+
 def test_another_activation_is_refused() -> None:
-    with pytest.raises(UserError, match=r"hidden_act 'gelu' is not supported, only silu"):
+    with pytest.raises(CheckpointError, match=r"hidden_act 'gelu' is not supported, only silu"):
         converted(make_theirs("untied"), hidden_act="gelu")
 
 

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from rustinfer import Binder
-from rustinfer.errors import UserError
 from rustinfer.models import CacheSpec, Parameters, Step
 from rustinfer.models.config import ModelConfig
+from rustinfer.models.errors import CheckpointError
 from rustinfer.models.llama import MLP, head, layer_weights
 from rustinfer.models.model import Cache
 from rustinfer.models.rotary import rotary_table
@@ -19,14 +19,16 @@ from .attention import Attention, Pair
 def windows(config: ModelConfig) -> list[int]:
     """Each layer's sliding window, 0 where it attends to everything.
 
-    `layer_types` names the layers that slide; without it they are those from `max_window_layers` on.
+    `layer_types` names the layers that slide; without it they are those from `max_window_layers` on. Raises
+    CheckpointError where neither can be.
     """
     if not config.raw.get("use_sliding_window"):
         return [0] * config.layers
-    start = config.raw.get("max_window_layers", config.layers)
-    kinds = config.raw.get("layer_types") or [
-        "full_attention" if i < start else "sliding_attention" for i in range(config.layers)
-    ]
+    kinds, start = config.raw.get("layer_types"), config.raw.get("max_window_layers", config.layers)
+    if not kinds and isinstance(start, int):
+        return [0 if i < start else config.window for i in range(config.layers)]
+    if not isinstance(kinds, list) or len(kinds) != config.layers:
+        raise CheckpointError(f"{config.architecture}: layer_types and max_window_layers fit no {config.layers} layers")
     return [config.window if kind == "sliding_attention" else 0 for kind in kinds]
 
 
@@ -50,7 +52,7 @@ class Qwen3:
 
     def __init__(self, config: ModelConfig, ops: Binder, weights: Parameters, cache: Cache) -> None:
         if config.activation != "silu":
-            raise UserError(f"Qwen3 with hidden_act {config.activation!r} is not supported, only silu")
+            raise CheckpointError(f"Qwen3 with hidden_act {config.activation!r} is not supported, only silu")
         table = rotary_table(config, config.context, ops.target.device)
         ops.site = "model.embed_tokens"
         self.embed = ops.embedding(weight=weights["model.embed_tokens.weight"])
