@@ -19,8 +19,9 @@ import subprocess
 import sys
 import time
 from itertools import chain
-from pathlib import Path
 from typing import Any
+
+from rustinfer.cli.facts import save
 
 SIZES = {"max_model_len": 9216, "max_num_batched_tokens": 16384, "enable_prefix_caching": False}
 TOKENS, DROPPED, STAMPED = (128, 512, 2048, 8192), 2, 12
@@ -154,7 +155,7 @@ def main() -> None:
     """Print a table, and keep it."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("trees", nargs="*", metavar="NAME=DIR")
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out")
     parser.add_argument("--model", default="llama-3.2-1b")
     parser.add_argument("--sequences", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=5)
@@ -179,8 +180,7 @@ def main() -> None:
                 "stamps", tokens, max(STAMPED, asked.rounds)
             )
             print(tokens, tree.name, told, flush=True)
-    if asked.out:
-        asked.out.write_text(json.dumps(report, indent=1) + "\n")
+    save(asked.out, report)
     for tree in trees:
         tree.close()
 

@@ -111,6 +111,8 @@ def test_reasons() -> None:
         ([], {}, "empty_prompt", "empty"),
         ([1, VOCAB], {}, "out_of_vocabulary", f"token id {VOCAB} is out of vocabulary"),
         ([-1], {}, "out_of_vocabulary", "token id -1"),
+        ([1, -(1 << 63)], {}, "out_of_vocabulary", f"token id -{1 << 63}"),
+        ([1, 1 << 63], {}, "out_of_vocabulary", f"token id {1 << 63}"),
         ([1] * 40, {}, "context_length_exceeded", "40 tokens and the context only 40"),
         ([1] * 20, {"max_tokens": 14}, "cache_too_small", "needs 33 tokens of cache and there are 32"),
         ([1] * 39, {"max_tokens": None}, "cache_too_small", "needs 39 tokens of cache and there are 32"),
