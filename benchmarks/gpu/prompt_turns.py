@@ -5,7 +5,7 @@ turns, so that the card's clock and the machine's state are the same for all. Th
 at what time.
 
 With `--model null`, on a CPU, nothing is computed (`benchmarks.prompt_host`); `--sweep MIB` of memory are read before
-each prompt, for on a GPU the host comes to each line of it with nothing in the caches.
+each prompt: its code and data then come from farther away, as perhaps after a wait for a device.
 """
 
 from __future__ import annotations
