@@ -27,6 +27,8 @@ COMPLETION = {"model": MODEL, "prompt": "Hello there", "temperature": 0}
 CHAT = {"model": MODEL, "messages": [{"role": "user", "content": "Hello there"}], "temperature": 0, "stream": True}
 MANY_LOGPROBS = {**CHAT, "stream": False, "n": 64, "max_tokens": 200, "logprobs": True, "top_logprobs": 20}
 BODY_MIB = 31
+ROUNDS = 5
+"""How often each of the largest bodies is sent: of one alone there are too few probes to speak of one in a hundred."""
 
 
 class Front:
@@ -122,12 +124,11 @@ async def largest() -> dict[str, Any]:
             idle = await _probe(server.port, asyncio.create_task(asyncio.sleep(1)))
             raw = request(path, body)
             began = time.perf_counter()
-            # From a thread: sending so much must not hold up the probe itself.
-            sending = asyncio.create_task(asyncio.to_thread(blocking, server.port, raw))
+            sending = asyncio.create_task(_again_and_again(server.port, raw))
             busy = await _probe(server.port, sending)
             found[name] = {
                 "MiB": round(len(body) / 2**20, 1),
-                "seconds": round(time.perf_counter() - began, 2),
+                "seconds": round((time.perf_counter() - began) / ROUNDS, 2),
                 "status": sending.result(),
                 "idle p99, ms": percentile(idle, 0.99),
                 "p50, ms": percentile(busy, 0.5),
@@ -135,6 +136,11 @@ async def largest() -> dict[str, Any]:
                 "max, ms": percentile(busy, 1.0),
             }
     return found
+
+
+async def _again_and_again(port: int, raw: bytes) -> int:
+    """The last answer's status. From a thread: sending so much must not hold up the probe itself."""
+    return [await asyncio.to_thread(blocking, port, raw) for _ in range(ROUNDS)][-1]
 
 
 async def _probe(port: int, task: asyncio.Task[Any]) -> list[float]:
