@@ -25,7 +25,7 @@ from typing import Any
 
 import httpx
 
-from rustinfer.protocol.channel import private_address
+from rustinfer.protocol.address import private_address
 from tests.server.conftest import live
 from tests.server.fake_engine import FakeEngine, card
 

@@ -8,7 +8,8 @@ import pytest
 
 from rustinfer.flags import COMMON, ENGINE, SERVER
 from rustinfer.server import auth
-from rustinfer.server.generation import LABELS, Generation
+from rustinfer.server.fields import LABELS
+from rustinfer.server.generation import Generation
 from rustinfer.server.metrics import Metrics
 from rustinfer.server.routes import ROUTES
 from rustinfer.settings import OTHERS

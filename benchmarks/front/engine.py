@@ -6,8 +6,8 @@ import json
 import sys
 import time
 
-from rustinfer.protocol.channel import EngineChannel, Gone, Peer
 from rustinfer.protocol.messages import Abort, Aborted, Delta, Generate, ModelCard, Output, TokenLogprob
+from rustinfer.protocol.router import EngineChannel, Gone, Peer
 from rustinfer.text.tokenizer import byte_characters
 
 CONTEXT = 1 << 20

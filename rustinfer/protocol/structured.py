@@ -74,10 +74,16 @@ def structured(value: Any) -> Structured | None:
         return Structured(value.kind, value.text)
     if not isinstance(value, Mapping):
         raise ParameterError(NAME, "must be a StructuredOutputsParams")
+    return named(value)
+
+
+def named(forms: Mapping[str, Any]) -> Structured:
+    """A form by vLLM's names for it."""
     try:
-        return structured(StructuredOutputsParams(**value))
+        found = StructuredOutputsParams(**forms)
     except TypeError:
         raise ParameterError(NAME, f"knows {NAMES} only") from None
+    return Structured(found.kind, found.text)
 
 
 def _text(kind: Kind, form: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-from typing import Any, NoReturn
+from typing import Any
 
 from starlette.requests import ClientDisconnect, Request
 
@@ -51,14 +51,19 @@ def _too_large(limit: int) -> ApiError:
     return ApiError(413, message, code="request_too_large", headers={"Connection": "close"})
 
 
-class NotFinite(ValueError):
-    """NaN, an infinity, or a number too large for a float; its text is what stood there."""
-
-
 def parse(raw: bytes | bytearray) -> dict[str, Any]:
     """The JSON object in `raw`. Raises ApiError 400 for anything else, NaN and lone surrogates among it."""
+    unfit: list[str] = []
+
+    def number(text: str) -> float | int:
+        """JSON has one kind of number: 5.0 is an integer where one is wanted."""
+        value = float(text)
+        if not (unfit or math.isfinite(value)):
+            unfit.append(text)
+        return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
+
     try:
-        value = json.loads(raw.decode("utf-8"), parse_constant=_refuse_constant, parse_float=_number)
+        value = json.loads(raw.decode("utf-8"), parse_constant=number, parse_float=number)
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
     except UnicodeEncodeError:
@@ -67,47 +72,25 @@ def parse(raw: bytes | bytearray) -> dict[str, Any]:
         raise bad_request("The request body is not UTF-8.") from None
     except json.JSONDecodeError as e:
         raise bad_request(f"The request body is not valid JSON: {e.msg} at line {e.lineno} column {e.colno}.") from None
-    except NotFinite as e:
-        param = _holder(raw.decode("utf-8"))
-        message = f"The request body holds {str(e)[:50]}, which is no JSON number or too large for one."
-        raise bad_request(f"{param}: {message}" if param else message, param) from None
     except ValueError as e:
         raise bad_request(f"The request body is not valid JSON: {str(e)[:100]}.") from None
     except RecursionError:
         raise bad_request("The request body is nested too deeply.") from None
     if not isinstance(value, dict):
         raise bad_request("The request body must be a JSON object.")
+    if unfit:
+        param = next((name for name, inner in value.items() if len(name) <= 64 and not _finite(inner)), None)
+        message = f"The request body holds {unfit[0][:50]}, which is no JSON number or too large for one."
+        raise bad_request(f"{param}: {message}" if param else message, param)
     return value
 
 
-def _number(text: str) -> float | int:
-    """JSON has one kind of number: 5.0 is an integer where one is wanted."""
-    value = float(text)
-    if not math.isfinite(value):
-        raise NotFinite(text)
-    return int(value) if value.is_integer() and abs(value) < 1 << 53 else value
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise NotFinite(name)
-
-
-def _holder(text: str) -> str | None:
-    """The field whose value is, or holds, a number that is not finite; None where nothing has its name."""
-    try:
-        found: Any = json.loads(text, parse_constant=lambda _: math.nan)
-    except (ValueError, RecursionError):  # what comes after it is no JSON either
-        return None
-    fields: dict[str, Any] = found if isinstance(found, dict) else {}
-    return next((name for name, value in fields.items() if len(name) <= 64 and _unfit(value)), None)
-
-
-def _unfit(value: Any) -> bool:
+def _finite(value: Any) -> bool:
     rest = [value]
     while rest:
         part = rest.pop()
         if isinstance(part, dict | list):
             rest += part.values() if isinstance(part, dict) else part
         elif isinstance(part, float) and not math.isfinite(part):
-            return True
-    return False
+            return False
+    return True

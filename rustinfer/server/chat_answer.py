@@ -10,8 +10,7 @@ from .chat_request import ChatRequest
 from .choice import Part, TokenText
 from .chunks import ChunkedAnswer
 from .echo import scored
-from .reader import Reader
-from .reading import Reading
+from .reading import Reader, Reading
 from .served import Served
 from .tools.events import Arguments, Begin, Event, Reasoning, Text
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from .errors import bad_request
 from .fields import COMMON_REFUSED, Refused
 from .generation import Generation
 from .message import Message
-from .tools.wanted import MAX_TOOLS, AllowedChoice, NamedTool, Tool, Wanted, tool_choice
+from .tools.wanted import MAX_TOOLS, AllowedChoice, NamedTool, Tool, Wanted, choosing
 
 MAX_MESSAGES = 4096
 REFUSED: Refused = {
@@ -31,7 +31,8 @@ REFUSED: Refused = {
 }
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 ToolChoice = Annotated[
-    Literal["none", "auto", "required"] | NamedTool | AllowedChoice | None, BeforeValidator(tool_choice)
+    Literal["none", "auto", "required"] | NamedTool | AllowedChoice | None,
+    choosing(NamedTool, AllowedChoice, '{"type": "function", "function": {"name": "..."}}'),
 ]
 
 

@@ -8,11 +8,10 @@ from heapq import nsmallest
 from itertools import chain
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 
 from .errors import bad_request
-from .generation import LABELS, Generation
 
 log = logging.getLogger(__name__)
 MOST_TOLD = 256
@@ -20,6 +19,8 @@ MOST_NAMED = 32
 _TOLD: set[str] = set()
 """Unknown fields that the log has told of: each once, and not without end."""
 _SHOWN = 200  # characters of a complaint that reach the client
+LABELS = ("user", "safety_identifier", "prompt_cache_key", "metadata")
+"""What a client may say of a request without any effect on it."""
 Request = TypeVar("Request", bound=BaseModel)
 Refused = Mapping[str, tuple[Any, ...]]
 """Fields of the dialect that are not honoured here, with the values that ask for nothing."""
@@ -54,6 +55,12 @@ COMMON_REFUSED: Refused = {
 }
 
 
+class Strict(BaseModel):
+    """A part of a body: nothing is coerced, and fields that nobody knows change nothing."""
+
+    model_config = ConfigDict(strict=True, extra="ignore")
+
+
 def validated(kind: type[Request], body: dict[str, Any], refused: Refused) -> Request:
     """The request in `body`. Raises ApiError 400 that names the field at fault."""
     for name, neutral in refused.items():
@@ -69,7 +76,7 @@ def validated(kind: type[Request], body: dict[str, Any], refused: Refused) -> Re
         param = _path(closest["loc"], body)
         text = str(closest["msg"]).removeprefix("Value error, ")
         raise bad_request(f"{param}: {text}"[:_SHOWN] + ".", param) from None
-    if isinstance(request, Generation) and request.stream_options is not None and not request.stream:
+    if getattr(request, "stream_options", None) is not None and not getattr(request, "stream", None):
         raise bad_request("stream_options is only allowed when stream is true.", "stream_options")
     return request
 

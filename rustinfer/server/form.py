@@ -7,7 +7,7 @@ from typing import Any
 
 from rustinfer.protocol.sampling import ParameterError
 from rustinfer.protocol.structural import tags
-from rustinfer.protocol.structured import NAMES, Structured, StructuredOutputsParams
+from rustinfer.protocol.structured import Structured, named
 
 from .errors import ApiError, bad_request
 from .json_schema import check_schema
@@ -76,16 +76,14 @@ def _structured(param: str, forms: dict[str, Any]) -> Structured:
     if not isinstance(forms.get("json_object"), bool | None):
         raise _bad(param, "must have true or false as its json_object")
     try:
-        found = StructuredOutputsParams(**forms)
-    except TypeError:
-        raise _bad(param, f"knows {NAMES} only") from None
+        found = named(forms)
     except ParameterError as e:
         raise _bad(param, str(e).removeprefix(e.param).strip()) from None
     if found.kind == "json_schema":
         check_schema(param, _parsed(param, found.text))
     for tag in tags(found.text) if found.kind == "structural_tag" else ():
         check_schema(param, tag.schema)
-    return Structured(found.kind, found.text)
+    return found
 
 
 def _parsed(param: str, text: str) -> Any:

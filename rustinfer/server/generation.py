@@ -19,15 +19,13 @@ from rustinfer.protocol.sampling import (
 from rustinfer.protocol.structured import MAX_CHOICES, Structured
 
 from .errors import bad_request
+from .fields import Strict
 from .form import form
 from .openapi.forms import LOGIT_BIAS, RESPONSE_FORMAT, SCHEMA, STOP, STREAMED, STRUCTURED_OUTPUTS
 from .served import Served
-from .strict import Strict
 
 MAX_STOPS = 4
 MAX_LABEL = 512
-LABELS = ("user", "safety_identifier", "prompt_cache_key", "metadata")
-"""What a client may say of a request without any effect on it."""
 TokenId = Annotated[int, Field(json_schema_extra={"minimum": 0})]
 Label = Annotated[str, Field(max_length=MAX_LABEL)]
 _OWN = frozenset({"n", "max_tokens", "logprobs", "prompt_logprobs", "best_of", "structured_outputs"})

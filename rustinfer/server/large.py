@@ -6,11 +6,10 @@ A thread alone would not do: writing JSON is one call that holds the interpreter
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any
 
-from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.responses import Response, StreamingResponse
 
 from .errors import JSON, dump
 
@@ -25,23 +24,14 @@ async def respond(content: Any, headers: dict[str, str], *, kept: bool = False) 
     """The response with this JSON; others have their turn while it is written. What is not `kept` is used up."""
     if weight(content) <= INLINE:
         return JSON(content, headers=headers)
-    return Blocks(await asyncio.to_thread(lambda: list(blocks(content, kept=kept))), headers)
+    written = await asyncio.to_thread(lambda: list(blocks(content, kept=kept)))
+    headers = {**headers, "content-length": str(sum(map(len, written)))}
+    return StreamingResponse(_each(written), headers=headers, media_type=JSON.media_type)
 
 
-class Blocks(Response):
-    """JSON that is there in several blocks, whose end is known."""
-
-    media_type = "application/json"
-
-    def __init__(self, content: Sequence[bytes], headers: dict[str, str]) -> None:
-        super().__init__(None, 200, headers)
-        self.headers["content-length"] = str(sum(map(len, content)))
-        self._content = content
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        for number, block in enumerate(self._content, 1):
-            await send({"type": "http.response.body", "body": block, "more_body": number < len(self._content)})
+async def _each(content: Iterable[bytes]) -> AsyncIterator[bytes]:
+    for block in content:
+        yield block
 
 
 def weight(value: Any) -> int:

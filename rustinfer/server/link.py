@@ -9,9 +9,9 @@ import os
 import time
 from dataclasses import replace
 
-from rustinfer.protocol.channel import ServerChannel
 from rustinfer.protocol.codec import ProtocolError
 from rustinfer.protocol.curve import WireKey
+from rustinfer.protocol.dealer import ServerChannel
 from rustinfer.protocol.messages import Abort, Delta, Drain, Failed, Generate, Message, Stats, Welcome
 from rustinfer.version import __version__
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
+from .fields import Strict
 from .openapi.forms import CONTENT, SPOKEN
-from .strict import Strict
 
 MAX_CALLS = 128
 
@@ -19,15 +20,17 @@ def _content(value: Any) -> str | None:
         return value
     if not isinstance(value, list):
         raise ValueError("must be a string or a list of text parts")
-    return "".join(_text(part) for part in value)
-
-
-def _text(part: Any) -> str:
-    if isinstance(part, dict) and part.get("type") == "refusal" and isinstance(part.get("refusal"), str):
-        return str(part["refusal"])
-    if not isinstance(part, dict) or part.get("type") != "text" or not isinstance(part.get("text"), str):
+    texts = [text_of(part, ("text",)) for part in value]
+    if None in texts:
         raise ValueError('may hold parts of the form {"type": "text", "text": "..."} only')
-    return str(part["text"])
+    return "".join(filter(None, texts))
+
+
+def text_of(part: Any, kinds: Collection[str]) -> str | None:
+    """What a part of a message says, as a text of one of these kinds or as a refusal; None for anything else."""
+    kind = part.get("type") if isinstance(part, dict) else None
+    text = part.get("refusal" if kind == "refusal" else "text") if kind in ("refusal", *kinds) else None
+    return text if isinstance(text, str) else None
 
 
 class CalledFunction(Strict):

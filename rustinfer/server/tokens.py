@@ -52,16 +52,12 @@ async def detokenize(request: Request) -> Response:
 
 async def of_chat(request: Request) -> Response:
     """How many tokens a chat's prompt has."""
-    return JSON(
-        {"object": "chat.completion.input_tokens", "input_tokens": await understood(request, _chat_count, runs=False)}
-    )
+    return await understood(request, _of_chat, runs=False)
 
 
 async def of_response(request: Request) -> Response:
     """How many tokens a response's prompt has, without what it continues."""
-    return JSON(
-        {"object": "response.input_tokens", "input_tokens": await understood(request, _response_count, runs=False)}
-    )
+    return await understood(request, _of_response, runs=False)
 
 
 def _tokenize(body: dict[str, Any], served: Served) -> Response:
@@ -99,10 +95,10 @@ def _chat_ids(body: dict[str, Any], served: Served) -> list[int]:
     return chat.prepare(known, served).prompts[0]
 
 
-def _chat_count(body: dict[str, Any], served: Served) -> int:
-    return len(_chat_ids(body, served))
+def _of_chat(body: dict[str, Any], served: Served) -> Response:
+    return JSON({"object": "chat.completion.input_tokens", "input_tokens": len(_chat_ids(body, served))})
 
 
-def _response_count(body: dict[str, Any], served: Served) -> int:
+def _of_response(body: dict[str, Any], served: Served) -> Response:
     prepared = prepare_response(read(body), [], served, lambda response, sent: None)
-    return len(prepared.prompts[0])
+    return JSON({"object": "response.input_tokens", "input_tokens": len(prepared.prompts[0])})

@@ -18,10 +18,10 @@ import pytest
 import zmq
 
 from rustinfer.errors import UserError
-from rustinfer.protocol.address import claim
+from rustinfer.protocol.address import claim, private_address
 from rustinfer.protocol.bans import TOLERATED, Bans
-from rustinfer.protocol.channel import EngineChannel, Gone, Received, ServerChannel, private_address
 from rustinfer.protocol.codec import encode
+from rustinfer.protocol.dealer import ServerChannel
 from rustinfer.protocol.messages import (
     VERSION,
     Abort,
@@ -36,7 +36,7 @@ from rustinfer.protocol.messages import (
     Stats,
     Welcome,
 )
-from rustinfer.protocol.router import NOBODYS
+from rustinfer.protocol.router import NOBODYS, EngineChannel, Gone, Received
 from rustinfer.protocol.sampling import SamplingParams
 
 from .test_codec import CARD, Bomb, V

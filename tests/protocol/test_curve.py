@@ -12,10 +12,11 @@ import pytest
 import zmq
 
 from rustinfer.errors import UserError
-from rustinfer.protocol.channel import EngineChannel, ServerChannel
 from rustinfer.protocol.codec import encode
 from rustinfer.protocol.curve import WireKey, make_key, read_key
+from rustinfer.protocol.dealer import ServerChannel
 from rustinfer.protocol.messages import VERSION, Hello
+from rustinfer.protocol.router import EngineChannel
 from tests.conftest import free_port
 
 from .test_channel import GENERATE, Log, bind, started, turn

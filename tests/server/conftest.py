@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 import uvloop
 
-from rustinfer.protocol.channel import private_address
+from rustinfer.protocol.address import private_address
 from rustinfer.server.app import create
 from rustinfer.server.http import configuration
 from rustinfer.server.listener import listen

@@ -12,7 +12,6 @@ import threading
 import time
 from dataclasses import dataclass, field
 
-from rustinfer.protocol.channel import EngineChannel, Gone, Peer
 from rustinfer.protocol.messages import (
     Abort,
     Aborted,
@@ -25,6 +24,7 @@ from rustinfer.protocol.messages import (
     Stats,
     TokenLogprob,
 )
+from rustinfer.protocol.router import EngineChannel, Gone, Peer
 
 TEXT = "Paris is the capital of France.\nIt has cafés, and people say “bonjour” 🙂 there. "
 EOS = 256

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rustinfer.protocol.channel import EngineChannel
+from rustinfer.protocol.router import EngineChannel
 from rustinfer.server import orphans, pulse
 
 from ..faults.streams import Ended, gather, streams

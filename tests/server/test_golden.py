@@ -14,7 +14,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 from openai.types.responses.input_token_count_response import InputTokenCountResponse
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from rustinfer.protocol.channel import private_address
+from rustinfer.protocol.address import private_address
 
 from .conftest import client_of
 from .fake_engine import CONTEXT, TOOL_TEMPLATE, FakeEngine, card

@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rustinfer.protocol.channel import private_address
+from rustinfer.protocol.address import private_address
 from rustinfer.server import chat_request, completion_request
 from rustinfer.server.fields import Refused
 from rustinfer.server.responses import request as response_request

@@ -10,7 +10,7 @@ import httpx
 import openai
 import pytest
 
-from rustinfer.protocol.channel import private_address
+from rustinfer.protocol.address import private_address
 
 from .calls import refused
 from .conftest import MODEL, live

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from rustinfer.protocol.channel import private_address
+from rustinfer.protocol.address import private_address
 
 from ..server.conftest import LiveServer, live
 from ..server.fake_engine import FakeEngine

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ApiError, bad_request
+from ..message import text_of
 
 Item = dict[str, Any]
 Messages = list[dict[str, Any]]
@@ -90,11 +91,9 @@ def _content(value: Any, at: str) -> str:
 
 
 def _part(part: Any, at: str) -> str:
-    if isinstance(part, dict) and part.get("type") == "refusal" and isinstance(part.get("refusal"), str):
-        return str(part["refusal"])
-    if not isinstance(part, dict) or part.get("type") not in _TEXTS or not isinstance(part.get("text"), str):
+    if (text := text_of(part, _TEXTS)) is None:
         raise _bad(at, "must be text: this model reads nothing else")
-    return str(part["text"])
+    return text
 
 
 def _string(item: dict[str, Any], key: str, at: str) -> str:

@@ -31,8 +31,6 @@ Keep = Callable[[dict[str, Any], Messages], None]
 def read(body: dict[str, Any]) -> ResponseRequest:
     """The checked request. Raises ApiError."""
     request = validated(ResponseRequest, body, REFUSED)
-    if request.stream_options is not None and not request.stream:
-        raise bad_request("stream_options is only allowed when stream is true.", "stream_options")
     if request.background and (request.stream or not request.stored):
         raise bad_request("background excludes stream, and needs store.", "background")
     if request.max_output_tokens is not None and request.max_output_tokens < 1:

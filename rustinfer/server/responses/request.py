@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
 from ..chat_request import Effort
-from ..fields import COMMON_REFUSED, Refused
+from ..fields import COMMON_REFUSED, Refused, Strict
 from ..generation import Label
 from ..openapi.forms import INPUT, STREAMED
-from ..strict import Strict
-from ..tools.wanted import MAX_TOOLS, FunctionName
+from ..tools.wanted import MAX_TOOLS, FunctionName, choosing
 
 MAX_ITEMS = 4096
 REFUSED: Refused = {
@@ -81,16 +80,6 @@ class Listing(BaseModel):
     after: Label | None = None
 
 
-def _tool_choice(value: Any) -> Any:
-    if value is None or (isinstance(value, str) and value in ("none", "auto", "required")):
-        return value
-    if isinstance(value, dict) and value.get("type") == "function":
-        return NamedResponseTool.model_validate(value)
-    if isinstance(value, dict) and value.get("type") == "allowed_tools":
-        return AllowedResponseTools.model_validate(value)
-    raise ValueError('must be "none", "auto", "required" or {"type": "function", "name": "..."}')
-
-
 class ResponseRequest(BaseModel):
     """Sampling parameters beyond these are passed on as they are, and checked as those of a chat are."""
 
@@ -106,7 +95,7 @@ class ResponseRequest(BaseModel):
     tools: Annotated[list[ResponseTool], Field(max_length=MAX_TOOLS)] | None = None
     tool_choice: Annotated[
         Literal["none", "auto", "required"] | NamedResponseTool | AllowedResponseTools | None,
-        BeforeValidator(_tool_choice),
+        choosing(NamedResponseTool, AllowedResponseTools, '{"type": "function", "name": "..."}'),
     ] = None
     parallel_tool_calls: bool | None = None
     text: TextOptions | None = None

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from ..strict import Strict
+from ..fields import Strict
 
 Mode = Literal["none", "auto", "required", "named"]
 MAX_TOOLS = 128
@@ -56,15 +56,18 @@ class AllowedChoice(Strict):
     allowed_tools: AllowedTools
 
 
-def tool_choice(value: Any) -> Any:
-    """A word, a named function or several, so that a complaint is about what was meant."""
-    if value is None or (isinstance(value, str) and value in ("none", "auto", "required")):
-        return value
-    if isinstance(value, dict) and value.get("type") == "function":
-        return NamedTool.model_validate(value)
-    if isinstance(value, dict) and value.get("type") == "allowed_tools":
-        return AllowedChoice.model_validate(value)
-    raise ValueError('must be "none", "auto", "required" or {"type": "function", "function": {"name": "..."}}')
+def choosing(named: type[Strict], allowed: type[Strict], shape: str) -> BeforeValidator:
+    """For a word, a named function or several, so that a complaint is about what was meant."""
+
+    def chosen(value: Any) -> Any:
+        if value is None or (isinstance(value, str) and value in ("none", "auto", "required")):
+            return value
+        for kind, form in (("function", named), ("allowed_tools", allowed)):
+            if isinstance(value, dict) and value.get("type") == kind:
+                return form.model_validate(value)
+        raise ValueError(f'must be "none", "auto", "required" or {shape}')
+
+    return BeforeValidator(chosen)
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rustinfer.server import formats as shared
-from rustinfer.server.reader import Reader
+from rustinfer.server.reading import Reader
 from rustinfer.server.reasoning import THINK, ReasoningFormat, ReasoningParser
 from rustinfer.server.reasoning import formats as thoughts
 from rustinfer.server.reasoning import suited as suited_thoughts
