@@ -58,7 +58,7 @@ def tokens(name: str, value: Any, most: int) -> tuple[int, ...]:
     """Token ids; None is none."""
     found = _several(name, value)
     _at_most(name, found, most, "ids")
-    if not all(type(t) is int and 0 <= t < TOKENS for t in found):
+    if not all(map(_is_token, found)):
         raise ParameterError(name, "must be a list of token ids")
     return found
 
@@ -76,16 +76,22 @@ def token_lists(name: str, value: Any, most: int, longest: int) -> tuple[tuple[i
 def biases(name: str, value: Any, most: int, bound: float) -> dict[int, float]:
     """A mapping of token ids, or of their decimal digits as JSON has them, to numbers in [-bound, bound]."""
     try:
-        items = [(int(key) if _is_digits(key) else key, bias) for key, bias in dict(value).items()]
+        given = dict(value)
     except (TypeError, ValueError):
         raise ParameterError(name, "must be a mapping of token ids to numbers") from None
-    _at_most(name, items, most, "tokens")
-    found = dict(zip(tokens(name, (key for key, _ in items), most), (bias for _, bias in items), strict=True))
+    _at_most(name, given, most, "tokens")
+    found = {int(key) if _is_digits(key) else key: bias for key, bias in given.items()}
+    if bad := [key for key in found if not _is_token(key)]:
+        raise ParameterError(name, f"must have token ids as its keys, not {', '.join(repr(k)[:30] for k in bad[:10])}")
     return {token: number(name, bias, -bound, bound) for token, bias in found.items()}
 
 
 def _is_digits(key: Any) -> bool:
     return isinstance(key, str) and key.isascii() and key.isdigit() and len(key) <= 10
+
+
+def _is_token(value: Any) -> bool:
+    return type(value) is int and 0 <= value < TOKENS
 
 
 def _several(name: str, value: Any) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from typing import Any
 from .answer import DONE, Answer, Counts, Finished, event
 from .choice import Part
 from .errors import dump
-from .generation import Generation
+from .generation import Generation, StreamOptions
 from .large import drop
 from .served import Served
 
@@ -25,7 +25,8 @@ class ChunkedAnswer(Answer):
 
     def __init__(self, served: Served, request: Generation) -> None:
         self.served = served
-        self._usage, self._running_usage = request.wants_usage, request.wants_running_usage
+        asked = request.stream_options or StreamOptions()
+        self._usage, self._running_usage = asked.include_usage, asked.continuous_usage_stats
         head = {"id": f"{self.prefix}-{uuid.uuid4().hex}", "object": self.whole_object, "created": int(time.time())}
         self.head = head | {"model": request.model, "system_fingerprint": f"fp_{served.fingerprint[:12]}"}
         if request.service_tier is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 RETRY_AFTER = "1"
 
@@ -36,13 +36,11 @@ class ApiError(Exception):
         return JSON(self.body(), self.status, self.headers)
 
 
-class JSON(Response):
+class JSON(JSONResponse):
     """Compact JSON; refuses NaN and infinities rather than sending what is no JSON."""
 
-    media_type = "application/json"
-
-    def __init__(self, content: Any, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
-        super().__init__(dump(content), status_code, headers)
+    def render(self, content: Any) -> bytes:
+        return dump(content)
 
 
 _encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, check_circular=False).encode

@@ -45,14 +45,6 @@ def _stop(value: Any) -> Any:
     return found
 
 
-def _biases(value: Any) -> Any:
-    if not isinstance(value, dict):
-        raise ValueError("must be an object of token ids and numbers")
-    if bad := [k for k in value if not (k.isascii() and k.isdigit() and len(k) <= 10)]:
-        raise ValueError(f"must have token ids as its keys, not {', '.join(repr(k[:30]) for k in bad[:10])}")
-    return {int(k): v for k, v in value.items()}
-
-
 class StreamOptions(Strict):
     include_usage: bool | None = None
     continuous_usage_stats: bool | None = None
@@ -84,7 +76,7 @@ class Generation(BaseModel):
     ignore_eos: bool | None = None
     skip_special_tokens: bool | None = None
     include_stop_str_in_output: bool | None = None
-    logit_bias: Annotated[dict[int, Any], BeforeValidator(_biases), WithJsonSchema(LOGIT_BIAS)] | None = None
+    logit_bias: Annotated[dict[str, Any], WithJsonSchema(LOGIT_BIAS)] | None = None
     allowed_token_ids: Annotated[list[TokenId], Field(min_length=1, max_length=MAX_ALLOWED)] | None = None
     bad_words: Annotated[list[str], Field(max_length=MAX_BAD_WORDS)] | None = None
     prompt_logprobs: int | None = None
@@ -104,14 +96,6 @@ class Generation(BaseModel):
     safety_identifier: Label | None = None
     prompt_cache_key: Label | None = None
     metadata: Annotated[dict[str, Label], Field(max_length=16)] | None = None
-
-    @property
-    def wants_usage(self) -> bool:
-        return bool(self.stream_options and self.stream_options.include_usage)
-
-    @property
-    def wants_running_usage(self) -> bool:
-        return bool(self.stream_options and self.stream_options.continuous_usage_stats)
 
     @property
     def way(self) -> dict[str, Any]:

@@ -9,10 +9,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from . import chat
-from .errors import JSON, bad_request, dump
+from .errors import JSON, bad_request
 from .fields import validated
 from .gate import usual_bytes
 from .generation import TokenId
+from .large import pieces
 from .openai import understood
 from .openapi.forms import MESSAGES, TOKENIZED
 from .responses.prepare import prepare as prepare_response
@@ -20,7 +21,6 @@ from .responses.prepare import read
 from .served import Served
 
 MAX_IDS = 1 << 20
-SLICE = 4096
 
 
 class TokenizeRequest(BaseModel):
@@ -73,14 +73,8 @@ def _tokenize(body: dict[str, Any], served: Served) -> Response:
     else:
         ids = _chat_ids({**body, "model": asked.model or served.card.id}, served)
     strings = [served.tokenizer.token(id) for id in ids] if asked.return_token_strs else None
-    head = dump({"count": len(ids), "max_model_len": served.card.context})[:-1]
-    tail = b',"tokens":' + _list(ids) + b',"token_strs":' + (b"null" if strings is None else _list(strings)) + b"}"
-    return Response(head + tail, media_type=JSON.media_type)
-
-
-def _list(items: list[Any]) -> bytes:
-    """In JSON; written in slices, between which other threads run."""
-    return b"[" + b",".join(dump(items[at : at + SLICE])[1:-1] for at in range(0, len(items), SLICE)) + b"]"
+    found = {"count": len(ids), "max_model_len": served.card.context, "tokens": ids, "token_strs": strings}
+    return Response(b"".join(pieces(found)), media_type=JSON.media_type)
 
 
 def _detokenize(body: dict[str, Any], served: Served) -> Response:

@@ -138,7 +138,7 @@ def test_m8_a_request_id_forges_no_header(server: LiveServer, value: bytes) -> N
     head = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nX-Request-Id: " + value + b"\r\n\r\n"
     answer, _ = raw(server, head)
     assert b"set-cookie" not in answer.lower()
-    assert not re.search(rb"(?i)x-request-id: a", answer)
+    assert not re.search(rb"(?i)x-request-id: a\b", answer)  # one of our own may begin so
 
 
 def test_m9_unknown_path_and_method(http: httpx.Client) -> None:
