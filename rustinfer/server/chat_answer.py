@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from . import logprobs
-from .answer import Finished
+from .answer import Counts, Finished
 from .chat_request import ChatRequest
 from .choice import Part, TokenText
 from .chunks import ChunkedAnswer
@@ -58,15 +58,12 @@ class ChatAnswer(ChunkedAnswer):
             "stop_reason": last.stop_reason,
         }
 
-    def written(self, choices: list[dict[str, Any]], counts: Any) -> dict[str, Any]:
-        """With the prompt's log-probabilities where those are asked for."""
-        whole = super().written(choices, counts)
-        return whole if self._request.prompt_logprobs is None else whole | {"prompt_logprobs": self._scored}
-
-    def whole(self, finished: list[Finished], counts: Any) -> dict[str, Any]:
-        found = [score for one in finished for score in one.prompt_logprobs]
-        self._scored = scored(self._prompt, found, self.served.tokenizer)
-        return super().whole(finished, counts)
+    def whole(self, finished: list[Finished], counts: Counts) -> dict[str, Any]:
+        whole = super().whole(finished, counts)
+        if self._request.prompt_logprobs is not None:
+            found = [score for one in finished for score in one.prompt_logprobs]
+            whole["prompt_logprobs"] = scored(self._prompt, found, self.served.tokenizer)
+        return whole
 
     def _deltas(self, number: int, part: Part) -> list[dict[str, Any]]:
         if self._reading.plain:

@@ -57,8 +57,8 @@ class Job:
         self._news.set()
 
     def fail(self, error: ApiError | ClientGone) -> None:
-        """Whoever waits for pieces gets this at once, before anything that is still pending."""
-        if self._error is None:
+        """Whoever waits for news gets this at once, before what is pending: unless that is all of the answer."""
+        if self._error is None and (self.open or isinstance(error, ClientGone)):
             self._error = error
             self._news.set()
 

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from .errors import unavailable
+from .errors import bad_request, unavailable
 
 BELIEVED_SECONDS = 0.5
 """So long a refusal of the engine's goes for others that ask for as much: it may have begun some that waited."""
@@ -21,15 +21,18 @@ class Room:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.waiting = 0
         self._clock = clock
-        self._most = math.inf
+        self._queue = self._most = math.inf
         self._refused, self._until = math.inf, 0.0
 
     def engine(self, most: int | None, running: int = 0) -> None:
         """Another engine is there, where so many may wait (None: any number) beside those that run."""
-        self._most, self._refused = math.inf if most is None else most + running, math.inf
+        self._queue = math.inf if most is None else most
+        self._most, self._refused = self._queue + running, math.inf
 
     def check(self, sequences: int = 1) -> None:
-        """Raises ApiError 503 where the engine has no room for so many more."""
+        """Raises ApiError 503 where the engine has no room for so many more, and 400 where it never has."""
+        if sequences > self._queue:
+            raise bad_request(f"The request is for {sequences} sequences, and at most {self._queue} may wait at once.")
         wanted = self.waiting + sequences
         if wanted > self._most or (wanted >= self._refused and self._clock() < self._until):
             raise unavailable("Too many requests are waiting: try again later.", "overloaded")

@@ -78,6 +78,20 @@ def test_the_first_error_wins_and_stays() -> None:
     asyncio.run(run())
 
 
+def test_an_answer_that_is_complete_is_given_whatever_becomes_of_the_engine() -> None:
+    async def run() -> None:
+        job = Job(["a"], 2)
+        job.take(0, Output("a", 0, [1], finish_reason="stop"))
+        job.take(1, Output("a", 1, [2], finish_reason="length"))
+        job.fail(engine_unavailable())
+        assert [number for number, _ in await job.news()] == [0, 1]
+        job.fail(ClientGone())
+        with pytest.raises(ClientGone):
+            await job.news()
+
+    asyncio.run(run())
+
+
 @settings(max_examples=200)
 @given(st.text(min_size=1, max_size=40), st.lists(st.integers(1, 5), max_size=20), st.text(min_size=1, max_size=3))
 def test_cuts_do_not_matter_and_stops_do_not_leak(text: str, cuts: list[int], stop: str) -> None:

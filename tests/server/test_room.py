@@ -33,9 +33,19 @@ def test_no_more_than_the_engine_holds() -> None:
 
 def test_who_has_begun_and_not_yet_spoken_takes_no_place_of_those_who_wait() -> None:
     room = Room()
-    room.engine(1, running=2)
+    room.engine(2, running=1)
     room.waiting = 2  # prompts that are being computed
     assert [full(room, n) for n in (1, 2)] == [False, True]
+
+
+def test_what_never_fits_is_not_told_to_come_again() -> None:
+    room = Room()
+    room.engine(10, running=5)
+    for waiting in (0, 12):
+        room.waiting = waiting
+        with pytest.raises(ApiError, match="11 sequences, and at most 10") as told:
+            room.check(11)
+        assert told.value.status == 400
 
 
 @pytest.mark.parametrize("another", [False, True])

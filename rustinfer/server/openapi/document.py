@@ -78,7 +78,7 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
         "operationId": operation.method.lower() + name,
         "summary": operation.summary,
         "parameters": [],
-        "responses": {"200": _reply(operation), "default": _content("An error", Error)},
+        "responses": {"200": _reply(operation), "default": {"description": "An error", "content": _json(Error)}},
     }
     if "{id}" in path:
         found["parameters"].append({"name": "id", "in": "path", "required": True, "schema": {"type": "string"}})
@@ -86,8 +86,7 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
         asked = operation.query.model_json_schema()["properties"].items()
         found["parameters"] += [{"name": name, "in": "query", "schema": schema} for name, schema in asked]
     if operation.body:
-        found["requestBody"] = {"required": True, **_content("", operation.body)}
-        del found["requestBody"]["description"]
+        found["requestBody"] = {"required": True, "content": _json(operation.body)}
     if path in PUBLIC:
         found["security"] = []
     return found
@@ -96,7 +95,7 @@ def _operation(path: str, operation: Operation) -> dict[str, Any]:
 def _reply(operation: Operation) -> dict[str, Any]:
     if operation.reply is None:
         return {"description": operation.summary, "content": {operation.media: {"schema": {"type": "string"}}}}
-    reply = _content(operation.summary, operation.reply)
+    reply: dict[str, Any] = {"description": operation.summary, "content": _json(operation.reply)}
     if operation.chunk is not None:
         # An event's data is JSON, or the word [DONE] at the end: there is no schema for the stream as a whole.
         reply["content"]["text/event-stream"] = {}
@@ -105,6 +104,6 @@ def _reply(operation: Operation) -> dict[str, Any]:
     return reply
 
 
-def _content(description: str, model: type[BaseModel]) -> dict[str, Any]:
+def _json(model: type[BaseModel]) -> dict[str, Any]:
     schema = {"type": "object"} if model is BaseModel else {"$ref": _REF.format(model=model.__name__)}
-    return {"description": description, "content": {"application/json": {"schema": schema}}}
+    return {"application/json": {"schema": schema}}

@@ -67,12 +67,11 @@ async def delete(request: Request) -> Response:
 
 
 async def cancel(request: Request) -> Response:
-    """Only what runs in the background can be cancelled: anything else ends when its client hangs up."""
+    """Only what runs in the background can be cancelled; what has ended there stays as it is."""
     entry = _entry(request)
-    if entry.task is None:
-        message = "Only a response made with background=true can be cancelled, while it runs."
-        raise bad_request(message, "response_id")
-    if not entry.task.done():
+    if not entry.response["background"]:
+        raise bad_request("Only a response made with background=true can be cancelled.", "response_id")
+    if entry.task is not None and not entry.task.done():
         entry.task.cancel()
         entry.response |= {"status": "cancelled"}
     return JSON(entry.response)

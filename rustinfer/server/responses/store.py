@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from dataclasses import dataclass
+from threading import RLock
 from typing import Any
 
 from ..errors import dump
@@ -35,6 +36,7 @@ class ResponseStore:
         self._most, self._most_bytes = most, most_bytes
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._size = 0
+        self._lock = RLock()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -53,16 +55,17 @@ class ResponseStore:
         id = str(entry.response["id"])
         self.drop(id)
         entry.size = len(dump(entry.response)) + len(dump(entry.messages))
-        self._entries[id] = entry
-        self._size += entry.size
-        while len(self._entries) > self._most or (self._size > self._most_bytes and self._entries):
-            self.drop(next(iter(self._entries)))
+        with self._lock:
+            self._entries[id] = entry
+            self._size += entry.size
+            while len(self._entries) > self._most or (self._size > self._most_bytes and self._entries):
+                self.drop(next(iter(self._entries)))
 
     def drop(self, id: str) -> None:
         """Forget it. What runs in the background goes on."""
-        entry = self._entries.pop(id, None)
-        if entry is not None:
-            self._size -= entry.size
+        with self._lock:
+            entry = self._entries.pop(id, None)
+            self._size -= entry.size if entry is not None else 0
 
     @property
     def running(self) -> int:
