@@ -16,7 +16,6 @@ from .job import Job
 from .large import INLINE
 from .link import EngineLink
 from .prepared import Prepared
-from .served import Served
 
 
 class Run:
@@ -24,8 +23,8 @@ class Run:
 
     def __init__(self, link: EngineLink, prepared: Prepared, job: Job) -> None:
         self.prepared, self._link, self.job = prepared, link, job
-        served: Served = prepared.answer.served
-        self.choices = [Choice(served.tokenizer, prepared.sampling) for _ in range(len(job.ids) * job.n)]
+        tokenizer = prepared.answer.served.tokenizer
+        self.choices = [Choice(tokenizer, prepared.sampling) for _ in range(len(job.ids) * job.n)]
         self._cached: dict[int, int] = {}
 
     @property

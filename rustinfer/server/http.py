@@ -7,6 +7,7 @@ import math
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import partial
 
 import uvicorn
 from starlette.applications import Starlette
@@ -69,9 +70,9 @@ class HttpServer(uvicorn.Server):
         if self.should_exit:
             return
         loop, config = asyncio.get_running_loop(), self.config
+        connection = partial(Connection, config, self.server_state, self.lifespan.state)
         for each in sockets or ():
-            server = await loop.create_server(self._connection, sock=each, ssl=config.ssl, backlog=BACKLOG)
-            self.servers.append(server)
+            self.servers.append(await loop.create_server(connection, sock=each, ssl=config.ssl, backlog=BACKLOG))
         self.listening.set()
 
     def stop(self) -> None:
@@ -81,10 +82,6 @@ class HttpServer(uvicorn.Server):
             each.close()
         self.turn.stop_waiting()
         asyncio.get_running_loop().call_later(HAND_OVER_SECONDS, self.turn.give_up)
-
-    def _connection(self) -> asyncio.Protocol:
-        made: asyncio.Protocol = Connection(self.config, self.server_state, self.lifespan.state)
-        return made
 
     @contextmanager
     def capture_signals(self) -> Generator[None, None, None]:

@@ -26,11 +26,9 @@ class EventStream(Response):
     """Runs the request while it is being sent, and ends with it."""
 
     def __init__(self, link: EngineLink, prepared: Prepared) -> None:
-        super().__init__(None, 200)
+        headers = {"cache-control": "no-cache", "x-accel-buffering": "no"}
+        super().__init__(None, 200, headers, "text/event-stream")
         del self.headers["content-length"]
-        self.headers["content-type"] = "text/event-stream; charset=utf-8"
-        self.headers["cache-control"] = "no-cache"
-        self.headers["x-accel-buffering"] = "no"
         self._link, self._prepared = link, prepared
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
