@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sized
+from threading import local
 from typing import Any
 
 from jinja2.exceptions import SecurityError
@@ -17,16 +18,24 @@ _BIT_LIMIT = 4096
 _WIDE = re.compile(r"[:%][^}a-zA-Z]*([0-9]{5}|\*|\{)")
 
 
+class _Spent(local):
+    steps = 0
+
+
 class Budget:
     """Counts loop rounds, calls and the sizes of values; raises Jinja's SecurityError when too much is spent."""
 
     def __init__(self) -> None:
-        self.steps = 0
+        self._spent = _Spent()
+
+    def renew(self) -> None:
+        """For another rendering in this thread."""
+        self._spent.steps = 0
 
     def spend(self, steps: int = _CALL) -> None:
         """Take from what is left."""
-        self.steps += steps
-        if self.steps > STEP_LIMIT:
+        spent = self._spent.steps = self._spent.steps + steps
+        if spent > STEP_LIMIT:
             raise SecurityError(f"it takes more than {STEP_LIMIT} steps")
 
     def value(self, value: Any) -> Any:
@@ -34,21 +43,22 @@ class Budget:
         waiting = [value]
         while waiting:
             item = waiting.pop()
-            self.spend(_ITEM)
             if isinstance(item, (str, bytes)):
-                self.text(len(item))
-            elif isinstance(item, Mapping):
+                self.text(len(item), _ITEM)
+                continue
+            self.spend(_ITEM)
+            if isinstance(item, Mapping):
                 waiting += item.keys()
                 waiting += item.values()
             elif isinstance(item, (list, tuple, set, frozenset)):
                 waiting += item
         return value
 
-    def text(self, length: int) -> None:
-        """A new text of so many characters."""
+    def text(self, length: int, steps: int = 0) -> None:
+        """A new text of so many characters, made in these steps."""
         if length > SIZE_LIMIT:
             raise SecurityError(f"it makes a text of more than {SIZE_LIMIT} characters")
-        self.spend(length // _CHARACTERS)
+        self.spend(steps + length // _CHARACTERS)
 
     def concatenate(self, parts: Iterable[str]) -> str:
         held = list(parts)

@@ -48,7 +48,7 @@ class Generation(Extension):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """An environment for one checkpoint's templates. Renderings must not overlap: they share the budget."""
+    """An environment for one checkpoint's templates."""
 
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from threading import Lock
 from typing import Any
 
 from jinja2 import Template, meta
@@ -30,14 +29,13 @@ class ChatTemplate:
 
     `source` is the template, several by name ("default", and "tool_use" for when there are tools), or None: rendering
     then says what to do. The output holds the template's own special tokens: encode it without adding any. Safe to
-    share between threads; renderings take turns.
+    share between threads.
     """
 
     def __init__(self, source: Source | None, bos_token: str = "", eos_token: str = "", **special_tokens: str) -> None:
         named = {"default": source} if isinstance(source, str) else dict(source or {})
         self.source = source
         self._tokens = {"bos_token": bos_token, "eos_token": eos_token, **special_tokens}
-        self._lock = Lock()
         self._sandbox = Sandbox()
         self._templates = {name: self._compile(text) for name, text in named.items()}
         self._reads = frozenset(name for text in named.values() for name in self._variables(text))
@@ -63,8 +61,7 @@ class ChatTemplate:
             raise TemplateError(f"chat template variables may not be named {', '.join(taken)}")
         opened = add_generation_prompt and not continue_final_message
         values = {"messages": messages, "tools": tools or None, "add_generation_prompt": opened}
-        with self._lock:
-            text = self._run(template, {**self._tokens, **variables, **values})
+        text = self._run(template, {**self._tokens, **variables, **values})
         return _continued(text, messages) if continue_final_message else text
 
     def _compile(self, source: str) -> Template:
@@ -86,7 +83,7 @@ class ChatTemplate:
         return self._templates["default"]
 
     def _run(self, template: Template, variables: dict[str, Any]) -> str:
-        self._sandbox.budget.steps = 0
+        self._sandbox.budget.renew()
         parts, size = [], 0
         try:
             for part in template.generate(variables):

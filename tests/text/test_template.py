@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
+from threading import Event
 from typing import Any
 
 import pytest
@@ -108,6 +110,17 @@ def test_a_failing_template_leaves_the_next_rendering_alone() -> None:
     with pytest.raises(TemplateError, match="division"):
         template.render([])
     assert template.render(TURNS) == "4"
+
+
+def test_renderings_do_not_wait_for_each_other() -> None:
+    template, held = ChatTemplate("{{ wait() if wait else 'done' }}"), Event()
+    with ThreadPoolExecutor(2) as pool:
+        slow = pool.submit(template.render, [], wait=lambda: held.wait(5))
+        try:
+            assert pool.submit(template.render, []).result(2) == "done"
+        finally:
+            held.set()
+        assert slow.result(2) == "True"
 
 
 def test_long_conversations_are_within_the_budget() -> None:
