@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 
@@ -187,11 +188,18 @@ def test_a_new_server_is_told_how_things_stand(channel: FakeChannel) -> None:
     assert len(channel.of(b"z", Stats)) == 1
 
 
-def run_until_signalled(loop: EngineLoop, *delays: float) -> float:
+def run_until_signalled(loop: EngineLoop, *reached: Callable[[], object]) -> float:
+    """Seconds that the loop runs, which gets a signal whenever the next of these holds."""
+
     def send() -> None:
-        for delay in delays:
-            time.sleep(delay)
-            os.kill(os.getpid(), signal.SIGTERM)
+        end = time.monotonic() + 20
+        for each in (lambda: loop.progress != 0, *reached):  # before its first round it does not listen
+            while not each():
+                if time.monotonic() > end:
+                    return
+                time.sleep(0.002)
+            if each in reached:
+                os.kill(os.getpid(), signal.SIGTERM)
 
     thread = threading.Thread(target=send)
     start = time.monotonic()
@@ -215,7 +223,7 @@ def test_sigterm_finishes_what_there_is_and_takes_nothing_new(channel: FakeChann
 
     late: list[bool] = []
     loop.engine.step = slow_step  # type: ignore[method-assign]
-    assert run_until_signalled(loop, 0.1) < 5
+    assert run_until_signalled(loop, lambda: outputs(channel, b"x")) < 20
     assert len(outputs(channel, b"x")) == 40
     assert channel.of(b"x", Drain) == [Drain()]
     assert [(f.id, f.code) for f in channel.of(b"x", Failed)] == [("late", "draining")]
@@ -226,12 +234,13 @@ def test_a_second_signal_does_not_wait(channel: FakeChannel) -> None:
     channel.inbox = [Received(b"x", generate("a", [1], max_tokens=70_000))]
     step = loop.engine.step
     loop.engine.step = lambda: time.sleep(0.005) or step()  # type: ignore[method-assign]
-    assert run_until_signalled(loop, 0.1, 0.1) < DRAIN_SECONDS / 2
+    said, draining = (lambda: outputs(channel, b"x")), (lambda: channel.of(b"x", Drain))
+    assert run_until_signalled(loop, said, draining) < DRAIN_SECONDS / 2
     assert loop.engine.has_work
 
 
 def test_a_signal_ends_an_idle_loop(channel: FakeChannel) -> None:
-    assert run_until_signalled(loop_over(engine(), channel), 0.1) < 5
+    assert run_until_signalled(loop_over(engine(), channel), lambda: channel.waits.count(None) > 2) < 20
 
 
 def test_chores_are_done_while_nobody_asks_for_anything(channel: FakeChannel, caplog: pytest.LogCaptureFixture) -> None:

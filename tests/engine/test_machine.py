@@ -27,17 +27,18 @@ print(time.process_time() - start)
 """
 
 
-def seconds(*argv: str) -> float:
+def seconds(*argv: str, **said: str) -> float:
     """Processor time of twenty short operators with pauses between them."""
-    said = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"}
-    environment = {name: value for name, value in os.environ.items() if name not in said}
+    ours = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY", "OMP_NUM_THREADS"}
+    environment = {name: value for name, value in os.environ.items() if name not in ours} | said
     done = subprocess.run([sys.executable, "-c", WAITS, *argv], env=environment, capture_output=True, check=True)
     return float(done.stdout)
 
 
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="one core: nobody to wait for")
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core: nobody to wait for")
 def test_torch_s_threads_do_not_wait_on_a_core() -> None:
-    assert seconds("give way") < seconds() / 4
+    # How long they wait by themselves is the CPU's affair: from a fraction of a millisecond to ten.
+    assert seconds("give way") < seconds(OMP_WAIT_POLICY="ACTIVE") / 8
 
 
 def test_who_has_said_how_threads_wait_is_obeyed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,7 +28,7 @@ def run(code: str) -> tuple[subprocess.CompletedProcess[str], float]:
 def test_a_hang_ends_the_process(hang: str) -> None:
     done, seconds = run(f"    {hang}")
     assert done.returncode == 1
-    assert seconds < 10
+    assert seconds < 18
     assert "Timeout" in done.stderr
     assert "most recent call first" in done.stderr
 
