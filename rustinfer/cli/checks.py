@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..cache import cache_root
+from ..errors import UserError
+from ..settings import PREFIX, check
 from .facts import CPUINFO, cpu
 
 ENOUGH = 2 * 2**30  # bytes: room for a small model and compiled kernels
@@ -29,7 +31,8 @@ class Finding:
 
 def all_checks(port: int) -> list[Finding]:
     """Every finding, in the order in which a person would ask."""
-    return [python(), torch_found(), *processor(), compiler(), gpu(), cache(), models(), *plugins(), free_port(port)]
+    machine = [python(), torch_found(), *processor(), compiler(), gpu(), cache(), models()]
+    return [*machine, *plugins(), environment(), free_port(port)]
 
 
 def python() -> Finding:
@@ -124,6 +127,16 @@ def plugins() -> Iterator[Finding]:
             own = record.distribution == "rustinfer"
             advice = "reinstall rustinfer" if own else f"update or remove {record.distribution or record.value}"
             yield Finding("fail" if own else "warn", f"plugin {record.name}", record.error, advice)
+
+
+def environment() -> Finding:
+    """That every variable of ours means something: with one that does not, nothing is served."""
+    try:
+        check(os.environ)
+    except UserError as error:
+        return Finding("fail", "environment", str(error), "unset it")
+    ours = sorted(name for name in os.environ if name.startswith(PREFIX))
+    return Finding("ok", "environment", ", ".join(ours) or f"no {PREFIX}* is set")
 
 
 def free_port(port: int) -> Finding:

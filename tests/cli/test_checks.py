@@ -20,7 +20,19 @@ from rustinfer.registry import PluginRecord
 def test_all_of_them_say_something() -> None:
     found = checks.all_checks(0)
     names = [finding.what for finding in found]
-    for name in ("python", "torch", "cores", "cpu", "compiler", "gpu", "cache", "models", "plugins", "port 0"):
+    for name in (
+        "python",
+        "torch",
+        "cores",
+        "cpu",
+        "compiler",
+        "gpu",
+        "cache",
+        "models",
+        "plugins",
+        "environment",
+        "port 0",
+    ):
         assert name in names
     assert all(finding.state in doctor.STYLES and finding.found for finding in found)
 
@@ -45,6 +57,14 @@ def test_the_processors_flags(flags: str, state: str, tmp_path: Path, monkeypatc
     cores, cpu = checks.processor(tmp_path / "cpuinfo")
     assert "physical" in cores.found
     assert cpu.state == state
+
+
+def test_a_variable_that_no_server_would_start_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUSTINFER_PORT", "9000")
+    assert checks.environment() == Finding("ok", "environment", "RUSTINFER_PORT")
+    monkeypatch.setenv("RUSTINFER_PROT", "9000")
+    found = checks.environment()
+    assert (found.state, "RUSTINFER_PROT" in found.found) == ("fail", True)
 
 
 def test_a_missing_compiler_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
