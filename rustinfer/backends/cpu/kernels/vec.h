@@ -48,9 +48,13 @@ INLINE vf load(const bf16* p) {
 }
 INLINE void store(f32* p, vf v) { memcpy(p, &v, sizeof v); }
 INLINE void store(bf16* p, vf v) {
+#if defined(__AVX512BF16__)
+    __m256bh h = _mm512_cvtneps_pbh((__m512)v);  // numbers below 2^-126 become zero
+#else
     vu u = (vu)v, even = (u + 0x7fffu + (u >> 16 & 1u)) >> 16, nan = u >> 16 | 0x40u;
     vu mask = (vu)((vi)(u & 0x7fffffffu) > 0x7f800000);
     vh h = __builtin_convertvector((nan & mask) | (even & ~mask), vh);
+#endif
     memcpy(p, &h, sizeof h);
 }
 // The first n of sixteen; the rest read as zero and are not written.
