@@ -186,7 +186,7 @@ def test_f16_stopped_engine(own_address: str) -> None:
 
 
 def test_f3_server_restart_and_orphans(own_address: str) -> None:
-    with FakeEngine(own_address, delay=0.01) as engine:
+    with FakeEngine(own_address, hold=100) as engine:
         with live(own_address) as server:
             server.wait_ready()
             with (
@@ -196,7 +196,7 @@ def test_f3_server_restart_and_orphans(own_address: str) -> None:
                 lines = r.iter_lines()
                 next(lines)
                 server.stop()
-        wait_for(lambda: not engine.running, 2)
+        wait_for(lambda: not engine.running, 5)
         started = time.monotonic()
         with live(own_address) as server:
             server.wait_ready()

@@ -15,7 +15,7 @@ from .fake_engine import EOS, TEXT, VOCAB, FakeEngine
 
 
 def test_c21_stop(client: openai.OpenAI, engine: FakeEngine) -> None:
-    engine.delay = 0.001
+    engine.hold = 40  # it does not come to an end by itself
     choice = ask(client, max_tokens=200, stop="\n").choices[0]
     assert choice.text == TEXT.partition("\n")[0]
     assert choice.finish_reason == "stop"
@@ -49,7 +49,7 @@ def test_stop_ends_one_choice_and_not_the_other(client: openai.OpenAI, engine: F
         return len(str(random.Random(f"{seed}/{index}").randrange(1, 10**6)))
 
     seed = next(s for s in range(100) if length(s, 0) < length(s, 1))  # the first choice ends first
-    engine.delay = 0.02
+    engine.hold = 30
     answer = ask(client, n=2, temperature=1, seed=seed, max_tokens=60, stop=[" Paris"])
     assert [c.finish_reason for c in answer.choices] == ["stop", "stop"]
     assert [len(c.text) for c in answer.choices] == [length(seed, 0), length(seed, 1)]

@@ -192,6 +192,7 @@ def test_background_and_cancel(client: openai.OpenAI, http: httpx.Client, engine
     wait_for(lambda: client.responses.retrieve(answer.id).status == "incomplete")
     assert client.responses.retrieve(answer.id).output_text == TEXT[:10]
     assert client.responses.cancel(answer.id).status == "incomplete"  # it came a moment too late
+    engine.hold = 50
     long = ask(client, background=True, max_output_tokens=400)
     refused(post(http, previous_response_id=long.id), "previous_response_id")
     assert client.responses.cancel(long.id).status == "cancelled"
