@@ -38,7 +38,7 @@ EXPLODES = Structured("regex", "(((a{1000}){1000}){1000})")
 OBJECT = {"type": "object", "properties": {"n": {"enum": [3]}}, "required": ["n"]}
 BOTH = [{"begin": "<f=a>", "schema": OBJECT, "end": "!"}, {"begin": "<f=b>", "schema": {"const": "x"}, "end": "!"}]
 TAGGED = Structured("structural_tag", json.dumps({"structures": BOTH, "triggers": ["<f="]}))
-ODD = {"begin": 'a\nb"\\é/<', "schema": {"const": 1}, "end": "\n"}
+ODD = {"begin": 'a\nb"\\é/<', "schema": {"const": True}, "end": "\n"}
 QUOTED = Structured("structural_tag", json.dumps({"structures": [ODD], "triggers": ['a\nb"']}))
 WIDE = json.dumps(
     {"type": "object", "properties": {f"k{i}": {"type": "string", "format": "date-time"} for i in range(200)}}
@@ -88,7 +88,7 @@ def allowed(grammar: Grammar, text: str) -> set[str] | None:
         (TAGGED, '<f=a>{"n": 3}! and <f=b>"x"', {"!"}),
         (TAGGED, '<f=a>{"n": 3, ', None),
         (QUOTED, 'a\nb"', {"\\"}),
-        (QUOTED, 'a\nb"\\é/<1', {"\n"}),
+        (QUOTED, 'a\nb"\\é/<true', {"\n", "\n\n"}),
     ],
 )
 def test_what_may_follow(grammars: Grammars, form: Structured, text: str, next_: set[str] | None) -> None:
