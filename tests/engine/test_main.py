@@ -61,11 +61,11 @@ class Client:
                     return message
         raise AssertionError(f"no {kinds} within {seconds} s")
 
-    def tokens(self, name: str) -> list[int]:
-        """Everything that one request says, to its end."""
+    def tokens(self, name: str, seconds: float = 60) -> list[int]:
+        """Everything that one request says, to its end; never silent for so long."""
         found: list[int] = []
         while True:
-            for output in self.read(Delta).outputs:
+            for output in self.read(Delta, seconds=seconds).outputs:
                 if output.id == name:
                     found += output.token_ids
                     if output.finish_reason:
