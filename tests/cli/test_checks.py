@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import sys
@@ -60,6 +61,8 @@ def test_the_processors_flags(flags: str, state: str, tmp_path: Path, monkeypatc
 
 
 def test_a_variable_that_no_server_would_start_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("RUSTINFER_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("RUSTINFER_PORT", "9000")
     assert checks.environment() == Finding("ok", "environment", "RUSTINFER_PORT")
     monkeypatch.setenv("RUSTINFER_PROT", "9000")
