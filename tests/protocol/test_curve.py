@@ -19,7 +19,7 @@ from rustinfer.protocol.messages import VERSION, Hello
 from rustinfer.protocol.router import EngineChannel
 from tests.conftest import free_port
 
-from .test_channel import GENERATE, Log, bind, started, turn
+from .ends import GENERATE, Log, bind, started, turn
 
 
 @pytest.fixture
