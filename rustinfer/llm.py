@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial, wraps
 from itertools import count
 from operator import countOf
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from .collector import Collector
 from .engine.build import Loaded, load
@@ -28,28 +29,35 @@ Prompt = str | Mapping[str, Any]
 Message = Mapping[str, Any]
 Encoded = tuple[str | None, list[int], Sequence[int]]
 Params = SamplingParams | Sequence[SamplingParams] | None
+Fields = ParamSpec("Fields")
+
+
+@dataclass(frozen=True)
+class LLMOptions(Options):
+    """What `LLM` takes: a model, which may stand first without its name, and an engine's options."""
+
+    model: str = "smollm2"
+
+
+def takes(
+    like: Callable[Concatenate[Any, Fields], None],
+) -> Callable[[Callable[..., None]], Callable[Concatenate[Any, Fields], None]]:
+    """A method that passes on what it is given has the other's parameters, to type checkers, editors and `help`."""
+    return wraps(like, assigned=())
 
 
 class LLM:
     """Runs a model: a directory, a .gguf file, a hub id or an alias. Names and defaults are vLLM's.
-
-    `options` are the fields of `Options`, among them dtype, max_model_len, quantization and gpu_memory_utilization.
 
     Prompts of one call run together. Safe to use from several threads, which then share the steps. Mistakes in an
     argument raise UserError before anything runs; a request that goes wrong while running ends with `finish_reason`
     "error" and leaves the others alone.
     """
 
-    def __init__(
-        self,
-        model: str = "smollm2",
-        *,
-        prefer: str | Sequence[str] = (),
-        pins: Mapping[str, str] | None = None,
-        **options: Any,
-    ) -> None:
-        order = (prefer,) if isinstance(prefer, str) else tuple(prefer)
-        self._use(load(model, Options(**options, prefer=order, pins=pins or {})))
+    @takes(LLMOptions.__init__)
+    def __init__(self, *model: Any, **options: Any) -> None:
+        asked = LLMOptions(*model, **options)
+        self._use(load(asked.model, asked))
 
     @classmethod
     def over(cls, loaded: Loaded) -> LLM:

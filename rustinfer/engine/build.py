@@ -114,7 +114,7 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     require_room(checkpoint, options)
     target = replace(Target.of(options.device, checkpoint.dtype), invariant=options.deterministic)
     spec = builder.cache_spec(checkpoint.config)
-    bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))
+    bind = Binders(plugins, Policy(options.prefer, options.pins or {}, options.strict))
     parameters = Parameters(phases.timed("weights", checkpoint.weights))
     with phases.phase("profile"):
         free = cache_bytes(checkpoint.config, builder, parameters, target, options, bind.probe)

@@ -69,7 +69,7 @@ def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Fore
     size = choose_size(options, checkpoint.config.context, token, free)
     config = replace(checkpoint.config, layers=1, context=min(size.context, 4096))
     cache = allocate(builder.cache_spec(config), 1, options.block_size, target)
-    bind = Binders(plugins, Policy(options.prefer, options.pins, options.strict))
+    bind = Binders(plugins, Policy(options.prefer, options.pins or {}, options.strict))
     parameters = Parameters(packed(checkpoint, options).weights)
     prompts = builder(config, bind(target), parameters, cache)
     decoding = builder(config, bind(target.decoding(options.sequences)), parameters, cache)

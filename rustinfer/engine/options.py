@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from .. import flags
@@ -28,7 +28,7 @@ TOKENS = {"cpu": 512, "cuda": 8192}
 """What a step holds where nobody asks for anything else."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Options:
     """Free of torch. None means: choose by the model and the machine. Token counts are prompt and answer together.
 
@@ -43,8 +43,8 @@ class Options:
     kv_cache_tokens: int | None = None
     block_size: int = 16
     enable_prefix_caching: bool = True
-    prefer: tuple[str, ...] = ()
-    pins: Mapping[str, str] = field(default_factory=dict)
+    prefer: Sequence[str] = ()
+    pins: Mapping[str, str] | None = None
     strict: bool = False
     load_format: str = "auto"
     seed: int = 0
@@ -70,7 +70,8 @@ class Options:
                 raise UserError(f"{name} must be at most {most}, not {value}")
         if type(self.seed) is not int:
             raise UserError(f"seed must be an integer, not {self.seed!r}")
-        if not isinstance(self.pins, Mapping):
+        object.__setattr__(self, "prefer", (self.prefer,) if isinstance(self.prefer, str) else tuple(self.prefer))
+        if not isinstance(self.pins or {}, Mapping):
             raise UserError(f'pins must map ops to back ends, as {{"rms_norm": "reference"}}, not {self.pins!r}')
         share = self.gpu_memory_utilization
         if type(share) not in (int, float) or not 0 < share <= 1:
@@ -98,7 +99,7 @@ class Options:
         settle(args, ENGINE)
         values: dict[str, Any] = {n: v for n in cls.__dataclass_fields__ if (v := getattr(args, n, None)) is not None}
         values["prefer"] = tuple(name for group in args.prefer or () for name in group.split(",") if name)
-        values["pins"] = pins(args.pin or ())
+        values["pins"] = pins(args.pin or ()) or None
         return cls(**values)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -19,7 +19,7 @@ class Policy:
     A preferred back end without a kernel for a fused op, but with one for a part of it, has the op composed.
     """
 
-    prefer: tuple[str, ...] = ()
+    prefer: Sequence[str] = ()
     pins: Mapping[str, str] = field(default_factory=dict)
     strict: bool = False
 

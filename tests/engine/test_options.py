@@ -50,31 +50,35 @@ def test_every_flag_becomes_an_option_and_travels() -> None:
     assert {flag.partition("=")[0] for flag in GIVEN} == {flag for flag, _ in ENGINE}
     options = Options.of(parse(*GIVEN))
     assert options == Options(
-        "float32",
-        100,
-        4,
-        32,
-        9,
-        640,
-        8,
-        False,
-        ("a", "b", "c"),
-        {"x": "y"},
-        True,
-        "dummy",
-        3,
-        2,
-        "cuda",
-        "m",
-        0.5,
-        True,
-        "int8",
+        dtype="float32",
+        max_model_len=100,
+        max_num_seqs=4,
+        max_num_batched_tokens=32,
+        max_num_queued_reqs=9,
+        kv_cache_tokens=640,
+        block_size=8,
+        enable_prefix_caching=False,
+        prefer=("a", "b", "c"),
+        pins={"x": "y"},
+        strict=True,
+        load_format="dummy",
+        seed=3,
+        threads=2,
+        device="cuda",
+        served_model_name="m",
+        gpu_memory_utilization=0.5,
+        enforce_eager=True,
+        quantization="int8",
         deterministic=True,
         speculative_config='{"method": "ngram"}',
     )
     assert Options.of(parse(*as_flags(parse(*GIVEN), ENGINE))) == options
     assert as_flags(parse(), ENGINE) == []
     assert Options.of(parse()) == Options()
+
+
+def test_one_back_end_to_prefer_may_stand_by_itself() -> None:
+    assert Options(prefer="cpu") == Options(prefer=["cpu"]) == Options(prefer=("cpu",))
 
 
 @pytest.mark.parametrize(
