@@ -89,8 +89,8 @@ class Generate:
 
     Only requests of the same `salt` share cached prefixes: what is cached can be told from how long an answer takes.
     With `pool` the prompt's hidden states are wanted as one vector, their mean or the last one; nothing is generated.
-    The first of several prompts asks for room for `together` sequences, those of all of them, and the others say -1;
-    one that is alone says 0.
+    The first of several prompts asks for room for `together` sequences, those of all that come with it; they, and those
+    that take the place of one of them, say -1. One that is alone says 0.
     """
 
     id: str

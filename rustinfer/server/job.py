@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import deque
 from dataclasses import replace
 
 from rustinfer.protocol.messages import Generate, Output
@@ -23,14 +24,18 @@ class ClientGone(Exception):
 class Job:
     """`len(prompts) * n` choices, numbered prompt by prompt. Holds at most what its token limits allow."""
 
-    def __init__(self, ids: list[str], n: int, caller: str = "") -> None:
+    def __init__(self, ids: list[str], n: int, caller: str = "", share: int | None = None) -> None:
         self.ids, self.n, self.caller = ids, n, caller
+        self.share = len(ids) if share is None else share
+        """Of so many prompts the engine has the most at once."""
         self.open = set(range(len(ids) * n))
         """Choices of which the engine may still send something that is wanted."""
-        self.unheard = set(self.open)
-        """Choices of which the engine has not told anything yet."""
+        self.unheard = set(range(len(ids[: self.share]) * n))
+        """Choices of which the engine was asked, and has not told anything yet."""
         self.asked: list[Generate] = []
-        """What the engine was asked, once it has all of it."""
+        """What the engine is asked, once it has its share of it."""
+        self.later: deque[Generate] = deque()
+        """The end of that, for when others of it have ended."""
         self.told = self.retried = False
         """Whether the client may know something of the answer; whether an engine is gone and a second was asked."""
         self.started = time.monotonic()
@@ -60,6 +65,7 @@ class Job:
         """Whoever waits for news gets this at once, before what is pending: unless that is all of the answer."""
         if self._error is None and (self.open or isinstance(error, ClientGone)):
             self._error = error
+            self.later.clear()
             self._news.set()
 
     @property

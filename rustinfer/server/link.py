@@ -7,6 +7,7 @@ import itertools
 import logging
 import os
 import time
+from collections import deque
 from dataclasses import replace
 
 from rustinfer.protocol.codec import ProtocolError
@@ -89,16 +90,18 @@ class EngineLink:
     async def submit(self, prepared: Prepared) -> Job:
         """Hand the prompts to the engine, all or none; of many, some at once.
 
+        Of prompts that become vectors a share of the queue is asked for, and the rest follow as those end.
         Raises ApiError 503 where it is not there any more, or has no room for all of them.
         """
         if self.model() is not prepared.answer.served:
             raise engine_unavailable()
         caller, prompts, sampling = CALLER.get(), prepared.prompts, prepared.sampling
-        self.room.check(len(prompts) * sampling.sequences)
+        share = self.room.share if prepared.pool else None
+        self.room.check(len(prompts[:share]) * sampling.sequences)
         salt = "/".join(filter(None, (caller if self._salted else "", prepared.salt)))
-        job = Job(self._names(len(prompts)), sampling.sequences, caller)
-        self.room.waiting += len(job.open)
-        together, way = len(job.open), (prepared.priority, salt, prepared.pool)
+        job = Job(self._names(len(prompts)), sampling.sequences, caller, share)
+        self.room.waiting += len(job.unheard)
+        together, way = len(job.unheard), (prepared.priority, salt, prepared.pool)
         asked = [
             Generate(id, prompt, sampling, *way, together if id == job.ids[0] else -1)
             for id, prompt in zip(job.ids, prompts, strict=True)
@@ -119,7 +122,8 @@ class EngineLink:
 
     async def _ask(self, job: Job, asked: list[Generate]) -> None:
         """Send a job's messages, some at once. Raises ApiError 503 where the engine is not there any more."""
-        for number, message in enumerate(asked):
+        job.later = deque(asked[job.share :])
+        for number, message in enumerate(asked[: job.share]):
             if not self._send(message):
                 raise engine_unavailable()
             self._jobs[message.id] = (job, number)
@@ -128,6 +132,16 @@ class EngineLink:
             if job.failed:
                 return
         job.asked = asked
+        self._ask_later(job)
+
+    def _ask_later(self, job: Job) -> None:
+        """Where prompts of a job have ended, their places are the next ones'."""
+        while job.later and len(job.open) - len(job.later) < job.share:
+            number, message = len(job.asked) - len(job.later), job.later.popleft()
+            job.unheard.add(number)
+            self.room.waiting += 1
+            self._jobs[message.id] = (job, number)
+            self._send(message)
 
     async def _ask_again(self, job: Job) -> None:
         """Ask this engine what the last one died of, or died before; the client sees it by a header."""
@@ -154,6 +168,7 @@ class EngineLink:
         self.room.waiting -= len(job.unheard)
         job.unheard.clear()
         job.open.clear()
+        job.later.clear()
         for id in job.ids:
             self._jobs.pop(id, None)
         if unfinished:
@@ -226,7 +241,7 @@ class EngineLink:
             if job is not None:
                 self._jobs.pop(message.id)
                 if message.code == "overloaded":
-                    self.room.refused(len(job.open))
+                    self.room.refused(len(job.unheard))
                 job.fail(from_engine(message.code, message.message))
         elif isinstance(message, Stats):
             self.metrics.take(message)
@@ -254,6 +269,8 @@ class EngineLink:
                 job.unheard.discard(choice)
                 self.room.waiting -= 1
             job.take(choice, output)
+            if job.asked:
+                self._ask_later(job)
         self.metrics.generation_tokens.inc(tokens)
 
     def _observe(self, job: Job, now: float, count: int) -> None:

@@ -29,6 +29,11 @@ class Room:
         self._queue = math.inf if most is None else most
         self._most, self._refused = self._queue + running, math.inf
 
+    @property
+    def share(self) -> int | None:
+        """So many of one request's inputs wait at most, where others can follow as they end (None: all of them)."""
+        return None if self._queue == math.inf else max(int(self._queue) // 2, 1)
+
     def check(self, sequences: int = 1) -> None:
         """Raises ApiError 503 where the engine has no room for so many more, and 400 where it never has."""
         if sequences > self._queue:

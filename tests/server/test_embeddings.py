@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import math
 import struct
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -14,7 +16,7 @@ import pytest
 from rustinfer.server.embeddings import normalised
 
 from .calls import refused
-from .conftest import MODEL
+from .conftest import MODEL, LiveServer, wait_for
 from .fake_engine import CONTEXT, VOCAB, FakeEngine
 
 
@@ -65,6 +67,44 @@ def test_pooling_and_dimensions(http: httpx.Client, engine: FakeEngine) -> None:
 )
 def test_bad_values_are_named(http: httpx.Client, fields: dict[str, Any], param: str) -> None:
     refused(post(http, **fields), param)
+
+
+@pytest.fixture
+def queue(server: LiveServer, engine: FakeEngine) -> Iterator[int]:
+    """So many may wait in the engine."""
+    wait_for(lambda: not engine.running and server.link.room.waiting == 0)
+    engine.queue = 80
+    server.link.room.engine(engine.queue)
+    yield engine.queue
+    wait_for(lambda: not engine.running and not server.link._jobs)
+    assert server.link.room.waiting == 0
+    server.link.room.engine(None)
+
+
+def test_more_inputs_than_may_wait_come_as_others_end(
+    http: httpx.Client, server: LiveServer, engine: FakeEngine, queue: int
+) -> None:
+    engine.hold = 0
+    with ThreadPoolExecutor(1) as thread:
+        many = thread.submit(post, http, input=[chr(97 + n % 26) for n in range(200)])
+        wait_for(lambda: engine.running)
+        assert post(http, input="a" * (CONTEXT + 1)).status_code == 400  # by then all that was to be sent is there
+        assert len(engine.requests) == server.link.room.waiting == queue // 2
+        assert not many.done()
+        engine.hold = None
+        vectors = many.result().json()["data"]
+    assert [v["embedding"] for v in vectors] == [normalised([97.0 + n % 26, 3.0, 4.0, 0.0]) for n in range(200)]
+    assert len(engine.requests) == 200
+
+
+def test_whoever_hangs_up_takes_along_the_inputs_that_were_not_sent(
+    http: httpx.Client, server: LiveServer, engine: FakeEngine, queue: int
+) -> None:
+    engine.hold = 0
+    with pytest.raises(httpx.ReadTimeout):
+        http.post("/v1/embeddings", json={"model": MODEL, "input": ["a"] * 200}, timeout=0.2)
+    wait_for(lambda: not engine.running and not server.link._jobs)
+    assert len(engine.requests) == queue // 2
 
 
 def test_zeros_have_no_direction() -> None:
