@@ -6,15 +6,17 @@ import json
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from ..engine.options import add_arguments
 from .parser import examples
 from .speaker import DEFAULT_MODEL
 from .workload import WORKLOADS
 
+T = TypeVar("T")
 GPU_MODEL = "llama-3.2-1b"
 PARTS = ("stream", "prefill", "batch", "offline")
 
@@ -74,53 +76,36 @@ def configure(parser: ArgumentParser) -> None:
     )
 
 
-def positive(text: str) -> int:
-    """A whole number from 1 on, for argparse."""
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
+def wants(words: str, make: Callable[[str], T], holds: Callable[[T], bool]) -> Callable[[str], T]:
+    """A type for argparse that says what it wants, where it is given something else."""
+
+    def convert(text: str) -> T:
+        with suppress(ValueError):
+            if holds(value := make(text)):
+                return value
+        raise ArgumentTypeError(f"{text!r} is not {words}")
+
+    return convert
 
 
-def parts(text: str) -> list[str]:
-    """Parts of `bench gpu` with commas between them, for argparse."""
-    found = text.split(",")
-    if not set(found) <= set(PARTS):
-        raise ValueError
-    return found
-
-
-def above_zero(text: str) -> float:
-    """A number above zero, for argparse."""
-    number = float(text)
-    if not number > 0:
-        raise ValueError
-    return number
+positive = wants("a whole number above 0", int, lambda number: number > 0)
+above_zero = wants("a number above 0", float, lambda number: number > 0)
+json_object = wants("a JSON object", json.loads, lambda value: isinstance(value, dict))
+parts = wants(f"some of {', '.join(PARTS)}", lambda text: text.split(","), lambda found: set(found) <= set(PARTS))
 
 
 def new_file(text: str) -> str:
     """The name of a file that can be written, for argparse: measuring takes minutes, and comes first."""
-    path = Path(text)
-    if path.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+    path = Path(text).resolve()
+    place = path.parent if path.is_file() or not path.exists() else path
+    if path.is_dir() or not os.access(place, os.W_OK):
         raise ArgumentTypeError(f"{text} cannot be written")
     return text
 
 
-def json_object(text: str) -> dict[str, Any]:
-    """A JSON object, for argparse."""
-    value = json.loads(text)
-    if not isinstance(value, dict):
-        raise ValueError
-    return value
-
-
 def several(one: Callable[[str], float]) -> Callable[[str], list[float]]:
     """Numbers with commas between them, for argparse."""
-
-    def positive_numbers(text: str) -> list[float]:
-        return [one(part) for part in text.split(",")]
-
-    return positive_numbers
+    return lambda text: [one(part) for part in text.split(",")]
 
 
 def _lengths(parser: ArgumentParser, *, inputs: int, outputs: int) -> None:

@@ -84,6 +84,10 @@ def report(args: Namespace, rows: list[dict[str, Any]]) -> None:
     rows = compared(rows, kind)
     shape = {"workload": args.workload, "input_len": args.input_len, "output_len": args.output_len}
     result = {**shape, "num_prompts": args.num_prompts, "rounds": args.num_iters, "levels": rows}
+    title = f"{args.num_prompts} x ({args.input_len} tokens in, {args.output_len} out), {args.workload}; p50 / p99"
+    others = names(rows)
+    columns = (*COLUMNS, *(f"x {name}" for name in others))
+    facts.report(args, result, columns, [cells(row, kind, others) for row in rows], title=title)
     if args.plot:
         lines = {
             name: [(row[kind], row["output_tokens_per_second"]) for row in rows if row["server"] == name]
@@ -91,10 +95,6 @@ def report(args: Namespace, rows: list[dict[str, Any]]) -> None:
         }
         label = "clients at once" if kind == "clients" else "requests a second"
         draw(args.plot, f"{args.workload}: {args.input_len} in, {args.output_len} out", label, "output tokens/s", lines)
-    title = f"{args.num_prompts} x ({args.input_len} tokens in, {args.output_len} out), {args.workload}; p50 / p99"
-    others = names(rows)
-    columns = (*COLUMNS, *(f"x {name}" for name in others))
-    facts.report(args, result, columns, [cells(row, kind, others) for row in rows], title=title)
 
 
 def cells(row: dict[str, Any], kind: str, others: Sequence[str] = ()) -> tuple[str, ...]:

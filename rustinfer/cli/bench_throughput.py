@@ -21,11 +21,11 @@ def throughput(args: Namespace) -> int:
     lengths = {"num_prompts": args.num_prompts, "input_len": args.input_len, "output_len": args.output_len}
     result = {"model": args.model, **lengths, **rows[-1], "together": rows}
     title = f"{args.model}: {args.input_len} tokens in, {args.output_len} out"
+    shown = [(row["together"], *(f"{row[rate]:.2f}" for rate in RATES)) for row in rows]
+    report(args, result, ("requests together", *RATES), shown, title=title)
     if args.plot:
         points = [(float(row["together"]), row["output tokens/s"]) for row in rows]
         draw(args.plot, title, "requests together", "output tokens/s", {"rustinfer": points})
-    shown = [(row["together"], *(f"{row[rate]:.2f}" for rate in RATES)) for row in rows]
-    report(args, result, ("requests together", *RATES), shown, title=title)
     return 0
 
 

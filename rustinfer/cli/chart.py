@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
+
+from .output import write
 
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 20, 50, 60
@@ -53,7 +54,7 @@ def chart(title: str, x_label: str, y_label: str, series: Series) -> str:
 
 
 def draw(path: str, title: str, x_label: str, y_label: str, series: Series) -> None:
-    Path(path).write_text(chart(title, x_label, y_label, series))
+    write(path, chart(title, x_label, y_label, series))
 
 
 def _text(x: float, y: float, text: str, anchor: str = "middle", size: int = 12) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..engine.machine import physical_cores
 from ..version import __version__
-from .output import as_json, table
+from .output import as_json, table, write
 
 CPUINFO = Path("/proc/cpuinfo")
 FEATURES = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
@@ -55,15 +55,15 @@ def cpu(cpuinfo: Path = CPUINFO) -> tuple[str, list[str]]:
 def report(
     args: Namespace, result: dict[str, Any], columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: str
 ) -> None:
-    """Write a benchmark's result where --output names a file; print it as --json asks, or as a table."""
-    save(args.output, result)
+    """Print a benchmark's result as --json asks, or as a table; write it where --output names a file."""
     if args.json:
         as_json(result)
     else:
         table(columns, rows, title=title)
+    save(args.output, result)
 
 
 def save(path: str | None, result: dict[str, Any]) -> None:
     """Write a result with its facts, where a file is asked for."""
     if path:
-        Path(path).write_text(json.dumps(facts() | result, indent=1) + "\n")
+        write(path, json.dumps(facts() | result, indent=1) + "\n")

@@ -31,7 +31,7 @@ Plugins may add verbs: `rustinfer plugins` lists them.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line. Returns the exit code: 0, 2 for wrong input, 3 for a refusal, 130 after Ctrl-C."""
+    """Run the command line. Exit codes: 1 for output that went nowhere, 2 wrong input, 3 a refusal, 130 Ctrl-C."""
     try:
         return _dispatch(dashes(sys.argv[1:] if argv is None else argv))
     except UserError as error:

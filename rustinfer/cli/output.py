@@ -6,7 +6,10 @@ import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+
+from ..errors import UserError
 
 WIDE = 200  # columns of a table that goes to a file or a pipe
 
@@ -50,3 +53,24 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, title: st
 
 def as_json(value: object) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+class Unwritten(UserError):
+    """The work is done, and its result could not be kept."""
+
+    exit_code = 1
+
+
+def write(name: str, text: str) -> None:
+    """Write a file whole, or leave it as it was; a device just gets the text. Raises Unwritten."""
+    path = Path(name).resolve()
+    whole = not path.exists() or path.is_file()
+    part = path.with_name(f"{path.name}.part") if whole else path
+    try:
+        part.write_text(text)
+        if whole:
+            part.replace(path)
+    except OSError as error:
+        if whole:
+            part.unlink(missing_ok=True)
+        raise Unwritten(f"{name} could not be written: {error.strerror}") from None

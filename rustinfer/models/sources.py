@@ -54,6 +54,8 @@ def locate(ref: str | Path) -> Path:
     from .hub import snapshot
 
     name = str(ref)
+    if not name.strip():
+        raise UnknownModelError(f"the model's name is empty: {_known()}")
     try:
         path = Path(ref).expanduser()
         if path.is_dir():

@@ -222,10 +222,32 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_measured(
     assert llm.clock.now == 0
 
 
-@pytest.mark.parametrize("number", ["0", "-1", "x"])
-def test_counts_start_at_one(number: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main(["bench", "cpu", "--num-iters", number]) == 2
-    assert "argument --num-iters: invalid positive value" in capsys.readouterr().err
+@pytest.mark.parametrize("flag", ["--output", "--plot"])
+def test_a_full_disk_costs_the_file_and_not_what_was_measured(
+    llm: Fake, capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    assert cli.main(["bench", "throughput", "--num-prompts", "1", flag, "/dev/full"]) == 1
+    told = capsys.readouterr()
+    assert told.err == "error: /dev/full could not be written: No space left on device\n"
+    assert "output tokens/s" in told.out
+
+
+@pytest.mark.parametrize(
+    ("argv", "wanted"),
+    [
+        (("cpu", "--num-iters=0"), "--num-iters: '0' is not a whole number above 0"),
+        (("cpu", "--num-iters=-1"), "--num-iters: '-1' is not a whole number above 0"),
+        (("cpu", "--num-iters=x"), "--num-iters: 'x' is not a whole number above 0"),
+        (("serve", "--clients=1,1.5"), "--clients: '1.5' is not a whole number above 0"),
+        (("serve", "--request-rate=2,nan"), "--request-rate: 'nan' is not a number above 0"),
+        (("serve", "--extra-body=[]"), "--extra-body: '[]' is not a JSON object"),
+        (("serve", "--extra-body={"), "--extra-body: '{' is not a JSON object"),
+        (("gpu", "--only=batch,x"), "--only: 'batch,x' is not some of stream, prefill, batch, offline"),
+    ],
+)
+def test_what_is_wanted_is_named(argv: tuple[str, ...], wanted: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bench", *argv]) == 2
+    assert f"argument {wanted} (try" in capsys.readouterr().err
 
 
 def test_gpu_workloads_count_as_the_other_engines_did(llm: Fake, capsys: pytest.CaptureFixture[str]) -> None:
