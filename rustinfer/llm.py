@@ -88,7 +88,7 @@ class LLM:
         **template: Any,
     ) -> list[RequestOutput]:
         """Answer a conversation, or several. Further keyword arguments go to the chat template."""
-        one = not messages or isinstance(messages[0], Mapping)
+        one = not isinstance(messages, Sequence) or not messages or isinstance(messages[0], (Mapping, str))
         conversations: Sequence[Any] = [messages] if one else messages
         return self._run([self._render(c, template) for c in conversations], sampling_params, use_tqdm)
 
@@ -98,7 +98,7 @@ class LLM:
         """Continue one prompt, or answer one conversation, piece by piece. Closing the iterator aborts the request."""
         is_prompt = isinstance(prompt, (str, Mapping))
         pair = self._encode(prompt) if is_prompt else self._render(prompt, template)  # type: ignore[arg-type]
-        return self._follow(pair, sampling_params or self.default_sampling_params)
+        return self._follow(pair, *self._spread(sampling_params, 1))
 
     @property
     def default_sampling_params(self) -> SamplingParams:
@@ -162,18 +162,23 @@ class LLM:
         text = prompt.get("prompt")
         if "prompt_token_ids" not in prompt:
             return self._tokenized(text)  # type: ignore[arg-type]
-        ids = list(prompt["prompt_token_ids"])
-        if countOf(map(type, ids), int) != len(ids):  # a quarter of the time of asking one by one
+        ids = prompt["prompt_token_ids"]
+        # A quarter of the time of asking one by one.
+        if not isinstance(ids, Sequence) or countOf(map(type, ids), int) != len(ids):
             raise UserError("prompt_token_ids must be a list of integers")
-        return text, ids, numbers(ids)
+        return text, list(ids), numbers(ids)
 
     def _render(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> Encoded:
+        if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
+            raise UserError('a conversation is a list of messages such as {"role": "user", "content": "Hello"}')
         if not messages:
             raise UserError("the conversation is empty: it must hold at least one message")
         text = self._parts.template.render(messages, **variables)
         return self._tokenized(text, add_special_tokens=False)
 
     def _tokenized(self, text: str, **how: Any) -> Encoded:
+        if not isinstance(text, str):
+            raise UserError(f"a prompt's text must be a string, not {text!r}")
         ids = self.get_tokenizer().encode(text, **how)
         return text, ids, numbers(ids)
 

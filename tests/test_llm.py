@@ -169,7 +169,8 @@ def test_mistakes_are_said_before_anything_runs(llm: LLM) -> None:
         llm.generate({"prompt_token_ids": [257]}, GREEDY)
     with pytest.raises(UserError, match="prompt is empty"):
         llm.generate("", GREEDY)
-    for wrong in (3, {"text": "a"}, {"prompt_token_ids": ["a"]}, {"prompt_token_ids": [True]}):
+    ids = (["a"], [True], None, 3, "ab")
+    for wrong in (3, {"text": "a"}, {"prompt": None}, {"prompt": 3}, *({"prompt_token_ids": each} for each in ids)):
         with pytest.raises(UserError, match="prompt"):
             llm.generate([wrong], GREEDY)  # type: ignore[list-item]
         with pytest.raises(UserError, match="prompt"):
@@ -177,9 +178,14 @@ def test_mistakes_are_said_before_anything_runs(llm: LLM) -> None:
     for params in ({"temperature": 0}, 3, [GREEDY, None]):
         with pytest.raises(UserError, match="sampling parameters are a SamplingParams"):
             llm.generate(["a", "b"], params)  # type: ignore[arg-type]
+        with pytest.raises(UserError, match="sampling parameters"):
+            llm.stream("a", params)  # type: ignore[arg-type]
     for conversations in ([], [[{"role": "user", "content": "a"}], []]):
         with pytest.raises(UserError, match="conversation is empty"):
             llm.chat(conversations, GREEDY)
+    for conversation in ("hello", ["hello"], {"role": "user", "content": "a"}, [None, {"role": "user"}], 3):
+        with pytest.raises(UserError, match="a conversation is a list of messages such as"):
+            llm.chat(conversation, GREEDY)  # type: ignore[arg-type]
     assert llm.generate([], GREEDY) == []
 
 

@@ -70,7 +70,10 @@ class Options:
                 raise UserError(f"{name} must be at most {most}, not {value}")
         if type(self.seed) is not int:
             raise UserError(f"seed must be an integer, not {self.seed!r}")
-        object.__setattr__(self, "prefer", (self.prefer,) if isinstance(self.prefer, str) else tuple(self.prefer))
+        prefer = (self.prefer,) if isinstance(self.prefer, str) else self.prefer
+        if not isinstance(prefer, Sequence) or not all(isinstance(name, str) for name in prefer):
+            raise UserError(f"prefer must name back ends, first to last, not {prefer!r}")
+        object.__setattr__(self, "prefer", tuple(prefer))
         if not isinstance(self.pins or {}, Mapping):
             raise UserError(f'pins must map ops to back ends, as {{"rms_norm": "reference"}}, not {self.pins!r}')
         share = self.gpu_memory_utilization

@@ -54,8 +54,8 @@ def locate(ref: str | Path) -> Path:
     from .hub import snapshot
 
     name = str(ref)
-    if not name.strip():
-        raise UnknownModelError(f"the model's name is empty: {_known()}")
+    if not isinstance(ref, (str, Path)) or not name.strip():
+        raise UnknownModelError(f"{ref!r} is no model: {_known()}")
     try:
         path = Path(ref).expanduser()
         if path.is_dir():

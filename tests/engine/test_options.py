@@ -92,6 +92,8 @@ def test_one_back_end_to_prefer_may_stand_by_itself() -> None:
         ({"max_num_queued_reqs": 0}, "max_num_queued_reqs must be a positive integer"),
         ({"seed": "x"}, "seed must be an integer, not 'x'"),
         ({"pins": "rms_norm=cpu"}, "pins must map ops to back ends"),
+        ({"prefer": 5}, "prefer must name back ends, first to last, not 5"),
+        ({"prefer": ["cpu", None]}, "prefer must name back ends"),
         ({"device": "tpu"}, "device 'tpu' is not known"),
         ({"gpu_memory_utilization": 0.0}, "gpu_memory_utilization must be"),
         ({"gpu_memory_utilization": 1.5}, "gpu_memory_utilization must be"),

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -39,8 +40,9 @@ def test_the_load_format_refuses_the_other_kind(tmp_path: Path) -> None:
         ("a" * 300, "is no model: File name too long"),
         ("~nobody-here/model", "is no model: Could not determine home"),
         ("smollm3", "'smollm3' is no model: use smollm2, a directory"),
-        ("", "the model's name is empty: use smollm2, a directory"),
-        (" ", "the model's name is empty: use smollm2, a directory"),
+        ("", "'' is no model: use smollm2, a directory"),
+        (" ", "' ' is no model: use smollm2, a directory"),
+        (None, "None is no model: use smollm2, a directory"),
         ("no/such/path", "there is no such file or directory"),
         ("./missing", "no model|no such"),
         ("missing.gguf", "there is no such file"),
@@ -49,7 +51,7 @@ def test_the_load_format_refuses_the_other_kind(tmp_path: Path) -> None:
         ("llama-3.1-8b", "built-in shape without weights: add --load-format dummy"),
     ],
 )
-def test_references_that_name_nothing(ref: str, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_references_that_name_nothing(ref: Any, message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UserError, match=message) as error:
         open_checkpoint(ref)
