@@ -19,7 +19,7 @@ import torch
 from rustinfer.backends.cpu.attention import Shape
 from rustinfer.backends.cpu.compiler import SOURCES, compiled, find_compiler
 from rustinfer.backends.cpu.library import SIGNATURES, TYPES, library
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 
 LAYERS, HEADS, KV_HEADS, DIM, PAGE, CONTEXT = 30, 9, 3, 64, 16, 160
 WEIGHTS = 3 << 20
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--beside", type=Path)
     parser.add_argument("--rounds", type=int, default=60)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", metavar="FILE")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     kernels = {"ours": loaded(SOURCES)} | ({"beside": loaded(asked.beside)} if asked.beside else {})
@@ -81,10 +81,9 @@ def main() -> None:
         for rows in (1, 8, 16)
         for cold in (False, True)
     }
-    text = json.dumps(facts() | {"ms a step": found}, indent=1)
-    print(text)
-    if asked.out:
-        asked.out.write_text(text + "\n")
+    report = {"ms a step": found}
+    print(json.dumps(report, indent=1))
+    save(asked.out, report)
 
 
 if __name__ == "__main__":

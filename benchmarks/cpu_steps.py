@@ -12,11 +12,10 @@ import random
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from rustinfer import LLM, SamplingParams
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 from rustinfer.engine.engine import Engine
 from rustinfer.engine.sequence import Request
 
@@ -65,7 +64,7 @@ def decoding(engine: Engine, clock: Clock, together: int) -> dict[str, float]:
 def main() -> None:
     """Print, and perhaps keep, every figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", metavar="FILE")
     asked = parser.parse_args()
     llm = LLM("smollm2", enable_prefix_caching=False, threads=1)
     engine, clock = llm._loaded.engine, Clock()
@@ -73,10 +72,9 @@ def main() -> None:
     decode.model.decode = clock.around(decode.model.decode)
     rows = {str(n): decoding(engine, clock, n) for n in TOGETHER}
     prompt = min(steps(engine, clock, 4, f"prompt {n}")[0][0] for n in range(ROUNDS))
-    text = json.dumps(facts() | {"together": rows, "prompt of 512, ms": round(prompt, 1)}, indent=1)
-    print(text)
-    if asked.out:
-        asked.out.write_text(text + "\n")
+    report = {"together": rows, "prompt of 512, ms": round(prompt, 1)}
+    print(json.dumps(report, indent=1))
+    save(asked.out, report)
 
 
 if __name__ == "__main__":

@@ -11,15 +11,14 @@ import gc
 import json
 import random
 import statistics
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from rustinfer.cli.facts import save
 from rustinfer.engine.admission import Admission
 from rustinfer.engine.batch import Batcher, items
 from rustinfer.engine.draw import Draw
@@ -126,20 +125,16 @@ def radix(tokens: int = 2000, prompts: int = 500) -> dict[str, float]:
 def main() -> None:
     """Print, and perhaps keep, every figure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--out", metavar="FILE")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     report = {
-        "command": "python -m benchmarks.engine_steps",
-        "python": sys.version.split()[0],
         "greedy": {str(n): steps(n, temperature=0.0) for n in (1, 64, 256, 1024)},
         "temperature 0.6": {str(n): steps(n, temperature=0.6) for n in (1, 64, 256, 1024)},
         "radix": radix(),
     }
-    text = json.dumps(report, indent=2)
-    print(text)
-    if asked.out:
-        asked.out.write_text(text + "\n")
+    print(json.dumps(report, indent=1))
+    save(asked.out, report)
 
 
 if __name__ == "__main__":
