@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 REFERENCE = "reference"
 DEFAULT_ORDER: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {"cuda": ("cuda", "triton", "cublas"), "cpu": ("cpu", "torch")}
+    {"cuda": ("cuda", "triton", "cublas"), "cpu": ("vnni", "cpu", "torch")}
 )
 
 

@@ -23,11 +23,12 @@ from . import (  # noqa: F401
 from .backend import cpu
 from .library import set_threads
 from .plain import plain
+from .vnni import vnni
 
-__all__ = ["cpu", "plain", "set_threads"]
+__all__ = ["cpu", "plain", "set_threads", "vnni"]
 
 
 @hookimpl
 def rustinfer_backends() -> Iterable[Backend]:
-    """The back ends `cpu`, and `torch` for machines without a compiler."""
-    return [cpu, plain]
+    """The back ends `cpu`, `vnni` for packed weights, and `torch` for machines without a compiler."""
+    return [vnni, cpu, plain]

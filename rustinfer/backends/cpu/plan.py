@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
+from contextvars import ContextVar
 from ctypes import c_double, c_long, c_void_p
 from typing import Any
 
@@ -18,6 +19,8 @@ from .library import library
 DTYPES = {torch.float32: 0, torch.bfloat16: 1}
 KINDS = {torch.float32: 0, torch.bfloat16: 1, INT4: 4, INT8: 8}
 BLOCK = 32
+EIGHT = ContextVar("EIGHT", default=False)
+"""Whether the plans made meanwhile round activations to 8 bits."""
 
 
 class Matrix(ctypes.Structure):
@@ -35,6 +38,7 @@ class Plan(ctypes.Structure):
     _fields_ = [
         ("w", Matrix),
         ("dtype", c_long),
+        ("eight", c_long),
         ("bias", c_void_p),
         ("norm", c_void_p),
         ("eps", c_double),
@@ -53,7 +57,7 @@ class Pinned:
         matrix, storage = shared(weight, "cpu strips", lambda: arranged(weight))
         held = {name: None if t is None else t.contiguous() for name, t in tensors.items()}
         self.keep = (storage, held, weight)
-        self.plan = Plan(w=matrix, dtype=DTYPES[dtype])
+        self.plan = Plan(w=matrix, dtype=DTYPES[dtype], eight=EIGHT.get())
         for name, tensor in held.items():
             setattr(self.plan, name, None if tensor is None else tensor.data_ptr())
         self.address = ctypes.addressof(self.plan)

@@ -56,5 +56,5 @@ void integer_strip(const Matrix&, const Rows&, long, long, long, float*) {}
 #endif
 
 void multiply_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c) {
-    (x.integer() ? integer_strip : w.packed() ? float_strip : dense_strip)(w, x, r0, count, strip, c);
+    (x.e ? byte_strip : x.q ? integer_strip : w.packed() ? float_strip : dense_strip)(w, x, r0, count, strip, c);
 }

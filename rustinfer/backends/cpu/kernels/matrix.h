@@ -38,7 +38,7 @@ constexpr bool ADDS_ARE_CHEAP = false;
 
 constexpr long TILE = 8;  // rows multiplied together: 16 integer accumulators; the float ones may lie in memory
 
-// Rows ready to be multiplied: float32, row by row, or 16-bit integers with one scale a block (relative error 2^-16 of the
+// Rows ready to be multiplied: float32, row by row; 8-bit integers with a scale a block, where a plan says so; or 16-bit integers with one scale a block (relative error 2^-16 of the
 // block's largest number, far below bfloat16's own 2^-9): tiles of `group` rows, in them blocks, in them rows, as a product reads
 // them. What is told of a block: its scale, the sum of its numbers and, as an integer's bits, what Winograd's products
 // have too much of.
@@ -48,15 +48,18 @@ struct Rows {
     long count, columns, group;
     float* f;
     int16_t* q;
+    int8_t* e;
+    bool nibbles;  // of the weights: the 8-bit integers lie as those are read
     float* told;
-    bool integer() const { return q != nullptr; }
+    bool integer() const { return q || e; }
     long place(long r, long b) const { return (r / group * (columns / BLOCK) + b) * group + r % group; }
     int16_t* integers(long r, long b) const { return q + place(r, b) * BLOCK; }
+    int8_t* bytes(long r, long b) const { return e + place(r, b) * BLOCK; }
     float* about(long r, long b) const { return told + place(r, b) * TOLD; }
 };
 
 // Buffers for `count` rows of the calling thread, in the form that suits the matrix and the activations' dtype.
-Rows rows_for(const Matrix& w, long count, Dtype dtype);
+Rows rows_for(const Matrix& w, long count, Dtype dtype, bool eight);
 // Converts one row: from row r's own slot in `f` when source is null.
 void finish_row(const Rows& rows, long r, const float* source);
 

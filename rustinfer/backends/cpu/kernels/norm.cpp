@@ -20,7 +20,7 @@ static bool few(long rows, long width) { return rows <= 4 || rows * width < 8192
 
 template <class T> Rows prepare(const Plan& p, View<T> x, View<T> residual, T* total, const int64_t* pick, long count) {
     const Matrix& w = p.w;
-    Rows rows = rows_for(w, count, dtype_of<T>());
+    Rows rows = rows_for(w, count, dtype_of<T>(), p.eight);
     auto one = [&](long r) {
         float* row = rows.integer() ? scratch<float>(ROW, rows.columns + LANES) : rows.f + r * rows.columns;
         const T* from = x.row(pick ? pick[r] : r);

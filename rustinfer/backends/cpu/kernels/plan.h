@@ -6,6 +6,7 @@
 struct Plan {
     Matrix w;
     long dtype;            // of activations, bias and norm weight
+    long eight;            // activations of bfloat16 meet packed weights as integers of 8 bits, not 16
     const void* bias;      // [w.rows] or null
     const void* norm;      // [w.columns]: the rows are normalised first; null where they are not
     double eps;

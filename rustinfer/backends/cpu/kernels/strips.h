@@ -14,6 +14,7 @@ INLINE void ask_ahead(const uint8_t* block, long bytes) {
 void dense_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c);
 void float_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c);
 void integer_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c);
+void byte_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c);
 void winograd_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c);
 
 // out[k][ldo] = w[0 .. ldo - 1][first + k]; rows past `outputs` are zero. ldo is a multiple of 16.
