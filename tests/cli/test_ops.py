@@ -67,7 +67,7 @@ def test_layers_with_the_same_answer_share_a_row(bindings: list[Binding]) -> Non
             "double",
             "any",
             "reference",
-            "acme: only doubles; cpu: is not installed; torch: is not installed",
+            "acme: only doubles; vnni: is not installed; cpu: is not installed; torch: is not installed",
         ),
         ("model.norm", "double", "decode, up to 8", "acme", ""),
     ]
@@ -110,7 +110,12 @@ def test_why_prints_a_table_or_json(
             "op": "double",
             "steps": "any",
             "kernel": "reference",
-            "refusals": {"acme": "only doubles", "cpu": "is not installed", "torch": "is not installed"},
+            "refusals": {
+                "acme": "only doubles",
+                "vnni": "is not installed",
+                "cpu": "is not installed",
+                "torch": "is not installed",
+            },
         }
     ]
 

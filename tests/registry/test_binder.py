@@ -26,12 +26,14 @@ from .toys import CPU, CUDA, backend, binder, fourfold, registry, scale, twice
 
 X = torch.ones(2)
 
+ABSENT = (("vnni", "is not installed"),)
+
 
 def test_the_reference_runs_where_nothing_else_does() -> None:
     ops = binder()
     assert ops.scale(weight=2.0)(X).tolist() == [2.0, 2.0]
     assert ops.bindings[0].backend == "reference"
-    assert ops.bindings[0].rejected == (("cpu", "is not installed"), ("torch", "is not installed"))
+    assert ops.bindings[0].rejected == tuple((name, "is not installed") for name in ("vnni", "cpu", "torch"))
     assert ops.bindings[0].why().startswith("-  scale -> reference\n")
     assert ops.bindings[0].deterministic
     assert not ops.bindings[0].capturable  # it may look at the host
@@ -68,6 +70,7 @@ def test_a_preference_that_refuses_is_passed_over_with_its_words() -> None:
     assert ops.bindings[0].why().splitlines() == [
         "layer.0  scale -> reference",
         "    not toy: too wide",
+        "    not vnni: is not installed",
         "    not cpu: is not installed",
         "    not torch: is not installed",
     ]
@@ -165,6 +168,7 @@ def test_a_pin_reaches_the_parts_of_an_op_that_another_claims_whole() -> None:
         assert ops.twice(weight=1.0)(X).tolist() == [2001.0, 2001.0]
         assert [(b.op.name, b.backend) for b in ops.bindings] == [("scale", "toy"), ("twice", "reference")]
         assert ops.bindings[1].rejected == (
+            *ABSENT[: "prefer" not in policy],
             ("cpu", "scale, a part of it, is pinned to toy: the op is composed of its parts"),
         )
     made = registry(backend(), whole("cpu"))
@@ -187,7 +191,7 @@ def test_a_pin_that_the_whole_honours_or_overrules_leaves_it_alone() -> None:
 def test_in_the_default_order_a_kernel_for_the_whole_goes_before_kernels_for_parts() -> None:
     ops = binder(backend("cpu"), whole("torch"))
     assert ops.twice(weight=1.0)(X).tolist() == [5001.0, 5001.0]
-    assert ops.bindings[0].rejected == (("cpu", "has no kernel for this op"),)
+    assert ops.bindings[0].rejected == (*ABSENT, ("cpu", "has no kernel for this op"))
 
 
 def test_a_pin_to_a_preferred_back_end_is_not_softened_to_its_parts() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rustinfer.backends.cpu import amx
+from rustinfer.backends.cpu import amx, vnni
 from rustinfer.backends.cpu.library import missing
 from rustinfer.ops.inputs import Draw
 from rustinfer.registry import INT4, Binder, Target, load_plugins
@@ -31,6 +31,11 @@ def binder(dtype: torch.dtype, *, decode: bool = False) -> Binder:
     return Binder(load_plugins().registry, target.decoding(64) if decode else target)
 
 
+def packed(dtype: torch.dtype) -> str:
+    """Whose kernels multiply packed weights where nobody steps aside."""
+    return "vnni" if dtype is torch.bfloat16 and vnni.missing() is None else "cpu"
+
+
 def chosen(ops: Binder) -> dict[str, str]:
     return {b.op.name: b.backend for b in ops.bindings}
 
@@ -50,7 +55,7 @@ def test_prompts_take_the_unit_and_say_why(tiled: bool) -> None:
         }
         assert all(("cpu", WHY) in b.rejected for b in ops.bindings if b.backend != "cpu")
     else:
-        assert chosen(ops) == {"norm_gate_up_silu": "cpu"}
+        assert chosen(ops) == {"norm_gate_up_silu": packed(torch.bfloat16)}
 
 
 def test_dense_weights_need_no_preparation(tiled: bool) -> None:
@@ -62,7 +67,7 @@ def test_dense_weights_need_no_preparation(tiled: bool) -> None:
 def test_decoding_and_float32_stay_where_they_are(tiled: bool) -> None:
     for ops in (binder(torch.bfloat16, decode=True), binder(torch.float32)):
         ops.linear(weight=Draw("amx", ops.target.dtype, CPU).packed(INT4, 96, 64, 32))
-        assert chosen(ops) == {"linear": "cpu"}
+        assert chosen(ops) == {"linear": packed(ops.target.dtype)}
 
 
 def test_the_kernels_own_tests_reach_them(tiled: bool, bind: Bind, dtype: torch.dtype) -> None:

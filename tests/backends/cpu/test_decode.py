@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from rustinfer.backends.cpu import vnni
 from rustinfer.backends.cpu.library import missing
 from rustinfer.ops.decode_cases import Stack
 from rustinfer.ops.inputs import Draw
@@ -53,11 +54,13 @@ def bound(stack: Stack, dtype: torch.dtype, rows: int = 64, **policy: Any) -> tu
     ],
     ids=str,
 )
-def test_bit_for_bit_the_numbers_of_its_parts(stack: Stack, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("prefer", [(), ("cpu",)], ids=["", "cpu"])
+def test_bit_for_bit_the_numbers_of_its_parts(stack: Stack, dtype: torch.dtype, prefer: tuple[str, ...]) -> None:
     gave = {}
+    rounds = isinstance(stack, Packed) and dtype is torch.bfloat16 and not prefer and vnni.missing() is None
     for pins in ({}, {"decode_step": "reference"}):
-        ops, call, flow = bound(stack, dtype, pins=pins)
-        assert ops.bindings[-1].backend == pins.get("decode_step", "cpu")
+        ops, call, flow = bound(stack, dtype, pins=pins, prefer=prefer)
+        assert ops.bindings[-1].backend == pins.get("decode_step", "vnni" if rounds else "cpu")
         gave[bool(pins)] = (call(*flow), flow[-1])
     assert torch.equal(gave[True][0], gave[False][0])
     assert all(torch.equal(a, b) for a, b in zip(sum(gave[True][1], ()), sum(gave[False][1], ()), strict=True))

@@ -78,7 +78,7 @@ void round_bytes(const float* v, int8_t* q, float* told, bool nibbles) {
     float top = largest(maximum(magnitude(a), magnitude(b)));
     float inverse = top > 1e-30f ? 127.0f / top : 0.0f, scale = top > 1e-30f ? top * (1.0f / 127.0f) : 0.0f;
     // Infinities and NaNs reach the output through the scale.
-    if (!(top <= 3.4e38f) || sum(a + b) != sum(a + b)) scale = NAN;
+    if (!(top <= 3.4e38f) || _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q)) scale = NAN;
     __m512i ia = _mm512_cvtps_epi32((__m512)(a * inverse)), ib = _mm512_cvtps_epi32((__m512)(b * inverse));
     int32_t total = _mm512_reduce_add_epi32(_mm512_add_epi32(ia, ib)), less = -128 * total;
     told[0] = scale;
