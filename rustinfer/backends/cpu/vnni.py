@@ -42,7 +42,8 @@ def _rounding(former: Kernel) -> Kernel:
     def build(*given: Any, **bound: Any) -> Function:
         token = EIGHT.set(True)
         try:
-            return former.build(*given, **bound)
+            call: Function = former.build(*given, **bound)
+            return call
         finally:
             EIGHT.reset(token)
 
