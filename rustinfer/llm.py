@@ -20,6 +20,7 @@ from .progress import Advance, progress
 from .protocol.bad_words import tokenized
 from .protocol.sampling import SamplingParams
 from .text import ChatTemplate, Tokenizer
+from .text.content import content_of
 
 if TYPE_CHECKING:
     from .registry import Binding
@@ -173,7 +174,7 @@ class LLM:
             raise UserError('a conversation is a list of messages such as {"role": "user", "content": "Hello"}')
         if not messages:
             raise UserError("the conversation is empty: it must hold at least one message")
-        text = self._parts.template.render(messages, **variables)
+        text = self._parts.template.render([_written(message) for message in messages], **variables)
         return self._tokenized(text, add_special_tokens=False)
 
     def _tokenized(self, text: str, **how: Any) -> Encoded:
@@ -252,3 +253,11 @@ class LLM:
             self._collectors.pop(name, None)
             if not collector.result.finished and self._loaded is not None:
                 self._loaded.engine.abort((b"", name))
+
+
+def _written(message: Message) -> Message:
+    """As chat templates know it: no content is an empty one."""
+    try:
+        return {**message, "content": content_of(message.get("content")) or ""}
+    except ValueError as error:
+        raise UserError(f"a message's content {error}") from None

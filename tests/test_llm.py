@@ -129,6 +129,15 @@ def test_chat_renders_the_template_and_encodes_its_special_tokens(llm: LLM) -> N
     assert llm.chat(conversation, GREEDY)[0].outputs[0].text == results[0].outputs[0].text
 
 
+def test_what_a_message_says_may_come_in_parts(llm: LLM) -> None:
+    parts = [{"type": "text", "text": "h"}, {"type": "text", "text": "i"}]
+    whole, cut = (llm.chat([{"role": "user", "content": content}], GREEDY)[0] for content in ("hi", parts))
+    assert cut.prompt == whole.prompt
+    for wrong, told in ((5, "must be a string"), ([{"type": "image_url"}], "may hold parts of the form")):
+        with pytest.raises(UserError, match=f"a message's content {told}"):
+            llm.chat([{"role": "user", "content": wrong}], GREEDY)
+
+
 def test_a_stream_adds_up_and_may_be_left(llm: LLM) -> None:
     whole = llm.generate("abc", GREEDY)[0].outputs[0]
     deltas = list(llm.stream("abc", GREEDY))

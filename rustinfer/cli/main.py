@@ -6,6 +6,7 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
+from errno import ENOSPC, EPIPE
 
 from ..errors import UserError
 from ..version import __version__
@@ -33,7 +34,9 @@ Plugins may add verbs: `rustinfer plugins` lists them.
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line. Exit codes: 1 for output that went nowhere, 2 wrong input, 3 a refusal, 130 Ctrl-C."""
     try:
-        return _dispatch(dashes(sys.argv[1:] if argv is None else argv))
+        code = _dispatch(dashes(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()
+        return code
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -41,9 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if sys.stderr.isatty():
             print(file=sys.stderr)  # the terminal wrote ^C where the line stood
         return INTERRUPTED
-    except BrokenPipeError:
-        # The reader of our output went away (`rustinfer ops list | head`): nothing more can be said to it.
+    except OSError as error:
+        if error.errno not in (EPIPE, ENOSPC) or error.filename:
+            raise
+        # The reader of our output went away (`rustinfer ops list | head`) or its disk is full.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if error.errno == ENOSPC:
+            print(f"error: the output could not be written: {error.strerror}", file=sys.stderr)
         return 1
 
 

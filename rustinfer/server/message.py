@@ -3,34 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
+
+from rustinfer.text.content import content_of
 
 from .fields import Strict
 from .openapi.forms import CONTENT, SPOKEN
 
 MAX_CALLS = 128
-
-
-def _content(value: Any) -> str | None:
-    """A string, or text parts put together."""
-    if value is None or isinstance(value, str):
-        return value
-    if not isinstance(value, list):
-        raise ValueError("must be a string or a list of text parts")
-    texts = [text_of(part, ("text",)) for part in value]
-    if None in texts:
-        raise ValueError('may hold parts of the form {"type": "text", "text": "..."} only')
-    return "".join(filter(None, texts))
-
-
-def text_of(part: Any, kinds: Collection[str]) -> str | None:
-    """What a part of a message says, as a text of one of these kinds or as a refusal; None for anything else."""
-    kind = part.get("type") if isinstance(part, dict) else None
-    text = part.get("refusal" if kind == "refusal" else "text") if kind in ("refusal", *kinds) else None
-    return text if isinstance(text, str) else None
 
 
 class CalledFunction(Strict):
@@ -56,7 +38,7 @@ class Message(BaseModel):
     model_config = ConfigDict(strict=True, extra="allow", json_schema_extra=SPOKEN)
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: Annotated[str | None, BeforeValidator(_content), WithJsonSchema(CONTENT)] = None
+    content: Annotated[str | None, BeforeValidator(content_of), WithJsonSchema(CONTENT)] = None
     name: str | None = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=MAX_CALLS)] | None = None
     tool_call_id: str | None = None

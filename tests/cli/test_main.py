@@ -7,6 +7,7 @@ import resource
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
+from pathlib import Path
 
 import pytest
 
@@ -147,3 +148,13 @@ def test_a_reader_that_goes_away_is_no_traceback() -> None:
 
 def test_every_verb_is_a_module() -> None:
     assert [built_in(name).name for name in VERBS] == list(VERBS)
+
+
+@pytest.mark.parametrize("argv", [["--version"], ["plugins"]])
+def test_output_that_goes_nowhere_is_one_line(argv: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *argv], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False
+        )
+    assert done.stderr == "error: the output could not be written: No space left on device\n"
+    assert done.returncode == 1

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from rustinfer.text.content import text_of
+
 from ..errors import ApiError, bad_request
-from ..message import text_of
 
 Item = dict[str, Any]
 Messages = list[dict[str, Any]]
