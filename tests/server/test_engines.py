@@ -118,6 +118,21 @@ def test_f2_what_was_not_begun_is_asked_once_again_and_marked(own_address: str, 
         assert server.link.room.waiting == 0
 
 
+def test_f2_the_inputs_that_were_not_sent_follow_in_the_next_engine(own_address: str) -> None:
+    body = {"model": "acme/bytes", "input": [chr(97 + n % 26) for n in range(50)]}
+    with live(own_address) as server, ThreadPoolExecutor(1) as thread:
+        with Mute(own_address, card=card(queue=8)) as first:
+            server.wait_ready()
+            answer = thread.submit(httpx.post, f"{server.url}/v1/embeddings", json=body, timeout=20)
+            wait_for(lambda: len(first.requests) == 4)
+        with FakeEngine(own_address, card=card(queue=8)) as second:
+            found = answer.result(10)
+        assert (found.status_code, found.headers["x-retried"]) == (200, "1")
+        assert [r.prompt_token_ids for r in second.requests] == [[97 + n % 26] for n in range(50)]
+        assert not server.link._jobs
+        assert server.link.room.waiting == 0
+
+
 def test_f2_nothing_is_asked_three_times(own_address: str) -> None:
     with live(own_address) as server:
         with Mute(own_address) as first:
