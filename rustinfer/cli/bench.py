@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ..engine.options import add_arguments
+from ..flags import word
 from .parser import examples
 from .speaker import DEFAULT_MODEL
 from .workload import WORKLOADS
@@ -48,7 +49,8 @@ def configure(parser: ArgumentParser) -> None:
     words = "write the result with its command and the machine"
     for name, action in made.items():
         default = {"serve": None, "gpu": GPU_MODEL}.get(name, DEFAULT_MODEL)
-        action.add_argument("model", nargs="?", default=default, metavar="MODEL", help=f"default: {default or 'none'}")
+        told = f"default: {default or 'none'}"
+        action.add_argument("model", nargs="?", type=word, default=default, metavar="MODEL", help=told)
         action.add_argument("--json", action="store_true", help="print JSON instead of a table")
         action.add_argument("--output", type=new_file, metavar="FILE", help=words)
         add_arguments(action)

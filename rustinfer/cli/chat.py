@@ -6,6 +6,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import closing
 
+from ..flags import word
 from .parser import examples
 from .speaker import CHAT_TOKENS, Message, Speaker, add_speaker_arguments, speaker
 
@@ -15,7 +16,8 @@ HELP = "Type a message. /clear forgets the conversation, /exit or Ctrl-D ends it
 
 
 def configure(parser: ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a model (default: smollm2, or the server's)")
+    words = "a model (default: smollm2, or the server's)"
+    parser.add_argument("model", nargs="?", type=word, metavar="MODEL", help=words)
     parser.add_argument("--system", metavar="TEXT", help="the system message")
     parser.add_argument("-m", "--message", metavar="TEXT", help="say this, print the answer, and end")
     add_speaker_arguments(parser, TEMPERATURE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
+from ..flags import word
 from .parser import examples
 from .speaker import add_speaker_arguments, speaker
 
@@ -12,7 +13,8 @@ COMPLETION_TOKENS = 128
 
 
 def configure(parser: ArgumentParser) -> None:
-    parser.add_argument("model", nargs="?", metavar="MODEL", help="a model (default: smollm2, or the server's)")
+    words = "a model (default: smollm2, or the server's)"
+    parser.add_argument("model", nargs="?", type=word, metavar="MODEL", help=words)
     parser.add_argument("prompt", metavar="TEXT", help="the text to continue; - reads it from standard input")
     parser.add_argument("--echo", action="store_true", help="print the text itself first")
     add_speaker_arguments(parser)

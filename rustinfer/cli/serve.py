@@ -6,17 +6,16 @@ from argparse import ArgumentParser, Namespace
 
 from ..engine.options import Options
 from ..errors import UserError
-from ..flags import COMMON, ENGINE, SERVER, add_arguments
+from ..flags import COMMON, ENGINE, SERVER, add_arguments, word
 from ..settings import settle
 from .parser import examples
 from .speaker import DEFAULT_MODEL
 
 
 def configure(parser: ArgumentParser) -> None:
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="directory, .gguf, hub id or alias (default: smollm2)"
-    )
-    parser.add_argument("--model", dest="named", metavar="MODEL", help="the same, as a flag")
+    words = "directory, .gguf, hub id or alias (default: smollm2)"
+    parser.add_argument("model", nargs="?", type=word, metavar="MODEL", help=words)
+    parser.add_argument("--model", dest="named", type=word, metavar="MODEL", help="the same, as a flag")
     add_arguments(parser, "server", SERVER)
     add_arguments(parser, "engine", ENGINE)
     add_arguments(parser, "both", COMMON)

@@ -158,3 +158,11 @@ def test_output_that_goes_nowhere_is_one_line(argv: list[str]) -> None:
         )
     assert done.stderr == "error: the output could not be written: No space left on device\n"
     assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "argv", [("serve", ""), ("serve", "--model="), ("chat", " "), ("complete", "", "hi"), ("bench", "serve", "")]
+)
+def test_an_empty_name_is_not_the_default_model(argv: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(argv) == 2
+    assert "a value is empty: give one, or leave it out" in capsys.readouterr().err
