@@ -1,4 +1,4 @@
-"""Where the time of a decoding step goes on a CPU: `python -m benchmarks.cpu_steps [--out FILE]`.
+"""Where the time of a decoding step goes on a CPU: `python -m benchmarks.cpu_steps [--prefer cpu] [--out FILE]`.
 
 One thread, and its processor time, so that other work on the machine counts less: two threads have half of `model` and
 all of the rest. `host` is what scheduling, drawing and bookkeeping take; a prompt's time is that of 512 tokens.
@@ -65,8 +65,9 @@ def main() -> None:
     """Print, and perhaps keep, every figure."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", metavar="FILE")
+    parser.add_argument("--prefer", action="append", default=[], metavar="BACKEND")
     asked = parser.parse_args()
-    llm = LLM("smollm2", enable_prefix_caching=False, threads=1)
+    llm = LLM("smollm2", enable_prefix_caching=False, threads=1, prefer=asked.prefer)
     engine, clock = llm._loaded.engine, Clock()
     decode: Any = engine.runner.decodes[0]  # type: ignore[attr-defined]
     decode.model.decode = clock.around(decode.model.decode)
