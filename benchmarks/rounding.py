@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from rustinfer import LLM, SamplingParams
-from rustinfer.models.sources import locate
 from rustinfer.cli.facts import save
+from rustinfer.models.sources import locate
 
 PIECE, PIECES = 512, 2
 TEXT = ("README.md", "docs/architecture.md")
