@@ -1,6 +1,6 @@
 """The persistent decode kernel on the GPU that is here: right, repeatable, and where its time goes.
 
-python -m benchmarks.gpu.decode_step --out DIR [--only right,repeat,whole,line,settings,models,far] [--seconds 200]
+python -m benchmarks.gpu.decode_step --out DIR [--only right,repeat,whole,line,settings,models,far,wider] [--seconds N]
 """
 
 from __future__ import annotations
@@ -246,6 +246,23 @@ def settings(report: Report) -> None:
         del w, calls
 
 
+WIDER: dict[str, tuple[dict[str, int], ...]] = {
+    "llama-3.2-3b": ({}, {"AHEAD": 4}, {"AHEAD": 6}, {"AHEAD": 4, "PILE": 3}, {"MANY": 12}, {"SPLITS": 7}),
+    "llama-3.1-8b": ({}, {"AHEAD": 6}, {"AHEAD": 8}, {"AHEAD": 6, "CALM": 3}, {"MANY": 12}, {"SPLITS": 7}),
+}
+
+
+def wider(report: Report) -> None:
+    """The settings of larger models in bfloat16, one row: a smaller part of their step waits for others."""
+    for name, every in WIDER.items():
+        w = World(config_of(name), 450)
+        compile_all([w.plan(1, **tuned) for tuned in every])
+        s = w.step([384])
+        calls = {str(tuned): greedy(w, partial(w.run, w.decoder(1, **tuned)), s).replay for tuned in every}
+        report.setdefault("wider", {})[name] = table(f"settings of {name}:", alternated(calls, 5, 20))
+        del w, calls
+
+
 def line(report: Report) -> None:
     """The time line of a layer: when the blocks end each stage, in microseconds, from layer 3 on."""
     for scheme in SCHEMES:
@@ -339,6 +356,7 @@ def far(report: Report) -> None:
 
 PARTS: dict[str, Callable[[Report], None]] = {
     "right": right, "whole": whole, "line": line, "settings": settings, "repeat": repeat, "models": models, "far": far,
+    "wider": wider,
 }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rustinfer import ops
+from rustinfer.backends.cuda import plan
 from rustinfer.backends.cuda.arguments import MATRICES
 from rustinfer.backends.cuda.decode import Decoder, Steps, refusal, shape
 from rustinfer.backends.cuda.fault import explained
@@ -92,6 +93,28 @@ def test_emulated_kernel_does_what_the_op_says(stack: Stack, blocks: int) -> Non
 def test_packed_weights_stream_as_they_are(scheme: str, stack: Stack, blocks: int) -> None:
     made = packed(stack, scheme)
     judged, kernel = judge(made), Emulated(made, blocks)
+    result = kernel(seed=1)
+    assert kernel.error == 0, explained(kernel.error)
+    judged.require(outputs(ops.decode_step, result, made.flow))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "most", "stack", "blocks"),
+    [
+        ("", 64, Stack((40, 3), 128, 192, 4, 1, 64, 2), 5),
+        ("", 96, Stack((5, 64, 0, 130, 16), 192, 96, 3, 1, 64, 1), 9),
+        ("int8", 64, Stack((40,), 192, 128, 3, 1, 64, 1), 5),
+        ("int4", 512, Stack((9,), 1024, 512, 8, 4, 128, 1), 16),
+    ],
+    ids=str,
+)
+def test_all_chunks_of_a_product_are_as_wide(
+    scheme: str, most: int, stack: Stack, blocks: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "MOST_COLUMNS", most)  # the 8B's 4,096 columns are two chunks
+    made = packed(stack, scheme) if scheme else case(stack)
+    judged, kernel = judge(made), Emulated(made, blocks)
+    assert set(kernel.plan.chunks) == {most}
     result = kernel(seed=1)
     assert kernel.error == 0, explained(kernel.error)
     judged.require(outputs(ops.decode_step, result, made.flow))
