@@ -16,7 +16,7 @@ def main(model: str = "smollm2") -> None:
     with LLM(model) as llm:
         for output in llm.generate(["The capital of France is", "Water boils at"], greedy):
             print(f"{output.prompt!r} -> {output.outputs[0].text!r}")
-        [answer] = llm.chat([{"role": "user", "content": "What is the capital of France?"}], greedy)
+        [answer] = llm.chat([{"role": "user", "content": "Name the capital of France."}], greedy)
         print(answer.outputs[0].text)
         for delta in llm.stream("Once upon a time", SamplingParams(temperature=0.8, seed=1, max_tokens=24)):
             print(delta.text, end="", flush=True)

@@ -217,7 +217,7 @@ def losses(client: httpx.Client) -> str:
 
 
 def capital(client: httpx.Client) -> str:
-    asked = [{"role": "user", "content": "What is the capital of France?"}]
+    asked = [{"role": "user", "content": "Name the capital of France."}]
     answer = client.post(CHAT, json=chat(messages=asked, temperature=0, max_tokens=16)).json()
     return str(answer["choices"][0]["message"]["content"])
 

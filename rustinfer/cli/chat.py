@@ -24,7 +24,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.epilog = examples(
         "rustinfer chat smollm2",
         "rustinfer chat --url http://127.0.0.1:8000",
-        'rustinfer chat smollm2 -m "What is the capital of France?" --temperature 0',
+        'rustinfer chat smollm2 -m "Name the capital of France." --temperature 0',
     )
 
 

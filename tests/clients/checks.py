@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 
 MODEL = "smollm2-135m-instruct"
-QUESTION = "What is the capital of France?"
+QUESTION = "Name the capital of France."
 PERSON = {
     "type": "object",
     "properties": {

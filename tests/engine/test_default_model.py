@@ -31,7 +31,7 @@ def llm() -> Iterator[LLM]:
 
 
 def test_a_chat_names_paris(llm: LLM) -> None:
-    question = [{"role": "user", "content": "What is the capital of France?"}]
+    question = [{"role": "user", "content": "Name the capital of France."}]
     result = llm.chat(question, SamplingParams(temperature=0, max_tokens=20))[0].outputs[0]
     assert "Paris" in result.text
     assert result.finish_reason == "stop"

@@ -218,7 +218,7 @@ def test_ch31_counting_is_what_is_used(talk: openai.OpenAI, plain: httpx.Client,
 
 
 def test_ch17_a_begun_answer_goes_on(talk: openai.OpenAI, model: str) -> None:
-    turns = [{"role": "user", "content": "What is the capital of France?"}]
+    turns = [{"role": "user", "content": "Name the capital of France."}]
     begun = [*turns, {"role": "assistant", "content": "The capital of France is"}]
     more = {"continue_final_message": True, "add_generation_prompt": False}
     answer = say(talk, model, begun, max_tokens=4, extra_body=more)

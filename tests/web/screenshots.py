@@ -22,7 +22,7 @@ LOOKS = {
 SETTINGS = """for (const [name, value] of Object.entries({ temperature: 0.2, seed: 4, max_tokens: 150 }))
   localStorage.setItem(`rustinfer.${name}`, value);"""
 BEFORE = ("Explain how a bicycle stays upright.", "Name three colours.", "Translate “good morning” into French.")
-SHOWN = ("What is the capital of France?", "Write a Python function that returns the n-th Fibonacci number.")
+SHOWN = ("Name the capital of France.", "Write a Python function that returns the n-th Fibonacci number.")
 # Others who use the server while the dashboard is drawn.
 OTHERS = """for (let n = 0; n < 4; n++) (async () => {
   const system = "You answer in one paragraph, with care, and name your sources.";
