@@ -18,6 +18,8 @@ SHARED = 227 * 1024  # bytes that one block may have
 IN_FLIGHT = {16: 72 * 1024, 8: 48 * 1024, 4: 112 * 1024}
 PILES = {16: (5, 2), 8: (5, 2), 4: (3, 1)}
 OF_EIGHT = 48 * 1024, (5, 2)  # both, for eight rows in bfloat16
+NARROW = 2048  # columns; a wider model's layers take longer, of which a smaller part waits for others
+OF_WIDE = 96 * 1024, 5, 48 * 1024  # both, and bytes in place of so many tiles, for one row of it in bfloat16
 SPLITS = 16  # of a sequence's positions
 APART = 3  # from more splits than that on, the first has the newest position alone
 MANY = 6  # splits asked for at once
@@ -156,13 +158,22 @@ class Plan:
         """Words in which the blocks tell each other the best of their logits."""
         return -(-2 * self.rows * self.blocks // 4) * 4
 
+    @property
+    def caps(self) -> tuple[int, int, int]:
+        """Bytes on their way at most; tiles not yet used from which on, while it waits, only so many tiles may be."""
+        if (self.bits, self.rows) == (16, 1) and self.width > NARROW:
+            flight, pile, calm = OF_WIDE
+            return flight, pile, calm // self.tile(self.chunks[0], self.bits)
+        flight, (pile, calm) = (
+            OF_EIGHT if (self.bits, self.rows) == (16, 8) else (IN_FLIGHT[self.bits], PILES[self.bits])
+        )
+        return flight, pile, calm
+
     @cached_property
     def defines(self) -> dict[str, int]:
         """What the kernel's source is compiled with."""
         width, mixed, hidden = self.chunks
-        flight, (pile, calm) = (
-            OF_EIGHT if (self.bits, self.rows) == (16, 8) else (IN_FLIGHT[self.bits], PILES[self.bits])
-        )
+        flight, pile, calm = self.caps
         ahead = min(max(flight // self.tile(width, self.bits), 2), self.slots - 1)
         return {
             "GRID": self.blocks, "ROWS": self.rows, "WIDTH": self.width, "HIDDEN": self.hidden, "HEADS": self.heads,
