@@ -106,6 +106,7 @@ def projection(d: Draw, rows: Rows, heads: int, kv_heads: int, dim: int) -> tupl
     return flow, bound | table(d, 512, dim)
 
 
+FEW = (Rows(20, 512, decode=True), Rows(32, 1024, decode=True))  # as so many rows have kernels of their own
 HEADS = ((1, 1, 6), (9, 3, 64), (4, 2, 80), (4, 4, 16), (2, 1, 128))
 
 
@@ -115,6 +116,10 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
         d = rows.draw(dtype, device)
         x, (flow, bound) = rows.x(d), projection(d, rows, *HEADS[i % len(HEADS)])
         yield Case(d.name, (x, *flow), bound, rows.decode)
+    for rows, heads in zip(FEW, ((9, 3, 64), (2, 1, 128)), strict=True):
+        d = rows.draw(dtype, device)
+        flow, bound = projection(d, rows, *heads)
+        yield Case(d.name, (rows.x(d), *flow), bound, decode=True)
 
 
 @norm_qkv_rope_write.cases

@@ -70,6 +70,10 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     for rows in (1, 5, 8, 16):
         d = draw(f"decode {rows}")
         yield Case(d.name, (d.normal(rows, 576),), {"weight": d.weight(192, 576)}, decode=True)
+    for rows, columns, outputs in ((20, 1024, 192), (32, 4096, 256)):  # a few rows have kernels of their own
+        d = draw(f"decode {rows}x{columns} with bias")
+        bound = {"weight": d.weight(outputs, columns), "bias": d.normal(outputs)}
+        yield Case(d.name, (d.normal(rows, columns),), bound, decode=True)
     for d, weight in packed(dtype, device, 96, 512):
         yield Case(f"{d.name}, 33 rows", (d.normal(33, 512),), {"weight": weight})
         yield Case(f"{d.name}, decode 1", (d.normal(1, 512),), {"weight": weight}, decode=True)

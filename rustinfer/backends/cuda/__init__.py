@@ -1,14 +1,14 @@
-"""CUDA C++ kernels, compiled by NVRTC when they are bound: one that runs a whole decoder for a token in one launch."""
+"""CUDA C++ kernels, compiled by NVRTC when they are bound: a whole decoder in one launch, products of a few rows."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ...registry import Backend, hookimpl
-from . import decode
+from . import decode, few
 from .backend import cuda
 
-__all__ = ["cuda", "decode"]
+__all__ = ["cuda", "decode", "few"]
 
 
 @hookimpl

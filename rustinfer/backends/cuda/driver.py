@@ -7,6 +7,12 @@ from typing import Any
 
 import torch
 
+ATTRIBUTES = {
+    "cooperative": "COOPERATIVE",  # all blocks run at once, or the driver refuses
+    "cluster": "CLUSTER_DIMENSION",  # blocks that can read each other's shared memory
+    "programmatic": "PROGRAMMATIC_STREAM_SERIALIZATION",  # it may be placed before the kernel in front has ended
+}
+
 
 class LaunchError(Exception):
     """The driver refused; the message is its name for the reason."""
@@ -26,8 +32,8 @@ class Function:
         most = driver.CUfunction_attribute.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
         checked(driver.cuFuncSetAttribute(self._function, most, shared))
 
-    def launch(self, blocks: int, argument: ctypes.Structure, *, cooperative: bool) -> None:
-        """Start it. `cooperative`: all blocks run at once, or the driver refuses. Raises LaunchError."""
+    def launch(self, blocks: int, argument: ctypes.Structure, **how: int) -> None:
+        """Start it; `how` are names of ATTRIBUTES with their values. Raises LaunchError."""
         driver = self.driver
         config = driver.CUlaunchConfig()
         config.gridDimX, config.gridDimY, config.gridDimZ = blocks, 1, 1
@@ -35,13 +41,22 @@ class Function:
         config.sharedMemBytes = self.shared
         # Read at every launch: during capture it is another one.
         config.hStream = torch.cuda.current_stream().cuda_stream
-        if cooperative:
-            attribute = driver.CUlaunchAttribute()
-            attribute.id = driver.CUlaunchAttributeID.CU_LAUNCH_ATTRIBUTE_COOPERATIVE
-            attribute.value.cooperative = 1
-            config.attrs, config.numAttrs = [attribute], 1
+        config.attrs = [self._attribute(name, value) for name, value in how.items()]
+        config.numAttrs = len(how)
         pointers = (ctypes.c_void_p * 1)(ctypes.addressof(argument))
         checked(driver.cuLaunchKernelEx(config, self._function, ctypes.addressof(pointers), 0))
+
+    def _attribute(self, name: str, value: int) -> Any:
+        """One of a launch's attributes."""
+        attribute = self.driver.CUlaunchAttribute()
+        attribute.id = getattr(self.driver.CUlaunchAttributeID, f"CU_LAUNCH_ATTRIBUTE_{ATTRIBUTES[name]}")
+        if name == "cluster":
+            attribute.value.clusterDim.x, attribute.value.clusterDim.y, attribute.value.clusterDim.z = value, 1, 1
+        elif name == "programmatic":
+            attribute.value.programmaticStreamSerializationAllowed = value
+        else:
+            attribute.value.cooperative = value
+        return attribute
 
 
 def checked(result: tuple[Any, ...]) -> Any:

@@ -125,8 +125,8 @@ inline i64 run(int blocks, int threads, size_t shared, u64 seed, int dropped, bo
   size_t total = (size_t)blocks * threads;
   char* stacks = (char*)mmap(nullptr, total * STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   for (Block& b : m.blocks) {
-    b.memory.assign(shared + 128, 0xff);
-    b.base = (u8*)(((u64)b.memory.data() + 127) & ~127ull);
+    b.memory.assign(shared + 1024, 0xff);
+    b.base = (u8*)(((u64)b.memory.data() + 1023) & ~1023ull);
     b.warps.resize(threads / 32);
   }
   m.fibers.resize(total);

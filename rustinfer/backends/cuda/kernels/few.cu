@@ -1,0 +1,177 @@
+// The product of up to 64 activation rows with a matrix in bf16, and what follows it: see docs/notes/gpu-engine.md.
+// A cluster of SPLITS blocks makes TILES * 64 outputs of each row, a share of the columns each. Weights depend on nothing,
+// so they stream from the start, whatever the kernel in front is doing; activations follow when it has ended.
+#include "group.cuh"
+
+// With HEADS, queries and keys are rotated, and keys and values go into the cache.
+constexpr int BAND = 64;                       // columns of a step: 128 bytes, the widest swizzle
+constexpr int TILE = 64 * BAND * 2;            // bytes of 64 weight rows
+constexpr int STAGE = TILES * TILE + ROWS * BAND * 2;
+constexpr int STEPS = COLUMNS / SPLITS / BAND;
+constexpr int WIDE = TILES * 64;               // outputs of a block
+constexpr int PER = ROWS / SPLITS;             // rows that a block finishes
+constexpr int LINE = WIDE + 4;                 // floats between rows of sums: no two of a warp's in one bank
+constexpr int AHEAD = STAGES < STEPS ? STAGES : STEPS;
+constexpr int WARPS = 4;                       // that multiply; one more copies
+constexpr int THREADS = (WARPS + 1) * 32;
+
+struct Arguments {
+  Map weight, x;
+  const u16* bias;
+  u16* out;
+  const i64* positions;
+  const i64* slots;
+  u16 *keys, *values;
+  const float *cosines, *sines;
+  i64 page_stride, head_stride, slot_stride;
+  int rows, unused;
+};
+
+DEVICE float number(u16 bits) { return as_float((u32)bits << 16); }
+
+struct Ring {
+  u8* base;
+  u64 *full, *empty;
+};
+
+DEVICE void copy_weights(const Arguments& a, const Ring& ring, int step) {
+  int slot = step % STAGES;
+  mbar_expect(ring.full + slot, STAGE);
+  for (int t = 0; t < TILES; t++)
+    tensor_copy(ring.base + slot * STAGE + t * TILE, &a.weight, (share() * STEPS + step) * BAND,
+                (block_of_outputs() * TILES + t) * 64, ring.full + slot);
+}
+
+DEVICE void copy_rows(const Arguments& a, const Ring& ring, int step) {
+  int slot = step % STAGES;
+  tensor_copy(ring.base + slot * STAGE + TILES * TILE, &a.x, (share() * STEPS + step) * BAND, 0, ring.full + slot);
+}
+
+DEVICE void produce(const Arguments& a, const Ring& ring) {
+  for (int step = 0; step < AHEAD; step++) copy_weights(a, ring, step);
+  wait_for_predecessor();
+  for (int step = 0; step < AHEAD; step++) copy_rows(a, ring, step);
+  for (int step = AHEAD; step < STEPS; step++) {
+    while (!mbar_passed(ring.empty + step % STAGES, step / STAGES - 1)) {}
+    copy_weights(a, ring, step);
+    copy_rows(a, ring, step);
+  }
+}
+
+DEVICE void multiply(float (&sums)[TILES][ROWS / 2], const Ring& ring) {
+  for (int step = 0; step < STEPS; step++) {
+    int slot = step % STAGES;
+    while (!mbar_passed(ring.full + slot, step / STAGES)) {}
+    u64 weights = matrix(ring.base + slot * STAGE), x = matrix(ring.base + slot * STAGE + TILES * TILE);
+    group_fence();
+#pragma unroll
+    for (int k = 0; k < BAND / 16; k++)
+#pragma unroll
+      for (int t = 0; t < TILES; t++) group_multiply(sums[t], weights + t * (TILE >> 4) + 2 * k, x + 2 * k);
+    group_done();
+    if (thread() % 32 == 0) mbar_arrive(ring.empty + slot);
+  }
+}
+
+// Each row's sums go to the block of the cluster that finishes it, in a place for each share.
+DEVICE void hand_out(const float (&sums)[TILES][ROWS / 2], float* places) {
+  int warp = thread() / 32, lane = thread() % 32;
+#pragma unroll
+  for (int j = 0; j < ROWS / 8; j++) {
+    int row = 8 * j + 2 * (lane % 4);
+    There there = shared_of(places + (share() * PER + row % PER) * LINE, row / PER);
+#pragma unroll
+    for (int t = 0; t < TILES; t++)
+#pragma unroll
+      for (int q = 0; q < 4; q++)
+        store_there(there + 4 * (q % 2 * LINE + t * 64 + warp * 16 + lane / 4 + q / 2 * 8), sums[t][4 * j + q]);
+  }
+}
+
+// Two neighbouring sums over all shares, in their order.
+DEVICE float2 total(const float* places, int row, int column) {
+  float2 sum = {0.0f, 0.0f};
+#pragma unroll
+  for (int s = 0; s < SPLITS; s++) {
+    float2 part = *(const float2*)(places + (s * PER + row) * LINE + column);
+    sum.x += part.x;
+    sum.y += part.y;
+  }
+  return sum;
+}
+
+DEVICE void put(u16* to, float a, float b) { *(u32*)to = pack(a, b); }
+
+#if HEADS == 0
+DEVICE void finish(const Arguments& a, const float* places) {
+  for (int i = thread(); i < PER * WIDE / 2; i += WARPS * 32) {
+    int row = i / (WIDE / 2), column = i % (WIDE / 2) * 2, m = share() * PER + row;
+    if (m >= a.rows) return;
+    float2 sum = total(places, row, column);
+    int n = block_of_outputs() * WIDE + column;
+    if (a.bias) sum.x += number(a.bias[n]), sum.y += number(a.bias[n + 1]);
+    put(a.out + (i64)m * OUTPUTS + n, sum.x, sum.y);
+  }
+}
+#else
+constexpr int HALF = DIM / 2;
+DEVICE void finish(const Arguments& a, const float* places) {
+  for (int i = thread(); i < PER * WIDE / 4; i += WARPS * 32) {
+    int row = i / (WIDE / 4), m = share() * PER + row;
+    if (m >= a.rows) return;
+    int pair = i % (WIDE / 4) * 2, at = pair % HALF, local = pair / HALF;  // at and at + HALF of one of the block's heads
+    int head = block_of_outputs() * (WIDE / DIM) + local, n = head * DIM + at;
+    float2 low = total(places, row, local * DIM + at), high = total(places, row, local * DIM + at + HALF);
+    if (a.bias) {
+      low.x += number(a.bias[n]), low.y += number(a.bias[n + 1]);
+      high.x += number(a.bias[n + HALF]), high.y += number(a.bias[n + HALF + 1]);
+    }
+    if (head < HEADS + KV_HEADS) {
+      float2 c = *(const float2*)(a.cosines + a.positions[m] * HALF + at);
+      float2 s = *(const float2*)(a.sines + a.positions[m] * HALF + at);
+      float2 turned = {low.x * c.x - high.x * s.x, low.y * c.y - high.y * s.y};
+      high = {high.x * c.x + low.x * s.x, high.y * c.y + low.y * s.y};
+      low = turned;
+    }
+    u16* to = a.out + ((i64)m * HEADS + head) * DIM + at;
+    if (head >= HEADS) {
+      i64 slot = a.slots[m];
+      if (slot < 0) continue;
+      to = (head < HEADS + KV_HEADS ? a.keys : a.values) + slot / PAGE * a.page_stride +
+           (head - HEADS) % KV_HEADS * a.head_stride + slot % PAGE * a.slot_stride + at;
+    }
+    put(to, low.x, low.y);
+    put(to + HALF, high.x, high.y);
+  }
+}
+#endif
+
+KERNEL(THREADS) few(const __grid_constant__ Arguments a) {
+  u8* base = shared_base() + (1024 - shared_address(shared_base()) % 1024) % 1024;
+  float* places = (float*)(base + STAGES * STAGE);
+  u64* barriers = (u64*)(places + ROWS * LINE);
+  Ring ring = {base, barriers, barriers + STAGES};
+  let_successor_begin();
+  if (thread() == WARPS * 32) {
+    for (int i = 0; i < STAGES; i++) mbar_init(ring.full + i, 1), mbar_init(ring.empty + i, WARPS);
+    mbars_visible();
+  }
+  block_barrier();
+  cluster_arrive();  // whoever waits for it knows that all blocks' shared memory may be written
+  if (thread() >= WARPS * 32) {
+    if (thread() == WARPS * 32) produce(a, ring);
+    warp_barrier();
+    cluster_wait();
+    cluster_arrive();
+    cluster_wait();
+    return;
+  }
+  float sums[TILES][ROWS / 2] = {};
+  wait_for_predecessor();
+  multiply(sums, ring);
+  cluster_wait();
+  hand_out(sums, places);
+  cluster_arrive();
+  cluster_wait();
+  finish(a, places);
+}

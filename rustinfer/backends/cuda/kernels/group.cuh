@@ -1,0 +1,71 @@
+// Warp groups, clusters and programmatic launch: what a product by Hopper's own instructions needs of the machine.
+#pragma once
+#include "ptx.cuh"
+
+struct alignas(64) Map {  // how TMA reads a matrix
+  u64 words[16];
+};
+
+DEVICE int share() { return block() % SPLITS; }
+DEVICE int block_of_outputs() { return block() / SPLITS; }
+
+#ifdef EMULATED
+#include "emulator_group.h"
+#else
+#ifndef __CUDA_ARCH_FEAT_SM90_ALL
+#error "needs compute capability 9.0"
+#endif
+// The next kernel of the stream may be placed; the one before has ended, and what it wrote can be read.
+DEVICE void let_successor_begin() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
+DEVICE void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
+
+typedef u32 There;  // a place in the shared memory of a block of the cluster
+
+DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+DEVICE There shared_of(const void* p, int rank) {
+  There there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(p)), "r"(rank));
+  return there;
+}
+DEVICE void store_there(There there, float v) {
+  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(v) : "memory");
+}
+
+// A box whose first element is at (column, row) of the matrix, in 128-byte swizzle.
+DEVICE void tensor_copy(void* to, const Map* map, int column, int row, u64* b) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes [%0], [%1, {%2, %3}], [%4];" ::"r"(
+          shared_address(to)),
+      "l"(map), "r"(column), "r"(row), "r"(shared_address(b))
+      : "memory");
+}
+
+// A matrix in shared memory, rows of 128 bytes in 128-byte swizzle, as wgmma takes it: eight rows are 1024 bytes.
+DEVICE u64 matrix(const void* p) {
+  return (u64)(shared_address(p) >> 4 & 0x3fff) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+}
+DEVICE void group_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+DEVICE void group_done() {
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+}
+
+#define F8(d, i) "+f"(d[i]), "+f"(d[i + 1]), "+f"(d[i + 2]), "+f"(d[i + 3]), "+f"(d[i + 4]), "+f"(d[i + 5]), "+f"(d[i + 6]), "+f"(d[i + 7])
+// d += a * b of 16 columns: a has 64 rows, b ROWS; d[4 j + 2 h + i] is of a's row lane / 4 + 8 h, b's row 8 j + 2 (lane % 4) + i.
+DEVICE void group_multiply(float (&d)[8], u64 a, u64 b) {
+  asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n16k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7}, %8, %9, p, 1, 1, 0, 0;\n}"
+               : F8(d, 0) : "l"(a), "l"(b));
+}
+DEVICE void group_multiply(float (&d)[16], u64 a, u64 b) {
+  asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n32k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15}, "
+               "%16, %17, p, 1, 1, 0, 0;\n}"
+               : F8(d, 0), F8(d, 8) : "l"(a), "l"(b));
+}
+DEVICE void group_multiply(float (&d)[32], u64 a, u64 b) {
+  asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 1, 1;\nwgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,"
+               "%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, p, 1, 1, 0, 0;\n}"
+               : F8(d, 0), F8(d, 8), F8(d, 16), F8(d, 24) : "l"(a), "l"(b));
+}
+#undef F8
+#endif

@@ -1,0 +1,9 @@
+// A kernel that waits for no other block, as a library function that a test calls: SOURCE names its file, ENTRY the kernel.
+#define EMULATED
+#include <stdlib.h>
+
+#include SOURCE
+
+extern "C" long emulate(const Arguments* p, int blocks, int threads, long shared, u64 seed) {
+  return emulated::run(blocks, threads, shared, seed, 0, false, [p] { ENTRY(*p); });
+}

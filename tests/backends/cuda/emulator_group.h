@@ -1,0 +1,60 @@
+// What kernels/group.cuh offers, on a CPU. A map's words are an address, columns, rows, the stride in numbers, a box's rows.
+#pragma once
+typedef u64 There;
+namespace emulated {
+inline std::unordered_map<int, Gate> clusters;
+inline std::unordered_map<Fiber*, int> turns;
+inline std::unordered_map<Block*, std::vector<float*>> sums;
+inline u64 swizzled(u64 at) { return at ^ (at >> 7 & 7) << 4; }
+inline float number(u64 matrix, int row, int k) {
+  return as_float((u32) * (const u16*)swizzled((matrix << 4) + row * 128 + k * 2) << 16);
+}
+}  // namespace emulated
+
+DEVICE u32 shared_address(const void* p) { return (u64)p; }
+DEVICE void let_successor_begin() {}
+DEVICE void wait_for_predecessor() {}
+DEVICE void cluster_arrive() {
+  emulated::Gate& gate = emulated::clusters[block() / SPLITS];
+  emulated::turns[emulated::machine->now] = gate.turn;
+  if (++gate.arrived == SPLITS * emulated::machine->threads) gate.arrived = 0, gate.turn++;
+}
+DEVICE void cluster_wait() {
+  emulated::until(&emulated::clusters[block() / SPLITS].turn, emulated::turns[emulated::machine->now]);
+}
+DEVICE There shared_of(const void* p, int rank) {
+  auto& other = emulated::machine->blocks[block() / SPLITS * SPLITS + rank];
+  return (u64)(other.base + ((const u8*)p - shared_base()));
+}
+DEVICE void store_there(There there, float v) { *(float*)there = v; }
+
+DEVICE void tensor_copy(void* to, const Map* map, int column, int row, u64* b) {
+  const u16* from = (const u16*)map->words[0];
+  int columns = map->words[1], rows = map->words[2], stride = map->words[3], box = map->words[4];
+  if ((u64)to % 1024) abort();
+  memset(to, 0xff, box * 128);
+  emulated::Copy copy{to, nullptr, (u32)box * 128, b, std::vector<u8>(box * 128)};
+  for (int r = 0; r < box; r++)
+    for (int c = 0; c < 64; c++) {
+      bool there = row + r < rows && column + c < columns;
+      u16 value = there ? from[(i64)(row + r) * stride + column + c] : 0;
+      memcpy(copy.early.data() + emulated::swizzled(r * 128 + c * 2), &value, 2);
+    }
+  emulated::here().copies.push_back(copy);
+}
+DEVICE u64 matrix(const void* p) { return (u64)p >> 4; }
+DEVICE void group_fence() {}
+DEVICE void group_done() { emulated::meet(emulated::here().named[14], 128); }
+template <int N>
+DEVICE void group_multiply(float (&d)[N], u64 a, u64 b) {
+  auto& all = emulated::sums[&emulated::here()];
+  all.resize(128);
+  all[thread()] = d;
+  emulated::meet(emulated::here().named[15], 128, [&] {
+    for (int t = 0; t < 128; t++)
+      for (int i = 0; i < N; i++) {
+        int row = t / 32 * 16 + t % 32 / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + t % 4 * 2 + i % 2;
+        for (int k = 0; k < 16; k++) all[t][i] += emulated::number(a, row, k) * emulated::number(b, column, k);
+      }
+  });
+}

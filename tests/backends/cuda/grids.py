@@ -1,0 +1,78 @@
+"""Kernels that are launched as a grid, on a CPU: built by g++ with an emulator in place of the GPU's instructions."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from rustinfer.backends.cuda.nvrtc import SOURCES
+from rustinfer.backends.cuda.tensor_map import Words
+from rustinfer.registry import Target
+
+HERE = Path(__file__).parent
+
+
+@dataclass
+class Emulated:
+    """What `loaded` gives, on a CPU; blocks and copies take turns as `seed` says."""
+
+    name: str
+    target: Target
+    threads: int
+    shared: int
+    constants: dict[str, int]
+    seed: int = 0
+
+    def launch(self, blocks: int, argument: ctypes.Structure, **how: int) -> None:
+        """Run it to its end."""
+        library(self.name, self.constants)(ctypes.addressof(argument), blocks, self.threads, self.shared, self.seed)
+
+
+def loaded(name: str, target: Target, threads: int, shared: int, *, seed: int = 0, **constants: int) -> Emulated:
+    """In place of `rustinfer.backends.cuda.loaded.loaded`."""
+    return Emulated(name, target, threads, shared, constants, seed)
+
+
+def tensor_map(matrix: Tensor, box: int) -> ctypes.Array[ctypes.c_uint64]:
+    """In place of the driver's: what the emulator takes for one."""
+    rows, columns = matrix.shape
+    return Words(matrix.data_ptr(), columns, rows, matrix.stride(0), box)
+
+
+def library(name: str, constants: dict[str, int]) -> Any:
+    """A kernel as a function; compiled once for each set of constants and state of the sources."""
+    defines = {"SOURCE": f'"{name}.cu"', "ENTRY": name} | constants
+    flags = [f"-D{key}={value}" for key, value in defines.items()]
+    digest = hashlib.sha256(" ".join(flags).encode())
+    for path in (*sorted(SOURCES.iterdir()), *sorted(HERE.glob("emulat*.[hc]*"))):
+        digest.update(path.read_bytes())
+    path = Path(tempfile.gettempdir()) / f"rustinfer-emulated-{digest.hexdigest()[:16]}.so"
+    if not path.exists():
+        compiler = shutil.which("g++")
+        assert compiler, "the emulation needs g++"
+        made = path.with_suffix(f".{id(flags)}")
+        command = [
+            compiler,
+            "-std=c++17",
+            "-O1",
+            "-w",
+            "-shared",
+            "-fPIC",
+            "-Wno-psabi",
+            *flags,
+            f"-I{HERE}",
+            f"-I{SOURCES}",
+        ]
+        subprocess.run([*command, *flags, str(HERE / "emulated_grid.cpp"), "-o", str(made)], check=True)
+        made.replace(path)
+    function = ctypes.CDLL(str(path)).emulate
+    function.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_uint64]
+    return function
