@@ -60,14 +60,17 @@ struct Consumer {
 
   // Where lane (g, t) finds activations: column g is row `row_of_column` of the batch and slice `slice(group)` of K.
   DEVICE int row_of_column() const { return g % COLUMNS; }
-  DEVICE int slice(int group) const { return group * (8 / COLUMNS) + g / COLUMNS; }
+  template <int B>
+  DEVICE int slice(int group) const {
+    return B == 16 && COLUMNS == 2 ? g / 4 + g / 2 % 2 * 2 : group * (8 / COLUMNS) + g / COLUMNS;
+  }
   DEVICE int block_of(int step, int slice) const { return (step * WARPS + warp) * SLICES + slice; }
 
   // Where the n-th of a lane's eights begins in a row, or -1.
   template <int B, int CHUNK>
   DEVICE int column(int n) const {
     constexpr int E = eights(B), S = steps(B, CHUNK);
-    const int e = n % E, k = block_of(n / E / GROUPS % S, slice(n / E % GROUPS)) * block_columns(B);
+    const int e = n % E, k = block_of(n / E / GROUPS % S, slice<B>(n / E % GROUPS)) * block_columns(B);
     const int within = B == 16 ? t * 8 : B == 8 ? t * 16 + e * 8 : t * 8 + e * 32;
     return k < CHUNK ? n / (E * GROUPS * S) * CHUNK + k + within : -1;
   }
@@ -94,12 +97,23 @@ struct Consumer {
   }
   // Eight columns in the order in which packed weights are unpacked: 0 2, 1 3, 4 6, 5 7.
   template <int B>
-  DEVICE static uint4 arranged(uint4 v, int n) {
-    if (B == 16) return v;
+  DEVICE uint4 arranged(uint4 v, int n) const {
+    if (B == 16) return halves(v);
     const u32 by = B == 4 && n % 2 ? ENLARGED_LESS : ENLARGED;
     return make_uint4(times(v.x & 0xffff | v.y << 16, by), times(v.x >> 16 | v.y & 0xffff0000u, by),
                       times(v.z & 0xffff | v.w << 16, by), times(v.z >> 16 | v.w & 0xffff0000u, by));
   }
+  // Of 16 bits: the pairs of columns 0 2 are of one slice, 1 3 of another (see `dense`). Who has one row in two slices gets
+  // the halves of both blocks from who has the others; with eight rows a lane has all.
+  DEVICE uint4 halves(uint4 v) const {
+    // The compiler must not see that these are copies: it would make them anew before each matrix instruction.
+    const u32 nothing = (u32)p.rows >> 8;
+    if (COLUMNS == 8) return make_uint4(v.x, v.z ^ nothing, v.y ^ nothing, v.w);
+    const bool second = g / COLUMNS % 2;
+    const u32 x = swapped(second ? v.x : v.y), y = swapped(second ? v.z : v.w);
+    return second ? make_uint4(x, y, v.y, v.w) : make_uint4(v.x, v.z, x, y);
+  }
+  DEVICE static u32 swapped(u32 v) { return as_bits(shuffle_xor(as_float(v), 4 * COLUMNS)); }
   template <int B, int N>
   DEVICE static void add_up(Activations& a) {
 #if BITS < 16 || HEAD_BITS < 16
@@ -201,9 +215,7 @@ struct Consumer {
       const bool valid = CHUNK % STRIDE == 0 || k + i * STRIDE < CHUNK;
       const u8 *top = from + row_bytes(B, i * STRIDE), *bottom = top + below * BYTES;
       const uint4* x = a.v + (AT + i) * GROUPS * E;
-      if (B == 16)
-        dense(d, valid, top, bottom, x);
-      else if (B == 8)
+      if (B == 8)
         bytes(d, valid, top, bottom, x);
 #if BITS == 4
       else {
@@ -214,14 +226,64 @@ struct Consumer {
 #endif
     }
   }
-  DEVICE static void dense(float (&d)[GROUPS][4], bool valid, const u8* from, const u8* below, const uint4* x) {
-    uint4 top = make_uint4(0, 0, 0, 0), bottom = top;
-    if (valid) top = *(const uint4*)from, bottom = *(const uint4*)below;
+  // A quad of 16-bit weights. Rows g and g + 8 of the instruction are one row of the matrix: what lies in eight of its
+  // neighbouring columns is what a lane gives, and no register is moved. So a slice has half of the columns of two blocks.
+  template <int CHUNK, int AT>
+  DEVICE void dense(float (&d)[GROUPS][4], const u8* tile, int row, int below, const Activations& a) const {
+    constexpr int COLUMNS_OF = 32, STRIDE = WARPS * SLICES * COLUMNS_OF;
+    const int k = block_of(0, g % 2) * COLUMNS_OF;
+    const u8* from = tile + (row + g / 2 % 2 + g / 4 * below) * row_bytes(16, CHUNK) + row_bytes(16, k) + t * 16;
 #pragma unroll
-    for (int j = 0; j < GROUPS; j++) {
-      mma(d[j], top.x, bottom.x, top.y, bottom.y, x[j].x, x[j].y);
-      mma(d[j], top.z, bottom.z, top.w, bottom.w, x[j].z, x[j].w);
+    for (int j = 0; j < GROUPS; j++) d[j][0] = d[j][1] = d[j][2] = d[j][3] = 0;
+#pragma unroll
+    for (int i = 0; i < steps(16, CHUNK) * 2; i++) {
+      const int at = i / 2 * STRIDE + i % 2 * 2 * COLUMNS_OF;
+      uint4 w = make_uint4(0, 0, 0, 0);
+      if (CHUNK % STRIDE == 0 || k + at < CHUNK) w = *(const uint4*)(from + row_bytes(16, at));
+#pragma unroll
+      for (int j = 0; j < GROUPS; j++) {
+        const int half = i % 2 * GROUPS + j;
+        const uint4 x = a.v[(AT + i / 2) * GROUPS + half / 2];
+        mma(d[j], w.x, w.y, w.z, w.w, half % 2 ? x.z : x.x, half % 2 ? x.w : x.y);
+      }
     }
+  }
+  // Sum its slices, of Q quads: of every two values that two lanes are to add, each adds one. A lane ends with one row of one
+  // quad and of the batch, and puts it (or adds it) into `parts`. Lanes that hold nothing meet none that hold something.
+  template <int Q>
+  DEVICE void gather(const float (&d)[Q][GROUPS][4], int quad, bool add) {
+    constexpr int EACH = ROWS == 1 ? 2 : 1, VALUES = (Q + EACH - 1) / EACH;  // quads in one value
+    const int second = g % 2, upper = COLUMNS == 4 ? t / 2 : t % 2;
+    float v[VALUES];
+#pragma unroll
+    for (int i = 0; i < VALUES; i++) {
+      if (COLUMNS == 8)
+        v[i] = halved(slices(d[i], 0), slices(d[i], 1), second, 4);
+      else if (ROWS > 1)
+        v[i] = halved(slices(d[i], 0), slices(d[i], 1), upper, COLUMNS / 2);
+      else
+        v[i] = 2 * i + 1 < Q ? halved(slices(d[2 * i], 0), slices(d[(2 * i + 1) % Q], 0), upper, 1)
+                             : slices(d[2 * i], 0) + shuffle_xor(slices(d[2 * i], 0), 1);
+    }
+    const int b = COLUMNS == 8 ? 2 * t + second : COLUMNS == 4 ? t % 2 * 2 + upper : ROWS > 1 ? upper : 0;
+    constexpr int STEP = COLUMNS == 8 ? 1 : 2, ACROSS = COLUMNS == 4 ? 4 : 6;
+#pragma unroll
+    for (int i = 0; i < VALUES; i += STEP) {
+      float sum = v[i];
+      if (COLUMNS < 8) sum = i + 1 < VALUES ? halved(v[i], v[(i + 1) % VALUES], second, ACROSS) : sum + shuffle_xor(sum, ACROSS);
+      const int mine = COLUMNS == 8 ? i : (i + second) * EACH + (ROWS == 1 ? upper : 0);
+      if (mine >= Q || (COLUMNS == 2 && t / 2 != second)) continue;
+      float* to = part((quad + mine) * QUAD + g / 2, b) + warp;
+      *to = add ? *to + sum : sum;
+    }
+  }
+  // A lane's own part of a column: of what it has of both its slices the valid one, or the sum where both are.
+  DEVICE float slices(const float (&d)[GROUPS][4], int column) const {
+    const bool second = g % 2;
+    if (COLUMNS == 8) return (second ? d[2 % GROUPS][column] : d[0][column]) + (second ? d[3 % GROUPS][2 + column] : d[1 % GROUPS][2 + column]);
+    if (COLUMNS == 2) return t % 2 ? d[0][2 + column] : d[0][column];
+    const float low = second ? d[1 % GROUPS][column] : d[0][column], high = second ? d[1 % GROUPS][2 + column] : d[0][2 + column];
+    return t / 2 ? high : low;
   }
   // Bytes 0 and 2 with 128 added, in halves of their own.
   DEVICE static u32 whole(u32 v) { return flipped(v, 0x00ff00ffu, 0x00800080u); }
@@ -336,8 +398,12 @@ struct Consumer {
     float d[TILES * QUADS][GROUPS][4];
 #pragma unroll
     for (int i = 0; i < TILES * QUADS; i++)
-      multiply<B, CHUNK, AT>(d[i], from[i / QUADS], i % QUADS * each, below, a);
+      if constexpr (B == 16)
+        dense<CHUNK, AT>(d[i], from[i / QUADS], i % QUADS * each, below, a);
+      else
+        multiply<B, CHUNK, AT>(d[i], from[i / QUADS], i % QUADS * each, below, a);
     free_tiles(TILES);
+    if constexpr (B == 16) return gather(d, quad, add);
     if constexpr (COLUMNS == 2) return fold(d, quad, add);
 #pragma unroll
     for (int i = 0; i < TILES * QUADS; i++) reduce(d[i]);
