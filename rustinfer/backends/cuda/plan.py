@@ -133,7 +133,7 @@ class Plan:
     def fixed(self) -> int:
         """Bytes of shared memory beside the ring: sums, what is known of the rows, mbarriers."""
         run = WARPS * self.places // (WARPS // (self.heads // self.kv_heads))
-        floats = 2 * self.parts * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
+        floats = 2 * (self.parts + 4) * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
         floats += self.rows * -(-most(self.width, self.blocks) // 2) * 2
         return 4 * floats + 8 * (2 * 16 + 3) + 32 * self.rows * (TOKENS + 1) + 16
 

@@ -273,7 +273,7 @@ struct Consumer {
       if (COLUMNS < 8) sum = i + 1 < VALUES ? halved(v[i], v[(i + 1) % VALUES], second, ACROSS) : sum + shuffle_xor(sum, ACROSS);
       const int mine = COLUMNS == 8 ? i : (i + second) * EACH + (ROWS == 1 ? upper : 0);
       if (mine >= Q || (COLUMNS == 2 && t / 2 != second)) continue;
-      float* to = part((quad + mine) * QUAD + g / 2, b) + warp;
+      float* to = part(warp, (quad + mine) * QUAD + g / 2, b);
       *to = add ? *to + sum : sum;
     }
   }
@@ -358,7 +358,7 @@ struct Consumer {
     for (int e = 0; e < 4; e++) {
       const int b = (COLUMNS == 8 ? 2 * t : COLUMNS == 4 ? 2 * (t % 2) : 0) + e % 2;
       if (ROWS == 1 && e % 2) continue;
-      float* to = part(row + g / SLICES + (e < 2 ? 0 : 2), b) + warp;
+      float* to = part(warp, row + g / SLICES + (e < 2 ? 0 : 2), b);
       *to = add ? *to + d[0][e] : d[0][e];
     }
   }
@@ -378,14 +378,14 @@ struct Consumer {
     if (g % SLICES != t || t >= Q) return;
 #pragma unroll
     for (int e = 0; e < 4; e += STEP) {
-      float* to = part((quad + t) * QUAD + g / SLICES + (e < 2 ? 0 : 2), e % 2) + warp;
+      float* to = part(warp, (quad + t) * QUAD + g / SLICES + (e < 2 ? 0 : 2), e % 2);
       *to = add ? *to + w[e] : w[e];
     }
   }
   DEVICE static float halved(float even, float odd, bool second, int mask) {
     return (second ? odd : even) + shuffle_xor(second ? even : odd, mask);
   }
-  DEVICE float* part(int row, int b) const { return s.parts + ((half * PARTS + row) * ROWS + b) * WARPS; }
+  DEVICE float* part(int warp, int row, int b) const { return s.parts + ((half * WARPS + warp) * ROWS + b) * PARTS_APART + row; }
 
   // TILES tiles with QUADS quads each, all of which are on their way at once: there are few warps, so what they wait for
   // (a tile, shared memory, a matrix instruction, a shuffle) must hide behind the other quads.
@@ -435,9 +435,10 @@ struct Consumer {
 
   // The sum of all warps' parts of one row.
   DEVICE float total(int row, int b) const {
-    const float4* from = (const float4*)part(row, b);
-    float4 x = from[0], y = from[1];
-    return ((x.x + x.y) + (x.z + x.w)) + ((y.x + y.y) + (y.z + y.w));
+    float x[WARPS];
+#pragma unroll
+    for (int w = 0; w < WARPS; w++) x[w] = *part(w, row, b);
+    return ((x[0] + x[1]) + (x[2] + x[3])) + ((x[4] + x[5]) + (x[6] + x[7]));
   }
 };
 

@@ -124,6 +124,9 @@ DEVICE uint4 embedded8(const Arguments& p, int token, int k, float scale) {
   return make_uint4(signed_pair(v.x, 0, scale), signed_pair(v.x, 2, scale), signed_pair(v.y, 0, scale), signed_pair(v.y, 2, scale));
 }
 
+// From one sequence's sums to the next one's: so neither who writes four rows' of eight sequences nor who reads rows' meets a
+// bank twice.
+constexpr int PARTS_APART = PARTS + 4;
 constexpr int RESIDUAL = ((WIDTH + GRID - 1) / GRID + 1) / 2 * 2;  // of the width, in the largest share
 
 // Shared memory, carved once.
@@ -143,7 +146,7 @@ struct Shared {
   u8* ring;
   Row* rows;       // [TOKENS][ROWS]
   Wish* wishes;    // [ROWS]
-  float* parts;    // [2][PARTS * ROWS][WARPS]
+  float* parts;    // [2][WARPS][ROWS][PARTS_APART]
   float* weights;  // [WARPS][RUN]: attention weights of a warp's places
   float* merge;    // [WARPS][DIM + 2]: a warp's sums, peak and weight
   float* sums;     // [WARPS][8]
@@ -160,7 +163,7 @@ DEVICE Shared carve() {
   s.rows = (Row*)(s.ring + SLOTS * SLOT);
   s.wishes = (Wish*)(s.rows + TOKENS * ROWS);
   s.parts = (float*)(s.wishes + ROWS);
-  s.weights = s.parts + 2 * PARTS * ROWS * WARPS;
+  s.weights = s.parts + 2 * PARTS_APART * ROWS * WARPS;
   s.merge = s.weights + WARPS * RUN;
   s.sums = s.merge + WARPS * (DIM + 2);
   s.residual = s.sums + WARPS * 8;
