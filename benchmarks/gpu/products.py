@@ -1,7 +1,7 @@
 """Products by torch's choice and by the fastest algorithm that cuBLASLt offers; gate and up in one kernel; drawing.
 
-`python -m benchmarks.gpu.products --out FILE`. Medians in microseconds. Products are single launches whose data is not
-in the cache, so that below some 60 us the host's launching may show; drawing is replayed as a graph.
+`python -m benchmarks.gpu.products --out FILE`. Medians in microseconds, all replayed as graphs; those of one
+product take turns, with weights that are not in the cache.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rustinfer.backends.cublas.choice import FLUSH, microseconds
-from rustinfer.backends.cublas.lt import WORKSPACE, LtError, Product
+from rustinfer.backends.cublas.contest import ROUNDS, cold, contest
+from rustinfer.backends.cublas.lt import Product
+from rustinfer.backends.cublas.race import raced, recorded
 from rustinfer.cli.facts import facts
 from rustinfer.registry import Binder, Target, load_plugins
 
@@ -35,29 +37,28 @@ def weight(outputs: int, columns: int) -> Tensor:
     return torch.randn(outputs, columns, device="cuda", dtype=torch.bfloat16) * 0.02
 
 
-def product(matrix: Tensor, rows: int, flush: Tensor, space: Tensor) -> dict[str, float]:
+def product(matrix: Tensor, rows: int) -> dict[str, float]:
     """torch's choice, and the best of what is offered."""
-    x = torch.randn(rows, matrix.shape[1], device="cuda", dtype=torch.bfloat16)
-    out, made = torch.empty(rows, len(matrix), device="cuda", dtype=x.dtype), Product(rows, matrix, x.dtype)
-    times = []
-    for algorithm in made.offers():
-        try:
-            times.append(microseconds(lambda a=algorithm: made.run(a, x, out, space), flush))  # type: ignore[misc]
-        except LtError:
-            continue
-    return {"torch": microseconds(lambda: F.linear(x, matrix), flush), "best": min(times), "offered": len(times)}
+    made = Product(rows, matrix, matrix.dtype)
+    graphs = contest(made, F.linear, [None, *made.offers()])
+    weights = len(cold(matrix, rows * len(matrix) * matrix.itemsize))
+    torchs, *times = (took[ROUNDS // 2] / weights for took in raced(graphs, ROUNDS).values())
+    return {"torch": torchs, "best": min(times), "offered": len(times)}
 
 
-def gate_and_up(outputs: int, columns: int, flush: Tensor) -> dict[str, dict[str, float]]:
+def gate_and_up(outputs: int, columns: int) -> dict[str, dict[str, float]]:
     """The activation as epilogue, beside a library's product with a kernel for it behind."""
     ops = Binder(load_plugins().registry, Target.of("cuda", torch.bfloat16))
-    matrix = weight(outputs, columns)
-    ours, activate = ops.gate_up_silu(weight=matrix), ops.silu_mul()
-    found = {}
+    weights = cold(weight(outputs, columns), 0)
+    ours, activate, found = [ops.gate_up_silu(weight=w) for w in weights], ops.silu_mul(), {}
     for rows in (1024, 2048, 8192):
         x = torch.randn(rows, columns, device="cuda", dtype=torch.bfloat16)
-        apart = microseconds(lambda x=x: activate(F.linear(x, matrix)), flush)  # type: ignore[misc]
-        found[f"{rows} rows"] = {"one kernel": microseconds(lambda x=x: ours(x), flush), "apart": apart}  # type: ignore[misc]
+        graphs = {
+            "one kernel": recorded([partial(call, x) for call in ours]),
+            "apart": recorded([lambda w=w, x=x: activate(F.linear(x, w)) for w in weights]),  # type: ignore[misc]
+        }
+        times = raced(graphs, ROUNDS)
+        found[f"{rows} rows"] = {name: took[ROUNDS // 2] / len(weights) for name, took in times.items()}
     return found
 
 
@@ -86,15 +87,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
-    flush = torch.empty(FLUSH, dtype=torch.uint8, device="cuda")
-    space = torch.empty(WORKSPACE, dtype=torch.uint8, device="cuda")
     table: dict[str, Any] = {}
     for name, sizes in SHAPES.items():
         matrix = weight(*sizes)
-        table[name] = {f"{rows} rows": product(matrix, rows, flush, space) for rows in ROWS}
+        table[name] = {f"{rows} rows": product(matrix, rows) for rows in ROWS}
         print(name, json.dumps(table[name]), flush=True)
     found = {"device": torch.cuda.get_device_name(), "products, us": table,
-             "gate and up, us": gate_and_up(16384, 2048, flush), "drawing, us": drawing()}  # fmt: skip
+             "gate and up, us": gate_and_up(16384, 2048), "drawing, us": drawing()}  # fmt: skip
     print(json.dumps({key: found[key] for key in ("gate and up, us", "drawing, us")}, indent=1))
     if asked.out:
         asked.out.write_text(json.dumps(facts() | found, indent=1) + "\n")

@@ -22,7 +22,7 @@ def dequantised(weight: Weight) -> Tensor:
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Function:
     """A library's product, accumulated in fp32."""
     matrix = dequantised(weight)
-    return timed(target, matrix, matrix.dtype, lambda x: F.linear(x, matrix, bias), bias)
+    return timed(target, matrix, matrix.dtype, lambda x, weight: F.linear(x, weight, bias), bias)
 
 
 @cublas.kernel(ops.lm_head, build=True)
@@ -33,9 +33,11 @@ def lm_head(target: Target, *, weight: Weight) -> Function:
     if matrix.dtype == torch.float32:
         return lambda hidden, rows: hidden[rows] @ turned
 
-    def product(x: Tensor) -> Tensor:
-        return torch.mm(x, turned, out_dtype=torch.float32)
+    def product(x: Tensor, weight: Tensor) -> Tensor:
+        return torch.mm(x, weight.T, out_dtype=torch.float32)
 
     # Of a step with prompts few rows are sampled, and never a number that is timed.
-    chosen = product if target.rows is None else timed(target, matrix, torch.float32, product)
+    if target.rows is None:
+        return lambda hidden, rows: product(hidden[rows], matrix)
+    chosen = timed(target, matrix, torch.float32, product)
     return lambda hidden, rows: chosen(hidden[rows])

@@ -119,9 +119,12 @@ class Product:
         )
         return not status and told.workspace <= WORKSPACE
 
-    def run(self, algorithm: Algorithm, x: Tensor, out: Tensor, space: Tensor) -> None:
-        """Write the product to `out` on the current stream. `space` are WORKSPACE bytes. Raises LtError."""
-        a, d = self.weight.data_ptr(), out.data_ptr()
+    def run(self, algorithm: Algorithm, x: Tensor, out: Tensor, space: Tensor, weight: Tensor | None = None) -> None:
+        """Write the product to `out` on the current stream. `space` are WORKSPACE bytes. Raises LtError.
+
+        `weight`: another one of the same kind.
+        """
+        a, d = (self.weight if weight is None else weight).data_ptr(), out.data_ptr()
         checked(
             library().cublasLtMatmul(
                 self._handle, self._description, byref(self._one), a, self._a, x.data_ptr(), self._b,

@@ -13,23 +13,28 @@ from .choice import choices, choose
 from .lt import ALIGNED, WORKSPACE, Algorithm, LtError, Product
 
 log = logging.getLogger(__name__)
-Plain = Callable[[Tensor], Tensor]
+Plain = Callable[[Tensor, Tensor], Tensor]
+Call = Callable[[Tensor], Tensor]
 ROWS = (128, 256, 384, 512, 768, 1024, 1536, 2048, 4096, 8192)
 """Rows of the steps with prompts that have graphs; other numbers of rows are left to torch's choice."""
 
 
-def timed(target: Target, weight: Tensor, out_dtype: torch.dtype, plain: Plain, bias: Tensor | None = None) -> Plain:
-    """`plain`, torch's own product of rows and the weight, with faster ones for some numbers of rows.
+def timed(target: Target, weight: Tensor, out_dtype: torch.dtype, rival: Plain, bias: Tensor | None = None) -> Call:
+    """`rival`, torch's own product of rows and a weight, with faster ones for some numbers of rows.
 
-    For any other number, and where none is faster, it is `plain` itself that is called.
+    For any other number, and where none is faster, it is `rival` itself that is called.
     """
+
+    def plain(x: Tensor) -> Tensor:
+        return rival(x, weight)
+
     if not on_gpu(weight) or weight.dtype.itemsize != 2 or not suited(weight) or target.invariant:
         return plain
     plans = {}
     for rows in ROWS if target.rows is None else (target.rows,):
         try:
             product = Product(rows, weight, out_dtype, bias)
-            algorithm = choose(product, plain, choices())
+            algorithm = choose(product, rival, choices())
         except (LtError, OSError, AttributeError, torch.OutOfMemoryError) as error:
             log.warning("matrix products keep torch's choice of algorithm: %s", error)
             return plain
@@ -45,7 +50,7 @@ def timed(target: Target, weight: Tensor, out_dtype: torch.dtype, plain: Plain, 
     return call
 
 
-def planned(target: Target, product: Product, algorithm: Algorithm) -> Plain:
+def planned(target: Target, product: Product, algorithm: Algorithm) -> Call:
     """The product by that algorithm, for exactly its number of rows."""
     outputs, device = len(product.weight), product.weight.device
 

@@ -48,7 +48,7 @@ def library_product(target: Target, weight: Weight, bias: Tensor | None) -> Call
     if isinstance(weight, PackedWeight):
         dense = dequantiser(target, weight)
         return lambda x: F.linear(x, dense(), bias)
-    return timed(target, weight, weight.dtype, lambda x: F.linear(x, weight, bias), bias)
+    return timed(target, weight, weight.dtype, lambda x, weight: F.linear(x, weight, bias), bias)
 
 
 @triton.kernel(ops.linear, build=True, when=multipliable, batch_invariant=True)

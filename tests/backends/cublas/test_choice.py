@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from rustinfer.backends.cublas import choice, linear, timed
+from rustinfer.backends.cublas import contest, linear, timed
 from rustinfer.backends.cublas.choice import TORCH, Choices, choose
 from rustinfer.backends.cublas.lt import Algorithm, LtError, Offer, Product
 from rustinfer.registry import Target
@@ -39,23 +38,39 @@ class Offered:
     def suits(self, kept: Algorithm) -> bool:
         return kept.data[0] in self.numbers
 
-    def run(self, used: Algorithm, *rest: object) -> float:
-        self.timings += 1
+    def run(self, used: Algorithm, *rest: object) -> None:
         if used.data[0] == 7:
             raise LtError
-        return float(used.data[0])
+        self.timings += 1
+        CLOCK[0] += used.data[0]
+
+
+CLOCK = [0.0]
 
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    def microseconds(run: Callable[[], Any], flush: object) -> float:
-        return float(run())
+    """A graph is what its calls take by a clock of the test's own; each round is a little longer than the last."""
 
-    monkeypatch.setattr(choice, "microseconds", microseconds)
+    def recorded(calls: list[Callable[[], object]]) -> float:
+        start = CLOCK[0]
+        for call in calls:
+            call()
+        return (CLOCK[0] - start) / len(calls)
+
+    def raced(graphs: dict[int, float], rounds: int) -> dict[int, list[float]]:
+        return {key: [took * (1 + 0.004 * n) for n in range(rounds)] for key, took in graphs.items()}
+
+    monkeypatch.setattr(contest, "COLD", 3 * 32 * 16 * 2)
+    monkeypatch.setattr(contest, "recorded", recorded)
+    monkeypatch.setattr(contest, "raced", raced)
 
 
 def rival(took: float) -> Any:
-    return lambda x: took
+    def run(x: torch.Tensor, weight: torch.Tensor) -> None:
+        CLOCK[0] += took
+
+    return run
 
 
 def number(found: Algorithm | None) -> int | None:
@@ -65,10 +80,11 @@ def number(found: Algorithm | None) -> int | None:
 def test_the_fastest_is_used_and_kept(tmp_path: Path) -> None:
     made = Offered(9, 7, 4, 5)
     assert number(choose(made, rival(6), Choices(tmp_path / "a.json"))) == 4  # type: ignore[arg-type]
-    assert made.timings == 4
+    timings = made.timings
+    assert timings
     again = Choices(tmp_path / "a.json")
     assert number(choose(made, rival(1), again)) == 4  # type: ignore[arg-type]
-    assert made.timings == 4
+    assert made.timings == timings
     assert json.loads((tmp_path / "a.json").read_text()).keys() == {KEY}
 
 
@@ -77,6 +93,14 @@ def test_torch_keeps_what_none_does_better(tmp_path: Path) -> None:
     assert choose(Offered(100), rival(101), known) is None  # type: ignore[arg-type]
     assert known.get(KEY) == TORCH
     assert choose(Offered(1), rival(101), known) is None  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("numbers", "chosen"), [((100, 101, 99), None), ((99, 97), 97), ((96, 95), 96)])
+def test_what_others_are_faster_than_by_less_than_the_rounds_differ_stays(
+    numbers: tuple[int, ...], chosen: int | None, tmp_path: Path
+) -> None:
+    made = Offered(*numbers)
+    assert number(choose(made, rival(100), Choices(tmp_path / "a.json"))) == chosen  # type: ignore[arg-type]
 
 
 def test_a_choice_that_the_library_no_longer_knows_is_made_again(tmp_path: Path) -> None:
@@ -127,7 +151,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Planned]:
     Planned.made = []
     monkeypatch.setattr(timed, "Product", Planned)
     monkeypatch.setattr(timed, "choices", lambda: Choices(tmp_path / "a.json"))
-    monkeypatch.setattr(timed, "choose", lambda product, plain, known: algorithm(1) if product.rows != 256 else None)
+    monkeypatch.setattr(timed, "choose", lambda product, rival, known: algorithm(1) if product.rows != 256 else None)
     monkeypatch.setattr(timed, "on_gpu", lambda weight: True)
     return Planned
 
@@ -135,7 +159,7 @@ def library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> type[Planned]:
 def test_steps_in_graphs_take_the_choice_and_others_are_torchs(library: type[Planned]) -> None:
     weight, plain = torch.randn(8, 16).bfloat16(), []
 
-    def product(x: torch.Tensor) -> torch.Tensor:
+    def product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         plain.append(len(x))
         return x @ weight.T
 
@@ -148,17 +172,21 @@ def test_steps_in_graphs_take_the_choice_and_others_are_torchs(library: type[Pla
     assert {made.rows: made.timings for made in library.made} == dict.fromkeys(timed.ROWS, 0) | {128: 1, 512: 1}
 
 
+def unmultiplied(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return x
+
+
 def test_a_wiring_for_decoding_is_timed_at_its_own_rows(library: type[Planned]) -> None:
     target = Target(torch.device("cpu"), torch.bfloat16).decoding(96)
-    timed.timed(target, torch.randn(8, 16).bfloat16(), torch.float32, lambda x: x)
+    timed.timed(target, torch.randn(8, 16).bfloat16(), torch.float32, unmultiplied)
     assert [made.rows for made in library.made] == [96]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_what_is_not_for_the_library(dtype: torch.dtype) -> None:
-    plain = SimpleNamespace()
     weight = torch.zeros(8, 16, dtype=dtype)  # not on a GPU
-    assert timed.timed(Target(torch.device("cpu"), dtype), weight, dtype, plain) is plain  # type: ignore[arg-type]
+    call = timed.timed(Target(torch.device("cpu"), dtype), weight, dtype, unmultiplied)
+    assert call(x := torch.zeros(128, 16, dtype=dtype)) is x
 
 
 @pytest.mark.parametrize("error", [OSError("none here"), LtError("none here"), torch.OutOfMemoryError("none here")])
@@ -170,10 +198,9 @@ def test_where_nothing_can_be_timed_torch_serves(
 
     monkeypatch.setattr(timed, "on_gpu", lambda weight: True)
     monkeypatch.setattr(timed, "Product", missing)
-    plain = SimpleNamespace()
     weight = torch.zeros(8, 16, dtype=torch.bfloat16)
-    target = Target(torch.device("cpu"), torch.bfloat16)
-    assert timed.timed(target, weight, torch.bfloat16, plain) is plain  # type: ignore[arg-type]
+    call = timed.timed(Target(torch.device("cpu"), torch.bfloat16), weight, torch.bfloat16, unmultiplied)
+    assert call(x := torch.zeros(128, 16, dtype=torch.bfloat16)) is x
     assert "none here" in caplog.text
 
 
