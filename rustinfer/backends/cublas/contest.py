@@ -22,7 +22,9 @@ COLD = 160 << 20  # bytes that pass until a weight is used again: in a step it c
 def fastest(product: Product, rival: Rival) -> Algorithm | None:
     """Time all that is offered in turns, torch's own product among them."""
     offers: list[Algorithm | None] = [None, *product.offers()]
-    return offers[winner(contest(product, rival, offers))]
+    chosen = offers[winner(contest(product, rival, offers))]
+    torch.cuda.empty_cache()  # what torch's own graph wrote to is kept for it else
+    return chosen
 
 
 def contest(product: Product, rival: Rival, offers: Sequence[Algorithm | None]) -> dict[int, torch.cuda.CUDAGraph]:

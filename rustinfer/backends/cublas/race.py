@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping
+from functools import cache
 from typing import TypeVar
 
 import torch
@@ -11,10 +12,16 @@ K = TypeVar("K", bound=Hashable)
 Times = list[float]
 
 
+@cache
+def aside() -> torch.cuda.Stream:
+    """Where graphs are recorded: always the same, since torch keeps scratch for each stream on which it multiplies."""
+    return torch.cuda.Stream()  # type: ignore[no-untyped-call]
+
+
 def recorded(calls: Iterable[Callable[[], object]]) -> torch.cuda.CUDAGraph:
     """A graph of calls in order. The first of them runs before that, to load its kernels. Raises what it does."""
     first, *_ = listed = list(calls)
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    stream = aside()
     stream.wait_stream(torch.cuda.current_stream())
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.stream(stream):
