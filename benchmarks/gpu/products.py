@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rustinfer.backends.cublas.contest import ROUNDS, cold, contest
 from rustinfer.backends.cublas.lt import Product
-from rustinfer.backends.cublas.race import raced, recorded
+from rustinfer.backends.cublas.race import Record, raced
 from rustinfer.cli.facts import facts
 from rustinfer.registry import Binder, Target, load_plugins
 
@@ -54,8 +54,8 @@ def gate_and_up(outputs: int, columns: int) -> dict[str, dict[str, float]]:
     for rows in (1024, 2048, 8192):
         x = torch.randn(rows, columns, device="cuda", dtype=torch.bfloat16)
         graphs = {
-            "one kernel": recorded([partial(call, x) for call in ours]),
-            "apart": recorded([lambda w=w, x=x: activate(F.linear(x, w)) for w in weights]),  # type: ignore[misc]
+            "one kernel": Record([partial(call, x) for call in ours]),
+            "apart": Record([lambda w=w, x=x: activate(F.linear(x, w)) for w in weights]),  # type: ignore[misc]
         }
         times = raced(graphs, ROUNDS)
         found[f"{rows} rows"] = {name: took[ROUNDS // 2] / len(weights) for name, took in times.items()}

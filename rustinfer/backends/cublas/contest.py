@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .lt import WORKSPACE, Algorithm, LtError, Product
-from .race import raced, recorded
+from .race import Record, raced
 
 Rival = Callable[[Tensor, Tensor], object]  # torch's own product of x and a weight
 GLANCES = 2  # a first look at all
@@ -27,13 +27,13 @@ def fastest(product: Product, rival: Rival) -> Algorithm | None:
     return chosen
 
 
-def contest(product: Product, rival: Rival, offers: Sequence[Algorithm | None]) -> dict[int, torch.cuda.CUDAGraph]:
+def contest(product: Product, rival: Rival, offers: Sequence[Algorithm | None]) -> dict[int, Record]:
     """Graphs by the place of an offer, None being torch's own; each of all the weights that `cold` gives."""
     weight = product.weight
     x = torch.randn(product.rows, weight.shape[1], device=weight.device).to(weight.dtype)
     out = torch.empty(product.rows, weight.shape[0], dtype=product.out_dtype, device=weight.device)
     space = torch.empty(WORKSPACE, dtype=torch.uint8, device=weight.device)
-    weights, graphs = cold(weight, out.nbytes), {}
+    weights, records = cold(weight, out.nbytes), {}
 
     def run(algorithm: Algorithm, weight: Tensor) -> None:
         product.run(algorithm, x, out, space, weight)
@@ -41,10 +41,10 @@ def contest(product: Product, rival: Rival, offers: Sequence[Algorithm | None]) 
     for place, algorithm in enumerate(offers):
         once = partial(rival, x) if algorithm is None else partial(run, algorithm)
         try:
-            graphs[place] = recorded([partial(once, weight) for weight in weights])
+            records[place] = Record([partial(once, weight) for weight in weights])
         except LtError:  # offered, and refused when it is run
             continue
-    return graphs
+    return records
 
 
 def cold(weight: Tensor, beside: int) -> list[Tensor]:
@@ -56,11 +56,11 @@ def cold(weight: Tensor, beside: int) -> list[Tensor]:
     return [weight, *(weight.clone() for _ in range(count - 1))]
 
 
-def winner(graphs: Mapping[int, torch.cuda.CUDAGraph]) -> int:
+def winner(records: Mapping[int, Record]) -> int:
     """The fastest. One counts as faster than those before it if most of its times are under most of theirs."""
-    first = raced(graphs, GLANCES)
+    first = raced(records, GLANCES)
     near = NEAR * min(took[0] for took in first.values())
-    times = raced({key: graph for key, graph in graphs.items() if key == 0 or first[key][0] <= near}, ROUNDS)
+    times = raced({key: record for key, record in records.items() if key == 0 or first[key][0] <= near}, ROUNDS)
     best = 0
     for key, took in times.items():
         if took[3 * ROUNDS // 4] < times[best][ROUNDS // 4]:

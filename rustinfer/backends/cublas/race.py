@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import cache
 from typing import TypeVar
 
 import torch
 
 K = TypeVar("K", bound=Hashable)
-Times = list[float]
 
 
 @cache
@@ -18,40 +17,43 @@ def aside() -> torch.cuda.Stream:
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
-def recorded(calls: Iterable[Callable[[], object]]) -> torch.cuda.CUDAGraph:
-    """A graph of calls in order. The first of them runs before that, to load its kernels. Raises what it does."""
-    first, *_ = listed = list(calls)
-    stream = aside()
-    stream.wait_stream(torch.cuda.current_stream())
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.stream(stream):
-        first()
-        stream.synchronize()
-        graph.capture_begin(capture_error_mode="thread_local")  # not `torch.cuda.graph`: that collects garbage
-        try:
-            for call in listed:
-                call()
-        finally:
-            graph.capture_end()
-    torch.cuda.current_stream().wait_stream(stream)
-    return graph
+class Record:
+    """A graph of calls in order; what they refer to stays. The first runs before that, and may raise."""
+
+    def __init__(self, calls: Sequence[Callable[[], object]]) -> None:
+        self._graph, self._calls = torch.cuda.CUDAGraph(), calls
+        aside().wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside()):
+            calls[0]()
+            aside().synchronize()
+            self._graph.capture_begin(capture_error_mode="thread_local")  # `torch.cuda.graph` collects garbage first
+            try:
+                for call in calls:
+                    call()
+            finally:
+                self._graph.capture_end()
+        torch.cuda.current_stream().wait_stream(aside())
+
+    def replay(self) -> None:
+        """Run all."""
+        self._graph.replay()
 
 
-def raced(graphs: Mapping[K, torch.cuda.CUDAGraph], rounds: int) -> dict[K, Times]:
-    """Microseconds of each graph, sorted. They take turns, so that what slows the card down for a while slows all."""
-    times: dict[K, Times] = {key: [] for key in graphs}
+def raced(records: Mapping[K, Record], rounds: int) -> dict[K, list[float]]:
+    """Microseconds of each, sorted. They take turns, so that what slows the card down for a while slows all."""
+    times: dict[K, list[float]] = {key: [] for key in records}
     for _ in range(rounds):
-        marks = [(key, clocked(graph)) for key, graph in graphs.items()]
+        marks = [(key, clocked(record)) for key, record in records.items()]
         torch.cuda.synchronize()
         for key, (begin, end) in marks:
             times[key].append(begin.elapsed_time(end) * 1e3)
     return {key: sorted(took) for key, took in times.items()}
 
 
-def clocked(graph: torch.cuda.CUDAGraph) -> tuple[torch.cuda.Event, torch.cuda.Event]:
+def clocked(record: Record) -> tuple[torch.cuda.Event, torch.cuda.Event]:
     """Events before and behind a replay."""
     begin, end = (torch.cuda.Event(enable_timing=True) for _ in "ab")  # type: ignore[no-untyped-call]
     begin.record()
-    graph.replay()
+    record.replay()
     end.record()
     return begin, end

@@ -62,7 +62,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
         return {key: [took * (1 + 0.004 * n) for n in range(rounds)] for key, took in graphs.items()}
 
     monkeypatch.setattr(contest, "COLD", 3 * 32 * 16 * 2)
-    monkeypatch.setattr(contest, "recorded", recorded)
+    monkeypatch.setattr(contest, "Record", recorded)
     monkeypatch.setattr(contest, "raced", raced)
 
 
