@@ -1,0 +1,94 @@
+"""Whole decode steps with products as timing chose them and as torch does, in turns.
+
+`python -m benchmarks.gpu.chosen --model llama-3.2-1b --rows 128,256 --out FILE`. Choices are made anew, twice, and not
+kept. Of each: the algorithms by their settings, and the median and quartiles of the step in microseconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import json
+from ctypes import byref, c_size_t, c_uint32, c_void_p
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+from unittest import mock
+
+import torch
+
+from rustinfer.backends.cublas import timed
+from rustinfer.backends.cublas.choice import TORCH, Choices
+from rustinfer.backends.cublas.lt import Algorithm, library
+from rustinfer.backends.cublas.race import Record, raced
+from rustinfer.cli.facts import facts
+from rustinfer.registry import Registry, Target
+
+from .world import DEVICE, PAGE, caches, configuration, logits, registry, step, weights, wire
+
+CONTEXT, ROUNDS, STEPS = 576, 11, 8
+SETTINGS = {1: "tile", 2: "shares", 6: "stages", 8: "cluster"}
+
+
+class Torch(Choices):
+    """Knows of every product that torch's own choice is the best."""
+
+    def get(self, key: str) -> str | None:
+        return TORCH
+
+
+def settings(kept: str) -> dict[str, int] | str:
+    """The library's numbers for what an algorithm does."""
+    if kept == TORCH:
+        return "torch's"
+    asked = library().cublasLtMatmulAlgoConfigGetAttribute
+    asked.argtypes = [c_void_p, ctypes.c_int, c_void_p, c_size_t, c_void_p]
+    algorithm, value = Algorithm.from_buffer_copy(bytes.fromhex(kept)), c_uint32()
+    found = {}
+    for number, name in SETTINGS.items():
+        asked(byref(algorithm), number, byref(value), 2 if name == "cluster" else 4, byref(c_size_t()))
+        found[name] = value.value & 0xFFFF
+    return found
+
+
+@torch.inference_mode()
+def compare(name: str, found: Registry, rows: int) -> dict[str, Any]:
+    """One number of rows."""
+    config = configuration(name, 9216)
+    held = weights(config, torch.bfloat16)
+    cache = caches(config, rows * (CONTEXT // PAGE + 1), torch.bfloat16)
+    batch, every = step(config, [1] * rows, [CONTEXT] * rows), torch.arange(rows, device=DEVICE)
+    records, told = {}, {}
+    for label, kind in (("torch", Torch), ("timed", Choices), ("timed again", Choices)):
+        known = kind(Path(mkdtemp()) / "choices.json")
+        with mock.patch.object(timed, "choices", lambda known=known: known):
+            model, binder = wire(config, found, Target.of(DEVICE, torch.bfloat16).decoding(rows), held, cache)
+        pick = binder.argmax()
+        run = lambda model=model, pick=pick: pick(logits(model, batch, every))  # noqa: E731
+        records[label] = Record([run] * STEPS)
+        kept = json.loads(known.path.read_text()) if known.path.exists() else {}
+        told[label] = {key: settings(value) for key, value in kept.items()}
+    times = raced(records, ROUNDS)
+    return {
+        label: {"step, us": [round(took[ROUNDS * part // 4] / STEPS, 1) for part in (2, 1, 3)], "products": told[label]}
+        for label, took in times.items()
+    }
+
+
+def main() -> None:
+    """Print each number of rows, and keep all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--model", default="llama-3.2-1b")
+    parser.add_argument("--rows", default="128,256")
+    asked = parser.parse_args()
+    found, report = registry("triton", "cublas"), dict[str, Any](facts()) | {"model": asked.model}
+    for rows in map(int, asked.rows.split(",")):
+        report[f"{rows} rows"] = row = compare(asked.model, found, rows)
+        print(rows, json.dumps(row, indent=1), flush=True)
+    if asked.out:
+        asked.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
