@@ -76,11 +76,17 @@ VARIANTS = (
 )
 
 
+FEW = (Rows(12, 512, decode=True), Rows(32, 1024, decode=True))  # as so many rows have kernels of their own
+
+
 @gate_up_silu.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     for rows in VARIANTS:
         d = rows.draw(dtype, device)
         yield Case(d.name, (rows.x(d),), {"weight": rows.weight(d, 2 * 48)}, rows.decode)
+    for rows in FEW:
+        d = rows.draw(dtype, device)
+        yield Case(d.name, (rows.x(d),), {"weight": rows.weight(d, 2 * 64)}, decode=True)
     long = Rows(1030, 64)  # many rows have kernels of their own
     yield Case((d := long.draw(dtype, device)).name, (long.x(d),), {"weight": long.weight(d, 2 * 40)})
     d = Draw("3x64 to an odd width", dtype, device)
@@ -106,7 +112,6 @@ def projection(d: Draw, rows: Rows, heads: int, kv_heads: int, dim: int) -> tupl
     return flow, bound | table(d, 512, dim)
 
 
-FEW = (Rows(20, 512, decode=True), Rows(32, 1024, decode=True))  # as so many rows have kernels of their own
 HEADS = ((1, 1, 6), (9, 3, 64), (4, 2, 80), (4, 4, 16), (2, 1, 128))
 
 

@@ -1,4 +1,4 @@
-"""Products of 17 to 32 rows whose weights stream in before the kernel in front has ended: see kernels/few.cu."""
+"""Products of 9 to 64 rows whose weights stream in before the kernel in front has ended: see kernels/few.cu."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ from .loaded import loaded
 from .tensor_map import BAND, Words, tensor_map
 
 BF16 = torch.bfloat16
-LEAST_ROWS, MOST_ROWS = 17, 32  # fewer or more are as fast by Triton or a library
-MOST_OUTPUTS = 3072  # of larger ones no step was timed
+LEAST_ROWS, MOST_ROWS = 9, 64
+NARROW = 3072  # outputs: so few leave multiprocessors idle unless blocks share the columns
 THREADS = 160
 TILE = 64  # weight rows of a matrix instruction
-SHARED = 112 * 1024  # bytes of a block: it leaves room for another, which may be the next kernel's
-SPLITS = 4  # blocks that share the columns
+BESIDE, ALONE = 112, 220  # KiB of a block: with room for another beside it, which may be the next kernel's, or without
 POINTERS = ("bias", "out", "positions", "slots", "keys", "values", "cosines", "sines")
 STRIDES = ("page_stride", "head_stride", "slot_stride")
 
@@ -35,6 +34,13 @@ class Arguments(ctypes.Structure):
         ("weight", Words), ("x", Words), *((name, ctypes.c_void_p) for name in POINTERS),
         *((name, ctypes.c_int64) for name in STRIDES), ("rows", ctypes.c_int32), ("unused", ctypes.c_int32 * 9),
     ]  # fmt: skip
+
+
+def shape(outputs: int, dim: int, gated: bool) -> tuple[int, int, int]:
+    """Tiles, shares of the columns, KiB of shared memory; docs/notes/gpu-engine.md has the measurements."""
+    if gated:
+        return 2, 2, BESIDE
+    return (dim // TILE, 4, BESIDE) if dim > TILE or outputs <= NARROW else (1, 2, ALONE)
 
 
 @dataclass(frozen=True)
@@ -49,12 +55,14 @@ class Cut:
     stages: int
 
     @classmethod
-    def of(cls, rows: int, outputs: int, columns: int, dim: int = TILE) -> Cut:
+    def of(cls, rows: int, outputs: int, columns: int, dim: int = TILE, *, gated: bool = False) -> Cut:
         """The cut for up to `rows` activation rows; a block makes whole heads of `dim` outputs."""
-        padded, tiles = next(size for size in (16, 32, 64) if size >= rows), dim // TILE
-        splits = next(s for s in (SPLITS, 2, 1) if columns % (s * BAND) == 0)
+        padded = next(size for size in (16, 32, 64) if size >= rows)
+        tiles, most, shared = shape(outputs, dim, gated)
+        splits = next(s for s in (most, 2, 1) if columns % (s * BAND) == 0)
         stage, rest = (tiles * TILE + padded) * BAND * 2, padded * (tiles * TILE + 4) * 4 + 2048
-        return cls(padded, outputs, columns, tiles, splits, min((SHARED - rest) // stage, columns // splits // BAND))
+        stages = min((shared * 1024 - rest) // stage, columns // splits // BAND)
+        return cls(padded, outputs, columns, tiles, splits, stages)
 
     @property
     def shared(self) -> int:
@@ -73,22 +81,34 @@ class Cut:
         return {name.upper(): value for name, value in asdict(self).items()}
 
 
-def refusal(bound: Mapping[str, Any]) -> Refusal:
-    """Why the kernel does not multiply by this weight, or None."""
+def refusal(bound: Mapping[str, Any], wide: int = 4096, rows: tuple[int, int] = (17, MOST_ROWS)) -> Refusal:
+    """Why the kernel does not multiply by this weight, or None. More outputs than NARROW: up to `wide`, of `rows`."""
     weight, target = bound["weight"], bound["target"]
     if not isinstance(weight, Tensor) or not weight.is_contiguous():
         return "reads dense contiguous weights"
-    if target.rows is None or target.rows < LEAST_ROWS:
-        return f"takes {LEAST_ROWS} to {MOST_ROWS} rows"
     if target.sm is None or target.sm[0] != 9:
         return "is written for Hopper's own instructions"
-    if weight.shape[0] > MOST_OUTPUTS:
-        return f"takes up to {MOST_OUTPUTS} outputs, not {weight.shape[0]}"
-    if weight.shape[0] % TILE or weight.shape[1] % BAND:
-        return f"takes outputs and columns in blocks of {TILE} and {BAND}, not {tuple(weight.shape)}"
-    if "cos" in bound and 2 * bound["cos"].shape[1] not in (64, 128):
-        return "takes heads of 64 or 128 dimensions"
-    return None
+    outputs, columns = weight.shape
+    if outputs % TILE or columns % BAND:
+        return f"takes outputs and columns in blocks of {TILE} and {BAND}, not {outputs} and {columns}"
+    least, most = (LEAST_ROWS, MOST_ROWS) if outputs <= NARROW else rows
+    if target.rows is None or not least <= target.rows <= most:
+        return f"is the faster one for {least} to {most} rows"
+    return f"is the faster one for up to {wide} outputs" if outputs > max(wide, NARROW) else None
+
+
+def rotated_refusal(bound: Mapping[str, Any]) -> Refusal:
+    """The same of queries, keys and values."""
+    dim = 2 * bound["cos"].shape[1]
+    return refusal(bound, 6144, (17, 32)) or (None if dim in (64, 128) else "takes heads of 64 or 128 dimensions")
+
+
+def gated_refusal(bound: Mapping[str, Any]) -> Refusal:
+    """The same of gate and up, of which each must come in whole tiles."""
+    outputs, columns = bound["weight"].shape
+    if outputs % (2 * TILE) or columns > 2048:
+        return f"takes hidden units in blocks of {TILE}, and is the faster one for up to 2048 columns"
+    return refusal(bound, 16384, (LEAST_ROWS, 32))
 
 
 HOPPER = Requires("cuda", frozenset({BF16}), min_sm=(9, 0), max_rows=MOST_ROWS)
@@ -99,7 +119,7 @@ class Product:
 
     def __init__(self, target: Target, weight: Tensor, bias: Tensor | None = None, **more: int) -> None:
         outputs, columns = weight.shape
-        self.cut = Cut.of(target.rows or MOST_ROWS, outputs, columns, more.get("DIM", TILE))
+        self.cut = Cut.of(target.rows or MOST_ROWS, outputs, columns, more.get("DIM", TILE), gated=bool(more["GATED"]))
         self.function = loaded("few", target, THREADS, self.cut.shared, **self.cut.defines, **more)
         self.argument: Any = Arguments()
         self.argument.weight = tensor_map(weight, TILE)
@@ -121,7 +141,7 @@ class Product:
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Function:
     """A share of the columns in each block of a cluster, whose sums meet in shared memory."""
     assert isinstance(weight, Tensor)
-    product = Product(target, weight, bias, HEADS=0)
+    product = Product(target, weight, bias, HEADS=0, GATED=0)
 
     def call(x: Tensor) -> Tensor:
         out = torch.empty((*x.shape[:-1], weight.shape[0]), dtype=x.dtype, device=x.device)
@@ -132,7 +152,22 @@ def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Fun
     return call
 
 
-@cuda.kernel(ops.qkv_rope_write, build=True, requires=HOPPER, when=refusal)
+@cuda.kernel(ops.gate_up_silu, build=True, requires=HOPPER, when=gated_refusal)
+def gate_up_silu(target: Target, *, weight: Weight) -> Function:
+    """Gate and up rows side by side in a block; the activation is its epilogue."""
+    assert isinstance(weight, Tensor)
+    product, hidden = Product(target, weight, HEADS=0, GATED=1), weight.shape[0] // 2
+
+    def call(x: Tensor) -> Tensor:
+        out = torch.empty((len(x), hidden), dtype=x.dtype, device=x.device)
+        if out.numel():
+            product(x, out=out)
+        return out
+
+    return call
+
+
+@cuda.kernel(ops.qkv_rope_write, build=True, requires=HOPPER, when=rotated_refusal)
 def qkv_rope_write(
     target: Target, *, weight: Weight, bias: Tensor | None = None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
 ) -> Function:
@@ -142,7 +177,7 @@ def qkv_rope_write(
     made: dict[int, Product] = {}
 
     def build(page: int) -> Product:
-        shape = {"HEADS": heads, "KV_HEADS": kv_heads, "DIM": dim, "PAGE": page}
+        shape = {"HEADS": heads, "KV_HEADS": kv_heads, "DIM": dim, "PAGE": page, "GATED": 0}
         made[page] = Product(target, weight, bias, **shape)
         return made[page]
 

@@ -3,7 +3,7 @@
 // so they stream from the start, whatever the kernel in front is doing; activations follow when it has ended.
 #include "group.cuh"
 
-// With HEADS, queries and keys are rotated, and keys and values go into the cache.
+// With HEADS, queries and keys are rotated, and keys and values go into the cache; GATED, outputs are silu(gate) * up.
 constexpr int BAND = 64;                       // columns of a step: 128 bytes, the widest swizzle
 constexpr int TILE = 64 * BAND * 2;            // bytes of 64 weight rows
 constexpr int STAGE = TILES * TILE + ROWS * BAND * 2;
@@ -27,6 +27,7 @@ struct Arguments {
   int rows, unused;
 };
 
+DEVICE float silu(float v) { return v / (1.0f + exp_fast(-v)); }
 DEVICE float number(u16 bits) { return as_float((u32)bits << 16); }
 
 struct Ring {
@@ -34,12 +35,17 @@ struct Ring {
   u64 *full, *empty;
 };
 
+// The first weight row of a tile.
+DEVICE int first_row(int tile) {
+  return GATED ? tile * (OUTPUTS / 2) + block_of_outputs() * 64 : (block_of_outputs() * TILES + tile) * 64;
+}
+
 DEVICE void copy_weights(const Arguments& a, const Ring& ring, int step) {
   int slot = step % STAGES;
   mbar_expect(ring.full + slot, STAGE);
   for (int t = 0; t < TILES; t++)
-    tensor_copy(ring.base + slot * STAGE + t * TILE, &a.weight, (share() * STEPS + step) * BAND,
-                (block_of_outputs() * TILES + t) * 64, ring.full + slot);
+    tensor_copy(ring.base + slot * STAGE + t * TILE, &a.weight, (share() * STEPS + step) * BAND, first_row(t),
+                ring.full + slot);
 }
 
 DEVICE void copy_rows(const Arguments& a, const Ring& ring, int step) {
@@ -102,7 +108,16 @@ DEVICE float2 total(const float* places, int row, int column) {
 
 DEVICE void put(u16* to, float a, float b) { *(u32*)to = pack(a, b); }
 
-#if HEADS == 0
+#if GATED
+DEVICE void finish(const Arguments& a, const float* places) {
+  for (int i = thread(); i < PER * 32; i += WARPS * 32) {
+    int row = i / 32, column = i % 32 * 2, m = share() * PER + row;
+    if (m >= a.rows) return;
+    float2 gate = total(places, row, column), up = total(places, row, column + 64);
+    put(a.out + (i64)m * (OUTPUTS / 2) + block_of_outputs() * 64 + column, silu(gate.x) * up.x, silu(gate.y) * up.y);
+  }
+}
+#elif HEADS == 0
 DEVICE void finish(const Arguments& a, const float* places) {
   for (int i = thread(); i < PER * WIDE / 2; i += WARPS * 32) {
     int row = i / (WIDE / 2), column = i % (WIDE / 2) * 2, m = share() * PER + row;

@@ -68,4 +68,5 @@ DEVICE void group_multiply(float (&d)[32], u64 a, u64 b) {
                : F8(d, 0), F8(d, 8), F8(d, 16), F8(d, 24) : "l"(a), "l"(b));
 }
 #undef F8
+DEVICE float exp_fast(float v) { return __expf(v); }
 #endif
