@@ -87,6 +87,8 @@ SEQUENCES = ((128, 4, 2, 256), (128, 4, 2, 512), (128, 4, 2, 1024), (128, 8, 2, 
 PROMPT = ((128, 64, 8, 3), (128, 64, 8, 2), (128, 64, 8, 4), (64, 64, 4, 2), (64, 64, 4, 3), (256, 64, 16, 3),
           (256, 64, 8, 3), (128, 32, 8, 4), (128, 64, 4, 2))  # fmt: skip
 
+SHORT_PROMPT = ((64, 64, 4, 2), (64, 64, 4, 3), (64, 128, 4, 3), (64, 128, 4, 2))
+
 
 def products() -> Iterator[Trial]:
     """Block shapes of projections, and a library beside them."""
@@ -119,8 +121,9 @@ def attentions() -> Iterator[Trial]:
         for bn, warps, stages, least in table:
             choice = {"BN": bn, "num_warps": warps, "num_stages": stages, "LEAST": least}
             yield Trial("decode", rows, tuple(choice.items()), model=model)
-    for model, rows in (("llama-3.2-1b", 2048), ("llama-3.2-1b", 8192), ("llama-3.1-8b", 8192)):
-        for bm, bn, warps, stages in PROMPT:
+    long, short = [(small, 2048), (small, 8192), (large, 8192)], [(small, rows) for rows in (256, 512, 768, 1024, 1536)]
+    for model, rows in short + long:
+        for bm, bn, warps, stages in SHORT_PROMPT if rows < 2048 else PROMPT:
             choice = {"BM": bm, "BN": bn, "num_warps": warps, "num_stages": stages}
             yield Trial("prefill", rows, tuple(choice.items()), model=model)
 

@@ -18,6 +18,7 @@ LOG2E = 1.4426950408889634
 MOST_SPLITS = 64
 MANY_ROWS = 64  # where their number is not known
 LONG = 64  # rows from which on a prompt gets the tiles of long ones
+LONGER, LONGEST = 512, 1024  # rows for which tiles of narrow heads are wider; docs/notes has the measurements
 AT_ONCE = 8  # shares that are merged in one go
 
 
@@ -107,7 +108,7 @@ def prefill(target: Target, scale: float, window: int) -> Function:
         if not out.numel():
             return out
         group, sequences = heads // kv_heads, len(lengths)
-        block = blocks(LONG if target.invariant else rows, group, power(dim, 16), q.dtype)
+        block = blocks(target, LONG if target.invariant else rows, group, power(dim, 16))
         boxes = tiles(target, k_cache, v_cache, block["BN"]) if not window and not target.invariant else None
         prefill_kernel[(kv_heads, rows // (block["BM"] // power(group)) + sequences)](
             q, k_cache, v_cache, *(boxes or (k_cache, v_cache)), query_starts, lengths, pages, out, sequences,
@@ -132,10 +133,13 @@ def tiles(target: Target, k_cache: Tensor, v_cache: Tensor, positions: int) -> t
     return TensorDescriptor.from_tensor(k_cache, box), TensorDescriptor.from_tensor(v_cache, box)
 
 
-def blocks(rows: int, group: int, wide: int, dtype: torch.dtype) -> dict[str, int]:
+def blocks(target: Target, rows: int, group: int, wide: int) -> dict[str, int]:
     """Rows times heads of a program, positions a tile, warps and stages: bounded by shared memory for wide heads."""
-    if dtype == torch.float32 or wide > 128:
+    if target.dtype == torch.float32 or wide > 128:
         return {"BM": power(power(group), 16), "BN": 32, "num_warps": 4, "num_stages": 1}
     if wide <= 64:
-        return {"BM": max(64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2 if rows >= LONG else 3}
+        # So many blocks are there at once, each waiting for its own tiles: fewer and wider ones are sooner over.
+        wider = LONGER <= rows <= LONGEST and (target.sm or (0, 0)) >= (9, 0)
+        positions, stages = (128, 3) if wider else (64, 2 if rows >= LONG else 3)
+        return {"BM": max(64, power(group)), "BN": positions, "num_warps": 4, "num_stages": stages}
     return {"BM": max(128 if rows >= LONG else 64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2}

@@ -102,9 +102,10 @@ def test_shares_of_long_rows_meet_in_the_workspace() -> None:
 
 
 @pytest.mark.parametrize(("dim", "dtype"), [(64, torch.bfloat16), (128, torch.bfloat16), (128, torch.float32)])
-@pytest.mark.parametrize("decode", [True, False], ids=["decode", "prefill"])
-def test_attention_compiles_and_fits(decode: bool, dim: int, dtype: torch.dtype) -> None:
-    rows = 64
+@pytest.mark.parametrize(
+    ("decode", "rows"), [(True, 64), (False, 64), (False, 1024)], ids=["decode", "prefill", "long prefill"]
+)
+def test_attention_compiles_and_fits(decode: bool, rows: int, dim: int, dtype: torch.dtype) -> None:
     sequences = rows if decode else 1
     place = target(rows, 90, dtype) if decode else Target(torch.device("cuda"), dtype, sm=(9, 0))
     call = backend.kernels["attention"].build(place, scale=0.1, window=0)
