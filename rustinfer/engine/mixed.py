@@ -96,8 +96,10 @@ class Mixed:
 
     def _tell(self, hidden: Tensor, shape: Shape, greedy: bool) -> Tensor:
         lanes, sampling = self.batcher.lanes, self.batcher.sampling(shape)
-        owners = sampling.lanes.clamp(max=lanes.nobody - 1)
-        settings = None if greedy else tuple(setting[owners] for setting in lanes.settings)
+        settings = None
+        if not greedy:
+            owners = sampling.lanes.clamp(max=lanes.nobody - 1)
+            settings = tuple(setting[owners] for setting in lanes.settings)
         tokens, told = self.plainly(self.model.logits(hidden, sampling.picks), settings, sampling.drawing)
         lanes.drawn.index_copy_(0, sampling.lanes, tokens)
         return told
