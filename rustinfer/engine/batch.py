@@ -83,8 +83,8 @@ class Batcher:
         self.lanes, self.place = lanes, place
         self._padding = np.array([[0], [-1], [0], [0], [lanes.nobody], [0]])  # the first is how many rows there are
 
-    def fill(self, plan: Plan, shape: Shape) -> Batch:
-        """Send a plan, which may be empty, as a step of this shape.
+    def fill(self, plan: Plan, shape: Shape, inside: bool = False) -> Batch:
+        """Send a plan, which may be empty, as a step of this shape; `inside`: a graph takes it, which holds `take`.
 
         The newest token of a decoding sequence is the one it drew last.
         """
@@ -96,7 +96,7 @@ class Batcher:
         ends, lengths = list(accumulate(counts)), list(map(add, firsts, counts))
         sampled = list(compress(range(len(rows)), samples))
         picks = range(len(rows)) if shape.last else [end - 1 for end in ends]
-        lanes, parts, to = self.lanes, Parts.of(shape), self.lanes.next()
+        lanes, parts, to = self.lanes, Parts.of(shape), self.lanes.next(inside)
         drawing = [rows[i] for i in sampled]
         told = to[parts.sequences].reshape(NUMBERS, shape.sequences)
         self._padding[0] = shape.tokens
@@ -108,8 +108,12 @@ class Batcher:
             [lengths[i] - sequences[i].prompt for i in sampled],
         )
         self._fill_tokens(plan, to[parts.tokens], ends)
-        lanes.send(parts.sequences.stop)
+        lanes.send(parts.sequences.stop, inside)
         return Batch(drawing, rows, [length if drawn else -1 for length, drawn in zip(lengths, samples, strict=True)])
+
+    def take(self, shape: Shape) -> None:
+        """Take what was filled for a graph of this shape."""
+        self.lanes.take(Parts.of(shape).sequences.stop)
 
     def step(self, shape: Shape, width: int) -> Step:
         """What was sent last, as a step, with its pages. `width` of them hold the longest sequence."""

@@ -45,7 +45,7 @@ class Told(Flight):
 
     def result(self) -> Sampled:
         """Wait for them. Raises what the device raises."""
-        told = self._pinned.wait()[: self._count]
+        told = self._pinned.fetched(self._count)
         told = told.copy() if self._rows is None else told[self._rows]
         self._free.append(self._pinned)
         unsound = (told < 0).nonzero()[0].tolist() if len(told) and np.minimum.reduce(told) < 0 else ()

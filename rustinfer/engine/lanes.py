@@ -170,16 +170,18 @@ class Lanes:
         self._temperature[row], self._top_p[row], self._min_p[row] = p.temperature, p.top_p, p.min_p
         self._special[row] = not is_plain(p)
 
-    def next(self) -> np.ndarray:
-        """Where to write the batch that `send` sends next."""
+    def next(self, inside: bool = False) -> np.ndarray:
+        """Where to write the batch that `send` sends next, or, `inside`, that a graph takes, which holds `take`."""
         self._relieve()
-        return self._next()[self._parts[3]]
+        return self._next(inside)[self._parts[3]]
 
-    def send(self, items: int) -> None:
+    def send(self, items: int, inside: bool = False) -> None:
         """Send the first `items` of the batch that was written to `next()`, and with it what is due.
 
         The page table has it once `tabulate` has run.
         """
+        if inside and not self._moves:
+            return
         moved, end = len(self._moves), self._parts[3].start + items
         if moved:
             self._staging.now()[end : end + 2 * moved] = np.array(self._moves, np.int64).T.reshape(-1)
@@ -188,6 +190,10 @@ class Lanes:
             source, target = self._staging.buffer[end : end + 2 * moved].view(2, moved)
             self.drawn.index_copy_(0, target, self.drawn[source])
             self._moves = []
+
+    def take(self, items: int) -> None:
+        """Take the first `items` of the batch that was written to `next(inside=True)`, and what was due."""
+        self._staging.take(self._parts[3].start + items)
 
     def tabulate(self) -> None:
         """Bring the device's page table up to date with what was sent last; a graph may hold this."""
@@ -204,9 +210,9 @@ class Lanes:
             self._staging.send(self._parts[3].start)
             self.tabulate()
 
-    def _next(self) -> np.ndarray:
+    def _next(self, inside: bool = False) -> np.ndarray:
         """The next array to send, with the fields in it, and as much of what is due as fits."""
-        to, places = self._staging.next(), spread(self._due)
+        to, places = self._staging.next(inside), spread(self._due)
         self._sent = some = places[:UPDATES]
         fields, where, what = (to[part] for part in self._parts[:3])
         fields[:] = self._fields

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..models import Model
-from .batch import Batcher, Shape
+from .batch import Batch, Batcher, Shape
 from .draw import Draw
 from .graphs import Pool, Recorded
 from .plan import Plan
@@ -42,10 +42,10 @@ class Mixed:
     def record(self, shape: Shape, pool: Pool) -> None:
         """Make the graphs of a shape, out of padding alone, no lane being in use."""
         self.batcher.lanes.rest()
-        self.batcher.fill(Plan(), shape)
+        self.batcher.fill(Plan(), shape, inside=True)
         width = self.batcher.lanes.pages.shape[1]
         made = Recorded.of(
-            lambda: self._forward(shape, width), lambda hidden, greedy: self._tell(hidden, shape, greedy), pool
+            lambda: self._taken(shape, width), lambda hidden, greedy: self._tell(hidden, shape, greedy), pool
         )
         self._graphs = dict(sorted({**self._graphs, shape: made}.items()))
 
@@ -68,6 +68,10 @@ class Mixed:
             padded = next(crowd for crowd in crowds(self.batcher.lanes.nobody) if crowd > sequences)
         return Shape(rows, padded, not every and padded * SHORT <= rows)
 
+    def fill(self, plan: Plan, shape: Shape) -> Batch:
+        """Send a plan as a step of this shape, or leave it for the shape's graph to take."""
+        return self.batcher.fill(plan, shape, shape in self._graphs)
+
     def forward(self, shape: Shape, plan: Plan) -> Tensor:
         """Hidden states of the plan's rows, or of the last ones, with its shape and once it has been sent."""
         if recorded := self._graphs.get(shape):
@@ -87,6 +91,10 @@ class Mixed:
     def logits(self, hidden: Tensor, shape: Shape, count: int) -> Tensor:
         """Logits of the `count` sequences that sample."""
         return self.model.logits(hidden, self.batcher.sampling(shape).picks[:count])
+
+    def _taken(self, shape: Shape, width: int) -> Tensor:
+        self.batcher.take(shape)
+        return self._forward(shape, width)
 
     def _forward(self, shape: Shape, width: int) -> Tensor:
         step = self.batcher.step(shape, width)

@@ -95,7 +95,7 @@ class Runner:
     def _mixed(self, plan: Plan) -> Flight:
         lanes, mixed = self.lanes, self.mixed
         shape = mixed.shape(plan)
-        batch = mixed.batcher.fill(plan, shape)
+        batch = mixed.fill(plan, shape)
         hidden = mixed.forward(shape, plan)
         flight = self._draw(plan, shape, np.array(batch.rows, np.int64), hidden)
         lanes.drawn_at[batch.moved] = batch.drawn_at

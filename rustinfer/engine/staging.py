@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Callable
 from ctypes import c_int, c_size_t, c_void_p
 from functools import cache
@@ -12,6 +13,10 @@ import torch
 from torch import Tensor
 
 HOST_TO_DEVICE = 1
+PENDING = -3
+"""What no vector holds that is fetched."""
+LOOKS = 200
+"""How often memory is looked at before the driver is asked, who knows of errors."""
 SLOTS = 3
 """Copies that may be on their way at once: one more than a runner ever has in flight."""
 
@@ -19,33 +24,46 @@ SLOTS = 3
 class Staging:
     """A device buffer of int64, filled from a ring of pinned arrays: write to `next()`, then `send` its beginning.
 
-    What was sent last is in `buffer` for every kernel that is launched from then on, until the next `send`.
+    What was sent last is in `buffer` for every kernel that is launched from then on, until the next `send`. What is
+    written to `next(inside=True)` is copied by a graph itself, which holds `take`: a launch less, for which an idle
+    device would wait.
     """
 
     def __init__(self, items: int, device: torch.device) -> None:
         self.buffer = torch.zeros(items, dtype=torch.int64, device=device)
         self._ring = [Pinned(items, device) for _ in range(SLOTS)]
-        self._at, self._sent = 0, False
+        self._inside = Pinned(items, device, inside=True)
+        self._now, self._at, self._sent = self._ring[0], 0, False
 
-    def next(self) -> np.ndarray:
-        """An array to write to. Waits for the copy that was made from it last, which is long past."""
+    def next(self, inside: bool = False) -> np.ndarray:
+        """An array to write to. Waits for the copy that was made from it last, which is long past.
+
+        A graph copies as it begins, which it has once the one before it has been read.
+        """
         self.mark()
-        self._at = (self._at + 1) % SLOTS
-        return self._ring[self._at].wait()
+        if not inside:
+            self._at = (self._at + 1) % SLOTS
+        self._now = self._inside if inside else self._ring[self._at]
+        return self._now.wait()
 
     def now(self) -> np.ndarray:
         """The same array again."""
-        return self._ring[self._at].array
+        return self._now.array
 
     def send(self, items: int) -> None:
         """Copy the first `items` of that array to the device."""
-        send(self.buffer, self._ring[self._at].tensor, items)
-        self._sent = True
+        send(self.buffer, self._now.tensor, items)
+        self._sent = self._now is not self._inside
+
+    def take(self, items: int) -> None:
+        """What a graph holds in place of `send`, of what was written for it."""
+        send(self.buffer, self._inside.tensor, items)
+        self._inside.mark()
 
     def mark(self) -> None:
         """Note when the copy will be over, if one was made: no sooner than needed, for the device may be idle."""
         if self._sent:
-            self._ring[self._at].mark()
+            self._now.mark()
         self._sent = False
 
 
@@ -71,18 +89,32 @@ def runtime() -> Callable[..., int] | None:
 
 
 class Pinned:
-    """Host memory that a device reads or writes by itself, and the event after which it is done with it."""
+    """Host memory that a device reads or writes by itself, and the event after which it is done with it.
 
-    def __init__(self, items: int, device: torch.device) -> None:
+    `inside`: a graph holds the event, and each replay marks it.
+    """
+
+    def __init__(self, items: int, device: torch.device, inside: bool = False) -> None:
         cuda = device.type == "cuda"
         self.tensor = torch.zeros(items, dtype=torch.int64, pin_memory=cuda)
         self.array: np.ndarray = self.tensor.numpy()
-        self._event = torch.cuda.Event() if cuda else None  # type: ignore[no-untyped-call]
+        self._event = torch.cuda.Event(external=inside) if cuda else None  # type: ignore[no-untyped-call]
 
     def fetch(self, source: Tensor) -> None:
-        """Start copying a vector from the device."""
+        """Start copying a vector of numbers from -1 on from the device."""
+        self.array[: len(source)] = PENDING
         self.tensor[: len(source)].copy_(source, non_blocking=True)
         self.mark()
+
+    def fetched(self, count: int) -> np.ndarray:
+        """What `fetch` copied, which memory shows sooner than the driver tells. Raises what the device raises."""
+        there = self.array[:count]
+        while count and np.minimum.reduce(there) == PENDING and not self.over():
+            for _ in range(LOOKS):
+                if np.minimum.reduce(there) != PENDING:
+                    break
+                time.sleep(0)  # other threads may run
+        return there
 
     def mark(self) -> None:
         """What was asked of the device until now is what `wait` waits for."""

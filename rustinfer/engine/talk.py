@@ -8,9 +8,9 @@ import numpy as np
 import torch
 
 from .sampled import Flight, Sampled
-from .staging import Pinned
+from .staging import PENDING, Pinned
 
-PENDING, NOTHING, UNSOUND = -3, -2, -1  # what no launch tells, and what `decode_tokens` does in place of a token
+NOTHING, UNSOUND = -2, -1  # what `decode_tokens` tells in place of a token
 LOOK = 20e-6  # seconds between two looks
 PATIENCE = 60.0  # a launch takes milliseconds, and each of its waits ends after seconds
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from functools import partial
 from typing import Any
 
@@ -13,7 +15,7 @@ from rustinfer.engine.lanes import Lanes
 from rustinfer.engine.plain import is_plain
 from rustinfer.engine.plan import Chunk, Plan
 from rustinfer.engine.sequence import Request, Sequence
-from rustinfer.engine.staging import SLOTS, Staging
+from rustinfer.engine.staging import PENDING, SLOTS, Pinned, Staging
 from rustinfer.ops import place_rows
 from rustinfer.protocol.sampling import SamplingParams
 
@@ -160,3 +162,39 @@ def count_copies(lanes: Lanes, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(lanes._staging, "send", send)
     return sent
+
+
+def test_what_a_graph_takes_is_copied_when_it_does() -> None:
+    staging = Staging(4, CPU)
+    for i in range(1, 4):
+        before = staging.buffer.tolist()
+        staging.next(inside=True)[:2] = i, -i
+        assert staging.buffer.tolist() == before
+        staging.take(2)
+        assert staging.buffer.tolist() == [i, -i, 0, 0]
+        staging.next()[:1] = 9
+        staging.send(1)
+        assert staging.buffer.tolist() == [9, -i, 0, 0]
+
+
+def test_numbers_are_read_once_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    pinned = Pinned(3, CPU)
+    pinned.array[:] = PENDING
+    monkeypatch.setattr(pinned, "over", lambda: False)
+
+    def arrive() -> None:
+        for i, number in enumerate((4, -1, 5)):
+            time.sleep(0.02)
+            pinned.array[i] = number
+
+    thread = threading.Thread(target=arrive)
+    thread.start()
+    assert pinned.fetched(3).tolist() == [4, -1, 5]
+    thread.join(10)
+
+
+def test_numbers_that_never_come_are_not_waited_for() -> None:
+    pinned = Pinned(1, CPU)
+    pinned.array[:] = PENDING
+    assert pinned.fetched(1).tolist() == [PENDING]
+    assert pinned.fetched(0).tolist() == []
