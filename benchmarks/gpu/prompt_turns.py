@@ -23,7 +23,8 @@ from typing import Any
 
 from rustinfer.cli.facts import save
 
-SIZES = {"max_model_len": 9216, "max_num_batched_tokens": 16384, "enable_prefix_caching": False}
+SIZES = {"max_model_len": 9216, "max_num_batched_tokens": 16384, "enable_prefix_caching": False,
+         "kv_cache_tokens": 1 << 16}  # fmt: skip  # of memory a share would do for one tree: what others hold counts
 TOKENS, DROPPED, STAMPED = (128, 512, 2048, 8192), 2, 12
 SWEPT: list[bytes] = []
 
@@ -46,7 +47,7 @@ def loaded(model: str, sequences: int) -> Any:
 
     if model == "null":
         return null(sequences)
-    return LLM(model, device="auto", load_format="dummy", max_num_seqs=sequences, gpu_memory_utilization=0.28, **SIZES)  # type: ignore[arg-type]
+    return LLM(model, device="auto", load_format="dummy", max_num_seqs=sequences, gpu_memory_utilization=0.95, **SIZES)  # type: ignore[arg-type]
 
 
 def say(what: Any) -> None:
