@@ -17,7 +17,6 @@ SHARED = 227 * 1024  # bytes that one block may have
 # the tiles not yet used from which on only so many may be, while it waits for others.
 IN_FLIGHT = {16: 72 * 1024, 8: 48 * 1024, 4: 112 * 1024}
 PILES = {16: (5, 2), 8: (5, 2), 4: (3, 1)}
-OF_EIGHT = 48 * 1024, (5, 2)  # both, for eight rows in bfloat16
 NARROW = 2048  # columns; a wider model's layers take longer, of which a smaller part waits for others
 OF_WIDE = 96 * 1024, 5, 48 * 1024  # both, and bytes in place of so many tiles, for one row of it in bfloat16
 SPLITS = 16  # of a sequence's positions
@@ -164,10 +163,7 @@ class Plan:
         if (self.bits, self.rows) == (16, 1) and self.width > NARROW:
             flight, pile, calm = OF_WIDE
             return flight, pile, calm // self.tile(self.chunks[0], self.bits)
-        flight, (pile, calm) = (
-            OF_EIGHT if (self.bits, self.rows) == (16, 8) else (IN_FLIGHT[self.bits], PILES[self.bits])
-        )
-        return flight, pile, calm
+        return IN_FLIGHT[self.bits], *PILES[self.bits]
 
     @cached_property
     def defines(self) -> dict[str, int]:

@@ -24,7 +24,9 @@ struct Products {
   const Exchange e;
   const u16* before;  // the stream before this layer; none before the first, which has the embedding
   Activations a;
-  static constexpr int EARLY = ROWS <= 2 ? 2 : 1;  // so many chunks before its product hidden units are asked for
+  static constexpr int EARLY = ROWS <= (BITS == 16 ? 4 : 2) ? 2 : 1;  // so many chunks before its product hidden units are asked for
+  // Whether the first chunk is not asked for before its own product: the only one is told by nobody before.
+  static constexpr bool LATE = EARLY == 1 && (CHUNKS == 1 || BITS < 16);
   Words<steps(BITS, HIDDEN_CHUNK) * GROUPS * eights(BITS), true> next[EARLY];
   float scale[BITS == 8 ? N : 1][2];  // of a row of weights; of gate and up
   Share rows;
@@ -67,12 +69,12 @@ struct Products {
       c.take<BITS>(a, words, S_OUT, l);
       mark(c, l, S_OUT + RECEIVED);
     } else if (at >= DOWN_AT) {
-      if (at == DOWN_AT && EARLY == 1) ask_hidden(0);
+      if (at == DOWN_AT && LATE) ask_hidden(0);
       c.take<BITS>(a, next[0], S_DOWN, l);
     }
     const int chunk = at + EARLY - DOWN_AT;
     if (EARLY > 1) next[0] = next[EARLY - 1];
-    if (chunk >= (EARLY == 1) && chunk < CHUNKS) ask_hidden(chunk);
+    if (chunk >= LATE && chunk < CHUNKS) ask_hidden(chunk);
   }
   // Ahead; when its turn comes, again only if it was not there yet.
   DEVICE void ask_hidden(int chunk) {
