@@ -137,17 +137,20 @@ inline i64 run(int blocks, int threads, size_t shared, u64 seed, int dropped, bo
     f.context.uc_stack.ss_sp = stacks + i * STACK, f.context.uc_stack.ss_size = STACK, f.context.uc_link = &m.main;
     makecontext(&f.context, start, 0);
   }
-  std::vector<u32> speed(blocks);
+  std::vector<u32> speed(blocks), asleep(blocks);
   for (size_t left = total; left;) {
     if (m.clock++ % 64 == 0)
-      for (u32& s : speed) s = m.random() % 4;  // some blocks run ahead, others hardly at all
+      for (int b = 0; b < blocks; b++) {
+        speed[b] = m.random() % 4;                     // some blocks run ahead, others hardly at all
+        asleep[b] = m.random() % (2 * threads / 32);  // of every second block one warp stands still
+      }
     for (int b = 0; b < blocks; b++) {
       if (m.random() % 4 < speed[b]) continue;
       if (!m.blocks[b].copies.empty() && m.random() % 3 == 0) deliver(m.blocks[b]);
       size_t first = m.random() % threads;
       for (int i = 0; i < threads; i++) {
         Fiber& f = m.fibers[(size_t)b * threads + (first + i) % threads];
-        if (f.done || (f.waits && *f.waits == f.value)) continue;
+        if (f.done || f.thread / 32 == (int)asleep[b] || (f.waits && *f.waits == f.value)) continue;
         m.now = &f;
         swapcontext(&m.main, &f.context);
         left -= f.done;
@@ -285,6 +288,24 @@ DEVICE float half_float(u16 bits) {
   float v = exponent ? ldexpf(1024 + mantissa, exponent - 25) : ldexpf(mantissa, -24);
   return bits & 0x8000 ? -v : v;
 }
+DEVICE u32 larger_halves(u32 a, u32 b) {
+  return (a & 0xffff) > (b & 0xffff) ? a & 0xffff | ((a >> 16) > (b >> 16) ? a : b) & 0xffff0000u
+                                     : b & 0xffff | ((a >> 16) > (b >> 16) ? a : b) & 0xffff0000u;
+}
+DEVICE u32 largest_of_lanes(u32 v) {
+  for (int mask = 1; mask < 32; mask *= 2) {
+    const u32 other = shuffle((int)v, emulated::lane() ^ mask);
+    v = other > v ? other : v;
+  }
+  return v;
+}
+DEVICE float reciprocal(float x) { return 1 / x; }
+DEVICE u32 bytes_of(u32 a, u32 b, u32 pick) {
+  const u64 both = (u64)b << 32 | a;
+  u32 v = 0;
+  for (int i = 0; i < 4; i++) v |= (u32)(both >> (pick >> 4 * i & 7) * 8 & 255) << 8 * i;
+  return v;
+}
 DEVICE float exp2_fast(float x) { return exp2f(x); }
 DEVICE float rsqrtf(float x) { return 1 / sqrtf(x); }
 
@@ -311,6 +332,27 @@ DEVICE void mma(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
       for (int e = 0; e < 4; e++) {
         int row = i / 4 + e / 2 * 8, column = 2 * (i % 4) + e % 2;
         for (int k = 0; k < 16; k++) w.d[i][e] += a[row][k] * b[k][column];
+      }
+  });
+  memcpy(d, w.d[l], sizeof d);
+}
+
+DEVICE void mma_whole(int (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  emulated::Warp& w = emulated::warp();
+  int l = emulated::lane();
+  u32 mine[6] = {a0, a1, a2, a3, b0, b1};
+  memcpy(w.a[l], mine, sizeof mine);
+  memcpy(w.d[l], d, sizeof d);
+  emulated::meet(w, 32, [&] {
+    for (int i = 0; i < 32; i++)
+      for (int e = 0; e < 4; e++) {
+        int sum;
+        memcpy(&sum, &w.d[i][e], 4);
+        for (int k = 0; k < 32; k++) {
+          const int from = i / 4 * 4 + k % 16 / 4, with = (2 * (i % 4) + e % 2) * 4 + k % 16 / 4, at = k % 4 * 8;
+          sum += (signed char)(w.a[from][e / 2 + k / 16 * 2] >> at) * (signed char)(w.a[with][4 + k / 16] >> at);
+        }
+        memcpy(&w.d[i][e], &sum, 4);
       }
   });
   memcpy(d, w.d[l], sizeof d);

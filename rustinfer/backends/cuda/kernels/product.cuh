@@ -15,17 +15,23 @@ constexpr int HELD = GROUPS * larger(blocks_held(BITS) * eights(BITS), WIDE * st
 constexpr int BLOCKS_HELD = larger(blocks_held(BITS), WIDE * steps(HEAD_BITS, WIDTH_CHUNK));
 struct Activations {
   uint4 v[HELD];
-#if BITS < 16 || HEAD_BITS < 16
   float sums[BLOCKS_HELD][GROUPS][2];  // of a block: what the weights' zeros are to be multiplied by, or have been
-#endif
+  float scale;                         // of whole numbers, see `whole_numbers`
 };
+// One row of activations and packed weights are multiplied as whole numbers: a column of the instruction has the upper bytes
+// of activations of 16 bits, the next one, which would be empty, the lower. A warp's 256 columns of a chunk share a scale:
+// rounding them all adds at most an eighth of what rounding the largest to bf16 had done before (in standard deviations).
+constexpr bool whole_numbers(int bits) { return ROWS == 1 && bits < 16; }
+constexpr float LARGEST = 127 * 256;  // so that the upper byte has no carry
+constexpr u32 SMALLEST = 0x0d80;      // 2^-100 as bf16: what has a reciprocal
+constexpr float ROUNDER = 12582912;   // 3 * 2^22: what is added to it is rounded, and its low bits are that number
 // Packed weights are multiplied as they are: the bits 00uu are the bf16 number u * 2^-133, subnormal if u < 128. Activations
 // are enlarged for that, by 16 less where four bits stand above four others, and the result is to be: see `unpacked`.
 constexpr u32 ENLARGED = 0x5f805f80u, ENLARGED_LESS = 0x5d805d80u;  // 2^64 and 2^60, twice each
 // What activations are multiplied by to be summed: for bytes -128, since they are taken for so much more than they are.
 constexpr u32 summed(int bits, int e) { return bits == 8 ? 0x80808080u : e ? 0x00100010u : 0x00010001u; }
 // What is left to multiply a result by.
-constexpr float unpacked(int bits) { return bits == 16 ? 1 : 0x1p69f; }
+constexpr float unpacked(int bits) { return bits == 16 || whole_numbers(bits) ? 1 : 0x1p69f; }
 
 constexpr int TEAM = CONSUMERS / ROWS;  // threads that finish what belongs to one row of the batch
 
@@ -59,7 +65,8 @@ struct Consumer {
   }
 
   // Where lane (g, t) finds activations: column g is row `row_of_column` of the batch and slice `slice(group)` of K.
-  DEVICE int row_of_column() const { return g % COLUMNS; }
+  template <int B>
+  DEVICE int row_of_column() const { return whole_numbers(B) ? 0 : g % COLUMNS; }
   template <int B>
   DEVICE int slice(int group) const {
     return B == 16 && COLUMNS == 2 ? g / 4 + g / 2 % 2 * 2 : group * (8 / COLUMNS) + g / COLUMNS;
@@ -70,6 +77,10 @@ struct Consumer {
   template <int B, int CHUNK>
   DEVICE int column(int n) const {
     constexpr int E = eights(B), S = steps(B, CHUNK);
+    if (whole_numbers(B) && B == 8) {  // see `multiply_bytes`
+      const int k = block_of(n / E % S, n % E * 2 + g / 4) * block_columns(B);
+      return k < CHUNK ? n / (E * S) * CHUNK + k + t * 16 + g / 2 % 2 * 8 : -1;
+    }
     const int e = n % E, k = block_of(n / E / GROUPS % S, slice<B>(n / E % GROUPS)) * block_columns(B);
     const int within = B == 16 ? t * 8 : B == 8 ? t * 16 + e * 8 : t * 8 + e * 32;
     return k < CHUNK ? n / (E * GROUPS * S) * CHUNK + k + within : -1;
@@ -81,8 +92,8 @@ struct Consumer {
 #pragma unroll
     for (int n = 0; n < N * steps(B, CHUNK) * GROUPS * eights(B); n++) {
       const int k = this->column<B, CHUNK>(n);
-      if (k >= 0 && row_of_column() < p.rows)
-        a.want(n, (row_of_column() * K + column + k) * 2);
+      if (k >= 0 && row_of_column<B>() < p.rows)
+        a.want(n, (row_of_column<B>() * K + column + k) * 2);
       else
         a.skip(n);
     }
@@ -93,12 +104,13 @@ struct Consumer {
     a.receive(p, stage, layer);
 #pragma unroll
     for (int n = 0; n < N; n++) to.v[n] = arranged<B>(a.v[n], n);
-    add_up<B, N>(to);
+    finish<B, N>(to);
   }
   // Eight columns in the order in which packed weights are unpacked: 0 2, 1 3, 4 6, 5 7.
   template <int B>
   DEVICE uint4 arranged(uint4 v, int n) const {
     if (B == 16) return halves(v);
+    if (whole_numbers(B)) return v;
     const u32 by = B == 4 && n % 2 ? ENLARGED_LESS : ENLARGED;
     return make_uint4(times(v.x & 0xffff | v.y << 16, by), times(v.x >> 16 | v.y & 0xffff0000u, by),
                       times(v.z & 0xffff | v.w << 16, by), times(v.z >> 16 | v.w & 0xffff0000u, by));
@@ -115,8 +127,53 @@ struct Consumer {
   }
   DEVICE static u32 swapped(u32 v) { return as_bits(shuffle_xor(as_float(v), 4 * COLUMNS)); }
   template <int B, int N>
+  DEVICE void finish(Activations& a) const {
+    if constexpr (whole_numbers(B))
+      to_whole_numbers<B, N>(a);
+    else
+      add_up<B, N>(a);
+  }
+  // Of every sixteen columns the upper bytes, or the lower, in the order of the columns.
+  template <int B, int N>
+  DEVICE void to_whole_numbers(Activations& a) const {
+    u32 most = SMALLEST | SMALLEST << 16;
+#pragma unroll
+    for (int n = 0; n < N; n++)
+      most = larger_halves(larger_halves(most, larger_halves(a.v[n].x & 0x7fff7fffu, a.v[n].y & 0x7fff7fffu)),
+                           larger_halves(a.v[n].z & 0x7fff7fffu, a.v[n].w & 0x7fff7fffu));
+    most = largest_of_lanes(most >> 16 > (most & 0xffff) ? most >> 16 : most & 0xffff);
+    const float peak = as_float(most << 16), by = LARGEST * reciprocal(peak);
+    a.scale = peak * (1 / LARGEST);
+    // Upper bytes are rounded, so that lower ones are signed.
+    const float rounder = g % 2 ? ROUNDER : ROUNDER + 128;
+    const u32 pick = g % 2 ? 0x0040 : 0x0051;
+#pragma unroll
+    for (int n = 0; n < N; n += 2) {
+      const uint4 x = a.v[n], y = a.v[n + 1];
+      uint4 v = make_uint4(four(x.x, x.y, by, rounder, pick), four(x.z, x.w, by, rounder, pick),
+                           four(y.x, y.y, by, rounder, pick), four(y.z, y.w, by, rounder, pick));
+      if (B == 8) cross(v.x, v.y), cross(v.z, v.w);
+      a.v[n / 2] = v;
+      if (B == 8) continue;
+      int d[4] = {0, 0, 0, 0};
+      mma_whole(d, 0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u, v.x, v.y);
+      mma_whole(d, 0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u, v.z, v.w);
+      a.sums[n / 2][0][0] = d[0] * 256 + d[1];
+    }
+  }
+  // Of sixteen columns, which two lanes have, one takes the first four of each eight, the other the second.
+  DEVICE void cross(u32& first, u32& second) const {
+    const bool later = g / 2 % 2;
+    const u32 got = shuffle(later ? first : second, lane ^ 8);
+    first = later ? got : first, second = later ? second : got;
+  }
+  DEVICE static u32 four(u32 x, u32 y, float by, float rounder, u32 pick) {
+    const u32 a = bytes_of(as_bits(low(x) * by + rounder), as_bits(high(x) * by + rounder), pick);
+    const u32 b = bytes_of(as_bits(low(y) * by + rounder), as_bits(high(y) * by + rounder), pick);
+    return bytes_of(a, b, 0x5410);
+  }
+  template <int B, int N>
   DEVICE static void add_up(Activations& a) {
-#if BITS < 16 || HEAD_BITS < 16
     if (B == 16) return;
 #pragma unroll
     for (int n = 0; n < N; n += 2) {
@@ -129,7 +186,6 @@ struct Consumer {
       }
       a.sums[n / 2 / GROUPS][n / 2 % GROUPS][0] = d[0], a.sums[n / 2 / GROUPS][n / 2 % GROUPS][1] = d[1];
     }
-#endif
   }
 
   // The residual stream's rows times the norm's weight. What the norm divides by is a factor of a whole row: the squares
@@ -138,7 +194,7 @@ struct Consumer {
   DEVICE void load_normed(Activations& a, const u16* from, const u16* norm, int stage, int layer) {
     constexpr int ALL = K / CHUNK * steps(B, CHUNK) * GROUPS * eights(B);
     constexpr bool EARLY = ALL <= 8;  // the weights can wait in registers
-    const int row = row_of_column();
+    const int row = row_of_column<B>();
     Words<ALL, true> h(from);
     uint4 w[ALL];
     if (EARLY) load_norm<B, CHUNK>(w, norm);
@@ -164,7 +220,7 @@ struct Consumer {
       a.v[n] = arranged<B>(make_uint4(weighted(x.x, w[n].x, squares), weighted(x.y, w[n].y, squares),
                                       weighted(x.z, w[n].z, squares), weighted(x.w, w[n].w, squares)), n);
     }
-    add_up<B, ALL>(a);
+    finish<B, ALL>(a);
     squares += shuffle_xor(squares, 1);
     squares += shuffle_xor(squares, 2);
 #pragma unroll
@@ -204,11 +260,9 @@ struct Consumer {
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) {
       d[j][0] = d[j][1] = d[j][2] = d[j][3] = 0;
-#if BITS == 8 || HEAD_BITS == 8
       if (B == 8)  // bytes are taken for 128 more than they are
 #pragma unroll
         for (int i = 0; i < steps(B, CHUNK) * 4; i++) d[j][i % 4] += a.sums[AT + i / 4][j][i % 2];
-#endif
     }
 #pragma unroll
     for (int i = 0; i < steps(B, CHUNK); i++) {
@@ -217,13 +271,11 @@ struct Consumer {
       const uint4* x = a.v + (AT + i) * GROUPS * E;
       if (B == 8)
         bytes(d, valid, top, bottom, x);
-#if BITS == 4
       else {
         const u8* scales = tile + tile_rows(4) * BYTES + row * group_bytes(4, CHUNK) + (k + i * STRIDE) / GROUPED * 2;
         nibbles(d, valid, top, bottom, scales, tile_rows(4) * group_bytes(4, CHUNK), below * group_bytes(4, CHUNK), x,
                 a.sums[AT + i]);
       }
-#endif
     }
   }
   // A quad of 16-bit weights. Rows g and g + 8 of the instruction are one row of the matrix: what lies in eight of its
@@ -333,6 +385,96 @@ struct Consumer {
       for (int i = 0; i < 4; i++) d[j][i] += s[i / 2] * e[j][i] + z[i / 2] * sums[j][i % 2];
   }
 
+  // The same for one row of 4-bit weights, and all quads of a tile. For each quad a lane reads another slice of K, so that
+  // what it has in its own column, that of slice t, belongs to one quad, `own`: only that is scaled and added up.
+  template <int CHUNK, int AT>
+  DEVICE void multiply_nibbles(float (&sum)[2], const u8* tile, int quads, int each, int below, const Activations& a) const {
+    constexpr int B = 4, STRIDE = WARPS * SLICES * block_columns(B), BYTES = row_bytes(B, CHUNK), SCALES = group_bytes(B, CHUNK);
+    const int own = t ^ g % SLICES;
+    sum[0] = sum[1] = 0;
+#pragma unroll
+    for (int i = 0; i < steps(B, CHUNK); i++) {
+      int mine[2];
+#pragma unroll
+      for (int q = 0; q < SLICES; q++) {
+        if (q >= quads) continue;
+        const int k = block_of(i, g % SLICES ^ q) * block_columns(B);
+        const u8* from = tile + (q * each + g / SLICES) * BYTES + row_bytes(B, k) + t * 8;
+        int d[4] = {0, 0, 0, 0};
+        uint2 u{0, 0}, v{0, 0};
+        if (CHUNK % STRIDE == 0 || k < CHUNK) u = *(const uint2*)from, v = *(const uint2*)(from + below * BYTES);
+        constexpr u32 M = 0x0f0f0f0fu;
+        const uint4 x = a.v[AT + i];
+        mma_whole(d, u.x & M, v.x & M, u.y & M, v.y & M, x.x, x.y);
+        mma_whole(d, u.x >> 4 & M, v.x >> 4 & M, u.y >> 4 & M, v.y >> 4 & M, x.z, x.w);
+#pragma unroll
+        for (int e = 0; e < 2; e++) {
+          const int both = d[2 * e] * 256 + d[2 * e + 1];
+          mine[e] = q == 0 || own == q ? both : mine[e];
+        }
+      }
+      const int k = block_of(i, t) * block_columns(B);
+      const u8* at = tile + tile_rows(B) * BYTES + (own * each + g / SLICES) * SCALES + k / GROUPED * 2;
+      if (CHUNK % STRIDE && k >= CHUNK) continue;
+#pragma unroll
+      for (int e = 0; e < 2; e++, at += below * SCALES)
+        sum[e] += half_float(*(const u16*)at) * mine[e] +
+                  half_float(*(const u16*)(at + tile_rows(B) * SCALES)) * a.sums[AT + i][0][0];
+    }
+  }
+  // Its sums over the slices, into `parts`.
+  DEVICE void keep_nibbles(float (&sum)[2], int quad, int quads, float scale, bool add) {
+#pragma unroll
+    for (int e = 0; e < 2; e++) {
+      sum[e] += shuffle_xor(sum[e], 5);
+      sum[e] += shuffle_xor(sum[e], 10);
+    }
+    if (g % SLICES || t >= quads) return;
+#pragma unroll
+    for (int e = 0; e < 2; e++) put((quad + t) * QUAD + g / SLICES + 2 * e, sum[e] * scale, add);
+  }
+  DEVICE void put(int row, float v, bool add) {
+    float* to = part(warp, row, 0);
+    *to = add ? *to + v : v;
+  }
+
+  // The same for bytes, of which a lane's sixteen go into one instruction as they come: its upper eight rows are the first
+  // four of every eight columns, its lower eight rows the second four. So an instruction has two slices, not four, and of two
+  // quads each lane has one, `own`, whose rows are g / 2; the column's `late` says of which of the eight.
+  template <int CHUNK, int AT, int QUADS, int QUADS_OF_TILE>
+  DEVICE float multiply_bytes(const u8* const* tiles, int each, int below, const Activations& a) const {
+    constexpr int B = 8, STRIDE = WARPS * SLICES * block_columns(B), BYTES = row_bytes(B, CHUNK);
+    const int own = t / 2 ^ g % 2, late = t % 2;
+    float sum[2] = {0, 0};
+#pragma unroll
+    for (int i = 0; i < steps(B, CHUNK); i++) {
+      int mine[2];
+      const uint4 x = a.v[AT + i];
+#pragma unroll
+      for (int q = 0; q < QUADS; q++) {
+        const int row = q % QUADS_OF_TILE * each + g / 2 % 2 + g / 4 * below;
+        int d[4] = {0, 0, 0, 0};
+#pragma unroll
+        for (int j = 0; j < 2; j++) {
+          const int k = block_of(i, 2 * j + (g ^ q) % 2) * block_columns(B);
+          uint4 w = make_uint4(0, 0, 0, 0);
+          if (CHUNK % STRIDE == 0 || k < CHUNK) w = *(const uint4*)(tiles[q / QUADS_OF_TILE] + row * BYTES + k + t * 16);
+          mma_whole(d, w.x, w.y, w.z, w.w, j ? x.z : x.x, j ? x.w : x.y);
+        }
+        const int v = late ? d[2] * 256 + d[3] : d[0] * 256 + d[1];
+        mine[q / 2] = q % 2 == 0 || own ? v : mine[q / 2];
+      }
+#pragma unroll
+      for (int h = 0; h < QUADS / 2; h++) sum[h] += mine[h];
+    }
+    const float v = QUADS > 2 ? halved(sum[0], sum[1], late, 1) : sum[0] + shuffle_xor(sum[0], 1);
+    return v + shuffle_xor(v, 6);
+  }
+  DEVICE void keep_bytes(float sum, int quad, int quads, bool add) {
+    const int late = t % 2;
+    if (g % 2 == 0 && 2 * late < quads) put((quad + t / 2 + 2 * late) * QUAD + g / 2, sum, add);
+  }
+
   // Sum the slices: lanes with g % SLICES == 0 have the warp's part of a quad, in d[0].
   DEVICE bool valid() const {
     const int mine = g % SLICES;
@@ -395,20 +537,38 @@ struct Consumer {
     const u8* from[TILES];
 #pragma unroll
     for (int i = 0; i < TILES; i++) from[i] = wait_for(tile + i);
-    float d[TILES * QUADS][GROUPS][4];
+    if constexpr (whole_numbers(B)) {
+      batch_whole<B, CHUNK, AT, TILES, QUADS>(from, quad, each, below, a, add);
+    } else {
+      float d[TILES * QUADS][GROUPS][4];
 #pragma unroll
-    for (int i = 0; i < TILES * QUADS; i++)
-      if constexpr (B == 16)
-        dense<CHUNK, AT>(d[i], from[i / QUADS], i % QUADS * each, below, a);
-      else
-        multiply<B, CHUNK, AT>(d[i], from[i / QUADS], i % QUADS * each, below, a);
-    free_tiles(TILES);
-    if constexpr (B == 16) return gather(d, quad, add);
-    if constexpr (COLUMNS == 2) return fold(d, quad, add);
+      for (int i = 0; i < TILES * QUADS; i++)
+        if constexpr (B == 16)
+          dense<CHUNK, AT>(d[i], from[i / QUADS], i % QUADS * each, below, a);
+        else
+          multiply<B, CHUNK, AT>(d[i], from[i / QUADS], i % QUADS * each, below, a);
+      free_tiles(TILES);
+      if constexpr (B == 16) return gather(d, quad, add);
+      if constexpr (COLUMNS == 2) return fold(d, quad, add);
 #pragma unroll
-    for (int i = 0; i < TILES * QUADS; i++) reduce(d[i]);
+      for (int i = 0; i < TILES * QUADS; i++) reduce(d[i]);
 #pragma unroll
-    for (int i = 0; i < TILES * QUADS; i++) keep(d[i], (quad + i) * QUAD, add);
+      for (int i = 0; i < TILES * QUADS; i++) keep(d[i], (quad + i) * QUAD, add);
+    }
+  }
+  template <int B, int CHUNK, int AT, int TILES, int QUADS>
+  DEVICE void batch_whole(const u8* const (&from)[TILES], int quad, int each, int below, const Activations& a, bool add) {
+    static_assert(TILES * QUADS <= SLICES, "a lane for each quad");
+    if constexpr (B == 8) {
+      const float sum = multiply_bytes<CHUNK, AT, TILES * QUADS, QUADS>(from, each, below, a);
+      free_tiles(TILES);
+      keep_bytes(sum * a.scale, quad, TILES * QUADS, add);
+    } else {
+      float sum[2];
+      multiply_nibbles<CHUNK, AT>(sum, from[0], QUADS, each, below, a);
+      free_tiles(TILES);
+      keep_nibbles(sum, quad, QUADS, a.scale, add);
+    }
   }
 
   // All tiles of so many quads of one chunk. A quad of `pairs` has two rows of gate and two of up, which stand further
