@@ -17,8 +17,10 @@ SHARED = 227 * 1024  # bytes that one block may have
 # the tiles not yet used from which on only so many may be, while it waits for others.
 IN_FLIGHT = {16: 72 * 1024, 8: 48 * 1024, 4: 112 * 1024}
 PILES = {16: (5, 2), 8: (5, 2), 4: (3, 1)}
-NARROW = 2048  # columns; a wider model's layers take longer, of which a smaller part waits for others
-OF_WIDE = 96 * 1024, 5, 48 * 1024  # both, and bytes in place of so many tiles, for one row of it in bfloat16
+# The same, and bytes in place of so many tiles, for one row of a wider model: of its longer layers less is waiting.
+NARROW = 2048  # columns
+OF_WIDE = {16: (96 * 1024, 5, 48 * 1024), 8: (64 * 1024, 5, 32 * 1024)}
+PART = 64  # positions that are not split
 SPLITS = 16  # of a sequence's positions
 APART = 3  # from more splits than that on, the first has the newest position alone
 MANY = 6  # splits asked for at once
@@ -158,11 +160,16 @@ class Plan:
         return -(-2 * self.rows * self.blocks // 4) * 4
 
     @property
+    def lone(self) -> bool:
+        """Whether it is for one row of a wider model, whose weights are bound by memory."""
+        return self.rows == 1 and self.width > NARROW and self.bits in OF_WIDE
+
+    @property
     def caps(self) -> tuple[int, int, int]:
         """Bytes on their way at most; tiles not yet used from which on, while it waits, only so many tiles may be."""
-        if (self.bits, self.rows) == (16, 1) and self.width > NARROW:
-            flight, pile, calm = OF_WIDE
-            return flight, pile, calm // self.tile(self.chunks[0], self.bits)
+        if self.lone:
+            flight, pile, calm = OF_WIDE[self.bits]
+            return flight, pile, max(calm // self.tile(self.chunks[0], self.bits), 2)
         return IN_FLIGHT[self.bits], *PILES[self.bits]
 
     @cached_property
@@ -170,13 +177,17 @@ class Plan:
         """What the kernel's source is compiled with."""
         width, mixed, hidden = self.chunks
         flight, pile, calm = self.caps
-        ahead = min(max(flight // self.tile(width, self.bits), 2), self.slots - 1)
+        tile, down = self.tile(width, self.bits), self.tile(hidden, self.bits)
+        ahead = self.tuned.get("AHEAD", min(max(flight // tile, 2), self.slots - 1))
+        down_ahead = min(ahead * max(tile, down) // down, self.slots - 1) if self.lone else ahead
         return {
             "GRID": self.blocks, "ROWS": self.rows, "WIDTH": self.width, "HIDDEN": self.hidden, "HEADS": self.heads,
             "KV_HEADS": self.kv_heads, "DIM": self.dim, "LAYERS": self.layers, "VOCAB": self.vocab, "PAGE": self.page,
             "BITS": self.bits, "HEAD_BITS": self.head_bits, "TABLE_BITS": self.table_bits,
             "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
-            "PARTS": self.parts, "AHEAD": ahead, "PILE": min(pile, self.slots - 1), "CALM": min(calm, ahead),
+            "PARTS": self.parts, "AHEAD": ahead, "DOWN_AHEAD": down_ahead,
+            "PILE": min(pile, self.slots - 1), "CALM": min(calm, ahead),
+            "PART_PAGES": max(PART, WARPS * self.places) // self.page,
             "AT_ONCE": 4 if self.bits < 16 and self.rows <= 2 else 2, "SPLITS": SPLITS, "APART": APART, "MANY": MANY,
             "LIMIT": LIMIT, "MARKS": 0, "TOKENS": TOKENS,
         } | dict(self.tuned)  # fmt: skip

@@ -67,6 +67,8 @@ def judge(made: Case) -> Judge:
         (Stack((5, 64, 0, 130, 16, 2, 99, 65), 128, 64, 8, 2, 64, 2), 9),
         (Stack((150, 90), 128, 64, 8, 2, 64, 2), 19),  # splits of both rows
         (Stack((500,), 128, 64, 8, 2, 64, 1), 19),
+        (Stack((250,), 64, 64, 3, 1, 128, 1), 7),  # a head's sums are more than there are threads
+        (Stack((700, 20), 64, 64, 5, 1, 128, 1), 20),
         (Stack((20,), 64, 3200, 1, 1, 64, 1), 20),  # hidden units in two chunks
         (Stack((20, 3, 1, 7, 2, 9), 64, 3200, 1, 1, 64, 1), 20),  # of many rows
         (Stack((20,), 3200, 64, 1, 1, 64, 1), 20),  # the width in two chunks

@@ -5,6 +5,7 @@
 
 struct Attention {
   static constexpr int E = LANES / 2;  // of a head's dimensions, those that a lane sums: E neighbours
+  static constexpr int EACH = GROUP * DIM > CONSUMERS ? 2 : 1;  // neighbours that a thread merges: others are waited for once
   Consumer& c;
   const Arguments& p;
   const Shared& s;
@@ -180,64 +181,78 @@ struct Attention {
     for (int i = 0; i < E; i++) to[c.lane * E + i] = out[i];
     barrier(1, CONSUMERS);
     moment(c, l, 54);
-    for (int i = thread(); i < GROUP * DIM; i += CONSUMERS) merge(e, unit, splits.count, u, i, l);
+    for (int i = thread() * EACH; i < GROUP * DIM; i += CONSUMERS * EACH) merge(e, unit, splits.count, u, i, l);
     moment(c, l, 55);
     barrier(1, CONSUMERS);
     moment(c, l, unit.split ? 56 : 57);
   }
 
-  // Dimension i of the unit's heads, over a head's warps; and in the first split over all others too, in their order.
+  // EACH dimensions from i on of the unit's heads, over a head's warps; and in the first split over all others too, in their
+  // order.
   DEVICE void merge(const Exchange& e, const Unit& unit, int count, int u, int i, int l) const {
     const int h = i / DIM, at = GROUP * DIM + 2 * h;
     const float* parts = s.merge + h * PIECES * (DIM + 2);
-    float peak = -INFINITY, all = 0, mixed = 0;
+    float peak = -INFINITY, all = 0, mixed[EACH];
 #pragma unroll
     for (int w = 0; w < PIECES; w++) peak = fmaxf(peak, parts[w * (DIM + 2) + DIM]);
     float top = finite(peak);
 #pragma unroll
+    for (int d = 0; d < EACH; d++) mixed[d] = 0;
+#pragma unroll
     for (int w = 0; w < PIECES; w++) {
       const float* part = parts + w * (DIM + 2);
       const float fade = exp2_fast(part[DIM] - top);
-      mixed += part[i % DIM] * fade;
+#pragma unroll
+      for (int d = 0; d < EACH; d++) mixed[d] += part[i % DIM + d] * fade;
       all += part[DIM + 1] * fade;
     }
     float* mine = e.shares + (u64)u * UNIT;
     if (unit.split) {
-      publish(mine + i, mixed);
+#pragma unroll
+      for (int d = 0; d < EACH; d++) publish(mine + i + d, mixed[d]);
       if (i % DIM == 0) publish(mine + at, peak), publish(mine + at + 1, all);
       return;
     }
+    constexpr int W = 2 + EACH;  // words of each split: peak, weight and sums
+    static_assert(W * MANY < 32, "a bit for each word");
     for (int n = 1; n < count; n += MANY) {
-      u32 words[3 * MANY], missing = 0;
+      u32 words[W * MANY], missing = 0;
 #pragma unroll
       for (int m = 0; m < MANY; m++) {
-        if (n + m < count) missing |= 7 << 3 * m;
-        words[3 * m] = as_bits(-INFINITY), words[3 * m + 1] = words[3 * m + 2] = 0;
+        if (n + m < count) missing |= ((1 << W) - 1) << W * m;
+        words[W * m] = as_bits(-INFINITY);
+#pragma unroll
+        for (int d = 1; d < W; d++) words[W * m + d] = 0;
       }
       Patience patience(p);
       const float* other = mine + (u64)n * KV_HEADS * UNIT;
       do {
 #pragma unroll
-        for (int m = 0; m < 3 * MANY; m++)
-          if (missing >> m & 1) words[m] = look(other + m / 3 * KV_HEADS * UNIT + (m % 3 == 2 ? i : at + m % 3));
+        for (int m = 0; m < W * MANY; m++)
+          if (missing >> m & 1) words[m] = look(other + m / W * KV_HEADS * UNIT + (m % W < 2 ? at + m % W : i + m % W - 2));
 #pragma unroll
-        for (int m = 0; m < 3 * MANY; m++)
+        for (int m = 0; m < W * MANY; m++)
           if ((missing >> m & 1) && there(words[m])) missing &= ~(1u << m);
       } while (missing && !patience.over(S_MERGE, l));
       const float before = peak;
 #pragma unroll
-      for (int m = 0; m < MANY; m++) peak = fmaxf(peak, as_float(words[3 * m]));
+      for (int m = 0; m < MANY; m++) peak = fmaxf(peak, as_float(words[W * m]));
       top = finite(peak);
       const float fade = exp2_fast(before - top);
-      mixed *= fade, all *= fade;
+      all *= fade;
+#pragma unroll
+      for (int d = 0; d < EACH; d++) mixed[d] *= fade;
 #pragma unroll
       for (int m = 0; m < MANY; m++) {
-        const float grow = exp2_fast(as_float(words[3 * m]) - top);
-        mixed += as_float(words[3 * m + 2]) * grow;
-        all += as_float(words[3 * m + 1]) * grow;
+        const float grow = exp2_fast(as_float(words[W * m]) - top);
+#pragma unroll
+        for (int d = 0; d < EACH; d++) mixed[d] += as_float(words[W * m + 2 + d]) * grow;
+        all += as_float(words[W * m + 1]) * grow;
       }
     }
-    publish(e.mixed + unit.row * MIXED + unit.head * GROUP * DIM + i, all > 0 ? mixed / all : 0);
+#pragma unroll
+    for (int d = 0; d < EACH; d++)
+      publish(e.mixed + unit.row * MIXED + unit.head * GROUP * DIM + i + d, all > 0 ? mixed[d] / all : 0);
   }
   // A peak, or zero where there is none: nothing is above it, then, and nothing counts.
   DEVICE static float finite(float peak) { return peak == -INFINITY ? 0 : peak; }

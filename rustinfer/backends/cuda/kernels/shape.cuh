@@ -1,8 +1,8 @@
 // The shape of the model and of the launch, the kernel's one argument, and who does what share of a product.
 // Set from outside (plan.py): GRID ROWS WIDTH HIDDEN HEADS KV_HEADS DIM LAYERS VOCAB PAGE, the BITS of a layer's weights,
 // HEAD_BITS and TABLE_BITS (the embedding), the chunks WIDTH_CHUNK MIXED_CHUNK HIDDEN_CHUNK, the ring's SLOTS SLOT AHEAD
-// PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), TOKENS (the most in a launch),
-// SPLITS, APART and MANY (of attention), LIMIT, MARKS.
+// DOWN_AHEAD PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), TOKENS (the most in a launch),
+// SPLITS, PART_PAGES, APART and MANY (of attention), LIMIT, MARKS.
 #pragma once
 #include "ptx.cuh"
 
@@ -204,8 +204,8 @@ struct Splits {
 DEVICE Splits choose_splits(const Row* rows, int n) {
   int most = 1;
   for (int b = 0; b < n; b++) {
-    int tiles = (rows[b].pages + TILE_PAGES - 1) / TILE_PAGES;
-    most = tiles > most ? tiles : most;
+    int parts = (rows[b].pages + PART_PAGES - 1) / PART_PAGES;
+    most = parts > most ? parts : most;
   }
   // Never more units than blocks where there are splits: the first of a head waits for the others. What counts is the rows
   // that the kernel may have: a graph pads to them, a launch of several tokens does not, and their bits are to be alike.

@@ -19,9 +19,9 @@ struct Producer {
   DEVICE static int lane() { return thread_anew() % 32; }
 
   // Whether the next tile is this producer's. If so, take its slot for `bytes`: not before its last tile was used, nor while
-  // AHEAD tiles are still on their way. While the block waits for others and tiles pile up, fewer may be: what it waits for
+  // `ahead` tiles are still on their way. While the block waits for others and tiles pile up, fewer may be: what it waits for
   // would queue behind them.
-  DEVICE bool open(u32 bytes) {
+  DEVICE bool open(u32 bytes, int ahead = AHEAD) {
     if (tile != mine) return tile++, false;
     mine += PRODUCERS;
     int at = tile % SLOTS;
@@ -31,7 +31,7 @@ struct Producer {
       const int which = tile % PRODUCERS;
       if (tile) await(p, s.turns + which, tile / PRODUCERS - (which == 0), S_SLOT);
       const int old = tile - PILE;
-      const int last = tile - (old >= 0 && *s.calm && !mbar_over(s.empty + old % SLOTS, old / SLOTS) ? CALM : AHEAD);
+      const int last = tile - (old >= 0 && *s.calm && !mbar_over(s.empty + old % SLOTS, old / SLOTS) ? CALM : ahead);
       if (last >= 0) await(p, s.full + last % SLOTS, last / SLOTS, S_ARRIVAL);
       if (tile >= SLOTS) await(p, s.empty + at, tile / SLOTS - 1, S_SLOT);
       mbar_expect(full, bytes);
@@ -61,12 +61,12 @@ struct Producer {
   }
   // Rows, chunk by chunk of their columns.
   template <int B, int K, int CHUNK>
-  DEVICE void rows(const Matrix& m, Share share) {
+  DEVICE void rows(const Matrix& m, Share share, int ahead = AHEAD) {
     constexpr int MOST = tile_rows(B);
     for (int c = 0; c < K / CHUNK; c++)
       for (int i = 0; i < share.count; i += MOST) {
         int n = share.count - i < MOST ? share.count - i : MOST;
-        if (!open(n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)))) continue;
+        if (!open(n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)), ahead)) continue;
         copy<B, K, CHUNK>(m, c, share.first + i, n, 0, 0);
       }
   }
@@ -154,7 +154,7 @@ struct Producer {
         pairs_of.first += c * HIDDEN_CHUNK;
         pairs<BITS, WIDTH, WIDTH_CHUNK>(layer.gate_up, pairs_of);
       }
-      rows<BITS, HIDDEN, HIDDEN_CHUNK>(layer.down, share(WIDTH, 0));
+      rows<BITS, HIDDEN, HIDDEN_CHUNK>(layer.down, share(WIDTH, 0), DOWN_AHEAD);
     }
     const Share mine = share(VOCAB, LAYERS);
     for (int i = 0; i < mine.count; i += PARTS) rows<HEAD_BITS, WIDTH, WIDTH_CHUNK>(p.head, part_of(mine, i));
