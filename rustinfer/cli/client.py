@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from typing import Any
@@ -55,10 +56,20 @@ class Client:
         """The events of a streamed request. Closing the iterator hangs up, which ends the request on the server."""
         with closing(self._connect()) as connection:
             response = self._ask(connection, "POST", path, {**body, "stream": True})
-            for event in _events(response, self.url):
-                if "error" in event:
-                    raise Refused(f"the server stopped: {_words(event['error'])}")
-                yield event
+            yield from _events(response, self.url)
+
+    def timed(self, path: str, body: Mapping[str, Any]) -> Iterator[tuple[float, dict[str, Any]]]:
+        """The events of a streamed request, each with the seconds until it was there; told once all of them are.
+
+        Until then a token costs its reader little, who may share processors with the server that is measured.
+        """
+        start = time.perf_counter()
+        with closing(self._connect()) as connection:
+            response = self._ask(connection, "POST", path, {**body, "stream": True})
+            pieces = list(_pieces(response, self.url))
+        times: list[float] = []
+        for event in _events(_lines(pieces, times), self.url):
+            yield times[-1] - start, event
 
     def _connect(self) -> HTTPConnection:
         return self._kind(self._host, self._port, timeout=TIMEOUT)
@@ -101,10 +112,29 @@ def _words(error: object) -> str:
     return str(error.get("message", error) if isinstance(error, dict) else error)
 
 
-def _events(response: HTTPResponse, url: str) -> Iterator[dict[str, Any]]:
+def _pieces(response: HTTPResponse, url: str) -> Iterator[tuple[float, bytes]]:
+    """The answer as it arrives, each piece with its time."""
+    try:
+        while piece := response.read1():
+            yield time.perf_counter(), piece
+    except (OSError, HTTPException, ValueError) as error:
+        raise _broken(url, error) from None
+
+
+def _lines(pieces: Iterable[tuple[float, bytes]], times: list[float]) -> Iterator[bytes]:
+    """The lines of the pieces; the time at which one was whole is appended to `times` before it."""
+    rest = b""
+    for at, piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            times.append(at)
+            yield line
+
+
+def _events(lines: Iterable[bytes], url: str) -> Iterator[dict[str, Any]]:
     """The `data:` events up to `[DONE]`."""
     try:
-        for line in response:
+        for line in lines:
             text = line.decode().strip()
             if not text.startswith("data:"):
                 continue
@@ -114,7 +144,13 @@ def _events(response: HTTPResponse, url: str) -> Iterator[dict[str, Any]]:
             event = json.loads(data)
             if not isinstance(event, dict):
                 raise ValueError
+            if "error" in event:
+                raise Refused(f"the server stopped: {_words(event['error'])}")
             yield event
     except (OSError, HTTPException, ValueError) as error:
-        raise Refused(f"the answer of {url} broke off ({type(error).__name__})") from None
+        raise _broken(url, error) from None
     raise Refused(f"the answer of {url} broke off")
+
+
+def _broken(url: str, error: Exception) -> Refused:
+    return Refused(f"the answer of {url} broke off ({type(error).__name__})")

@@ -85,9 +85,10 @@ def sender(client: Client, model: str, extra: Mapping[str, Any] | None = None) -
         start, first, last, pieces = time.perf_counter(), 0.0, 0.0, 0
         usage: dict[str, Any] = {}
         try:
-            for event in client.stream("/v1/completions", {**common, "prompt": ask.prompt, "max_tokens": ask.tokens}):
+            body = {**common, "prompt": ask.prompt, "max_tokens": ask.tokens}
+            for at, event in client.timed("/v1/completions", body):
                 if event.get("choices"):
-                    last = time.perf_counter() - start
+                    last = at
                     first = first or last
                     pieces += bool(event["choices"][0].get("text"))
                 usage = event.get("usage") or usage

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from threading import Barrier
 
 import pytest
 
+from rustinfer.cli import client
 from rustinfer.cli.client import Client
 from rustinfer.cli.load import Load, Trace, in_turn, on_time, percentiles, sender
 from rustinfer.cli.workload import Ask
@@ -29,6 +31,17 @@ def test_a_request_is_streamed_greedily_to_its_end(server: Answers) -> None:
     assert (body["model"], body["prompt"], body["max_tokens"], body["temperature"]) == ("one", "some words", 3, 0)
     assert body["stream"]
     assert body["ignore_eos"]
+
+
+def test_an_event_is_there_with_the_piece_that_ends_its_line(server: Answers, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.by_path["/v1/completions"] = events(*TEXTS)
+    whole = b'data: {"choices": [{"text": "a"}]}\n\ndata: {"choices": [{"text": "b"}]}\n\ndata: [DONE]\n\n'
+    start = time.perf_counter()
+    # Of the first event all but its end is there a second after the start, of the second one all after three.
+    pieces = [(start + 1, whole[:20]), (start + 2, whole[20:50]), (start + 3, whole[50:])]
+    monkeypatch.setattr(client, "_pieces", lambda response, url: iter(pieces))
+    trace = sender(Client(server.url), "one")(ASK)
+    assert (trace.first, trace.last) == (pytest.approx(2, abs=0.5), pytest.approx(3, abs=0.5))
 
 
 def test_a_server_without_usage_is_counted_by_its_pieces(server: Answers) -> None:
