@@ -1,8 +1,7 @@
 // Products of packed weights with activations of 8 bits: four columns an instruction and lane, where 16 bits have two.
 // A block's sum is an integer, and the floats of a row add up in one order: neighbours change nothing, to the bit.
-#include "half.h"
+#include "integers.h"
 #include "strips.h"
-#include "tiles.h"
 
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 
@@ -46,15 +45,7 @@ template <long KIND, long R> static void tile(const Matrix& w, const int8_t* x, 
                 dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], w1, v);
             }
         }
-        const uint8_t* scales = block + w.integers();
-        UNROLL for (int h = 0; h < 2; h++) {
-            vf s = load_scale(scales, w.wide, h);
-            UNROLL for (long i = 0; i < R; i++) acc[i][h] += (vf)_mm512_cvtepi32_ps(dot[i][h]) * s * told[i * TOLD];
-            if (w.zeros) {
-                vf z = load_scale(scales + STRIP * (w.wide ? 4 : 2), w.wide, h);
-                UNROLL for (long i = 0; i < R; i++) acc[i][h] += z * told[i * TOLD + 1];
-            }
-        }
+        add_block<R>(acc, dot, w, block, told);
     }
     UNROLL for (long i = 0; i < R; i++)
         UNROLL for (long h = 0; h < 2; h++) store(c + i * STRIP + h * LANES, acc[i][h]);

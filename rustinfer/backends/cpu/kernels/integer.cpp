@@ -1,5 +1,4 @@
 // Products of packed weights with 16-bit activations, by the dot-product instructions of AVX-512 VNNI.
-#include "half.h"
 #include "integers.h"
 #include "strips.h"
 
@@ -21,15 +20,7 @@ template <long KIND, long R> static void direct(const Matrix& w, const int16_t* 
                 dot[i][1] = _mm512_dpwssd_epi32(dot[i][1], w1, v);
             }
         }
-        const uint8_t* scales = block + w.integers();
-        UNROLL for (int h = 0; h < 2; h++) {
-            vf s = load_scale(scales, w.wide, h);
-            UNROLL for (long i = 0; i < R; i++) acc[i][h] += (vf)_mm512_cvtepi32_ps(dot[i][h]) * s * told[i * TOLD];
-            if (w.zeros) {
-                vf z = load_scale(scales + STRIP * (w.wide ? 4 : 2), w.wide, h);
-                UNROLL for (long i = 0; i < R; i++) acc[i][h] += z * told[i * TOLD + 1];
-            }
-        }
+        add_block<R>(acc, dot, w, block, told);
     }
     UNROLL for (long i = 0; i < R; i++)
         UNROLL for (long h = 0; h < 2; h++) store(c + i * STRIP + h * LANES, acc[i][h]);
