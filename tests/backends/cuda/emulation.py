@@ -25,22 +25,26 @@ CPU = torch.device("cpu")
 ROUNDS = 6000  # of the scheduler, that a wait may take
 
 
-def library(plan: Plan) -> Any:
-    """The kernel for a plan, as a function; compiled once for each plan and state of the sources."""
-    defines = plan.defines | {"LIMIT": ROUNDS}
+def built(source: str, defines: dict[str, Any]) -> Any:
+    """The function `emulate` of a source beside this file; compiled once for each set of defines and sources."""
     flags = [f"-D{name}={value}" for name, value in defines.items()]
-    digest = hashlib.sha256(" ".join(flags).encode())
-    for path in (*sorted(SOURCES.iterdir()), HERE / "emulator.h", HERE / "emulated.cpp"):
+    digest = hashlib.sha256(" ".join((source, *flags)).encode())
+    for path in (*sorted(SOURCES.iterdir()), *sorted(HERE.glob("emulat*.[hc]*"))):
         digest.update(path.read_bytes())
     path = Path(tempfile.gettempdir()) / f"rustinfer-emulated-{digest.hexdigest()[:16]}.so"
     if not path.exists():
         compiler = shutil.which("g++")
         assert compiler, "the emulation needs g++"
-        made = path.with_suffix(f".{id(plan)}")
-        command = [compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", *flags, f"-I{HERE}", f"-I{SOURCES}"]
-        subprocess.run([*command, str(HERE / "emulated.cpp"), "-o", str(made)], check=True)
+        made = path.with_suffix(f".{id(defines)}")
+        command = [compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-Wno-psabi", f"-I{HERE}", f"-I{SOURCES}"]
+        subprocess.run([*command, *flags, str(HERE / source), "-o", str(made)], check=True)
         made.replace(path)
-    loaded = ctypes.CDLL(str(path)).emulate
+    return ctypes.CDLL(str(path)).emulate
+
+
+def library(plan: Plan) -> Any:
+    """The kernel for a plan, as a function."""
+    loaded = built("emulated.cpp", plan.defines | {"LIMIT": ROUNDS})
     loaded.restype = ctypes.c_long
     loaded.argtypes = [ctypes.c_void_p, ctypes.c_uint64, ctypes.c_int, ctypes.c_int, ctypes.c_long]
     return loaded

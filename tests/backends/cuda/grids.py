@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
-import shutil
-import subprocess
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from rustinfer.backends.cuda.nvrtc import SOURCES
 from rustinfer.backends.cuda.tensor_map import Words
 from rustinfer.registry import Target
 
-HERE = Path(__file__).parent
+from .emulation import built
 
 
 @dataclass
@@ -48,31 +42,7 @@ def tensor_map(matrix: Tensor, box: int) -> ctypes.Array[ctypes.c_uint64]:
 
 
 def library(name: str, constants: dict[str, int]) -> Any:
-    """A kernel as a function; compiled once for each set of constants and state of the sources."""
-    defines = {"SOURCE": f'"{name}.cu"', "ENTRY": name} | constants
-    flags = [f"-D{key}={value}" for key, value in defines.items()]
-    digest = hashlib.sha256(" ".join(flags).encode())
-    for path in (*sorted(SOURCES.iterdir()), *sorted(HERE.glob("emulat*.[hc]*"))):
-        digest.update(path.read_bytes())
-    path = Path(tempfile.gettempdir()) / f"rustinfer-emulated-{digest.hexdigest()[:16]}.so"
-    if not path.exists():
-        compiler = shutil.which("g++")
-        assert compiler, "the emulation needs g++"
-        made = path.with_suffix(f".{id(flags)}")
-        command = [
-            compiler,
-            "-std=c++17",
-            "-O1",
-            "-w",
-            "-shared",
-            "-fPIC",
-            "-Wno-psabi",
-            *flags,
-            f"-I{HERE}",
-            f"-I{SOURCES}",
-        ]
-        subprocess.run([*command, *flags, str(HERE / "emulated_grid.cpp"), "-o", str(made)], check=True)
-        made.replace(path)
-    function = ctypes.CDLL(str(path)).emulate
+    """A kernel as a function."""
+    function = built("emulated_grid.cpp", {"SOURCE": f'"{name}.cu"', "ENTRY": name} | constants)
     function.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_int, ctypes.c_long, ctypes.c_uint64]
     return function
