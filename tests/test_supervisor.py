@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -23,8 +24,10 @@ from rustinfer.supervisor import Supervisor, also_named, environment, server_fla
 
 from .engine.tiny import save
 
+PATIENCE = 100.0
+"""Seconds for what is a matter of moments on an idle machine, and takes for ever where it goes wrong."""
 GONE_SECONDS = 2.0
-"""Within this much everything is to be gone that was told to stop while it starts."""
+"""What a start may still cost of the processor once it was told to stop."""
 PROGRAM = """
 import sys
 from pathlib import Path
@@ -32,13 +35,13 @@ from rustinfer import supervisor
 from rustinfer.child import Child
 from rustinfer.supervisor import Supervisor
 supervisor.logging.basicConfig(level="INFO", format="%(message)s")
-folder, scripts = Path(sys.argv[1]), sys.argv[3:]
+folder, grace, scripts = Path(sys.argv[1]), int(sys.argv[3]), sys.argv[4:]
 ready = folder / "ready"
 engine, server = ([sys.executable, "-c", script, str(folder)] for script in scripts)
 first = Child("engine", engine, ready=ready.exists, reset=lambda: ready.unlink(missing_ok=True))
 supervisor.SETTLED_SECONDS = 0.5
 servers = [Child("server", server), *(Child("spare server", server) for _ in range(int(sys.argv.pop(2))))]
-sys.exit(Supervisor(first, servers, grace_seconds=2).run())
+sys.exit(Supervisor(first, servers, grace).run())
 """
 HEAD = """
 import os, pathlib, signal, sys, time
@@ -47,15 +50,24 @@ def note(name): (folder / name).open("a").write(f"{os.getpid()}\\n")
 def on_term(*_): note(me + " stopped"); sys.exit(0)
 signal.signal(signal.SIGTERM, on_term)
 """
-ENGINE = HEAD + "me = 'engine'; (folder / 'ready').touch(); note('engine started'); time.sleep(100)"
-SERVER = HEAD + "me = 'server'; note('server started'); time.sleep(100)"
+ENGINE = HEAD + "me = 'engine'; (folder / 'ready').touch(); note('engine started'); time.sleep(1000)"
+SERVER = HEAD + "me = 'server'; note('server started'); time.sleep(1000)"
 
 
 class Run:
-    def __init__(self, folder: Path, engine: str = ENGINE, server: str = SERVER, spares: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        engine: str = ENGINE,
+        server: str = SERVER,
+        *,
+        spares: int = 0,
+        grace: int = 1000,
+        program: str = PROGRAM,
+    ) -> None:
         self.folder, self.log = folder, folder / "log"
         with self.log.open("w") as log:
-            command = [sys.executable, "-c", PROGRAM, str(folder), str(spares), engine, server]
+            command = [sys.executable, "-c", program, str(folder), str(spares), str(grace), engine, server]
             self.process = subprocess.Popen(command, stdout=log, stderr=log)
 
     def pids(self, name: str, count: int = 1) -> list[int]:
@@ -68,8 +80,8 @@ class Run:
         return path.read_text().splitlines() if path.exists() else []
 
 
-def wait_for(condition: Any, seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def wait_for(condition: Any) -> None:
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < deadline, "it does not happen"
         time.sleep(0.02)
@@ -99,7 +111,7 @@ def alive(pid: int) -> bool:
 def runs(tmp_path: Path) -> Iterator[Any]:
     made: list[Run] = []
 
-    def start(*scripts: str, **more: int) -> Run:
+    def start(*scripts: str, **more: Any) -> Run:
         made.append(Run(tmp_path, *scripts, **more))
         return made[-1]
 
@@ -114,19 +126,20 @@ def test_a_signal_stops_the_server_and_then_the_engine(runs: Any, number: int) -
     run = runs()
     pids = run.pids("engine started") + run.pids("server started")
     run.process.send_signal(number)
-    assert run.process.wait(20) == 0
+    assert run.process.wait(PATIENCE) == 0
     stopped = [(run.folder / f"{name} stopped").stat().st_mtime_ns for name in ("server", "engine")]
     assert stopped == sorted(stopped)
     assert not any(map(alive, pids))
 
 
 def test_a_child_that_does_not_stop_is_killed(runs: Any) -> None:
-    run = runs(ENGINE.replace("sys.exit(0)", "None").replace("time.sleep(100)", "[time.sleep(1) for _ in range(99)]"))
+    stubborn = ENGINE.replace("sys.exit(0)", "None").replace("time.sleep(1000)", "[time.sleep(1) for _ in range(1000)]")
+    run = runs(stubborn, grace=1)
     pids = run.pids("engine started") + run.pids("server started")
-    run.process.send_signal(signal.SIGTERM)
     start = time.monotonic()
-    assert run.process.wait(20) == 0
-    assert 1 < time.monotonic() - start < 10
+    run.process.send_signal(signal.SIGTERM)
+    assert run.process.wait(PATIENCE) == 0
+    assert time.monotonic() - start > 1
     assert not any(map(alive, pids))
 
 
@@ -136,27 +149,25 @@ def test_a_child_that_dies_is_started_again(runs: Any, name: str) -> None:
     other = "server" if name == "engine" else "engine"
     first = run.pids(f"{name} started")[0]
     kept = run.pids(f"{other} started")
-    time.sleep(0.2)
-    start = time.monotonic()
     os.kill(first, signal.SIGKILL)
     second = run.pids(f"{name} started", 2)[1]
-    assert time.monotonic() - start < 3
     assert alive(second)
     assert run.pids(f"{other} started") == kept
-    assert f"the {name} ended (signal 9); starting it again" in run.log.read_text()
+    # At once: of a pause the line would tell.
+    assert f"the {name} ended (signal 9); starting it again" in run.log.read_text().splitlines()
 
 
 @pytest.mark.parametrize("code", [2, 3])
 def test_a_mistake_at_the_start_ends_everything_with_its_code(runs: Any, code: int) -> None:
     run = runs(HEAD + f"note('engine started'); sys.stderr.write('error: no such model\\n'); sys.exit({code})")
-    assert run.process.wait(20) == code
+    assert run.process.wait(PATIENCE) == code
     assert run.log.read_text().splitlines() == ["error: no such model"]
     run.pids("engine started")
 
 
 def test_a_crash_at_the_start_is_tried_again_but_not_for_ever(runs: Any) -> None:
     run = runs(HEAD + "note('engine started'); os.kill(os.getpid(), 9)")
-    assert run.process.wait(30) == 1
+    assert run.process.wait(PATIENCE) == 1
     assert len(run.pids("engine started")) == 3
     assert "died 3 times before it was ready" in run.log.read_text()
 
@@ -175,7 +186,7 @@ def test_a_spare_server_comes_later_and_nothing_depends_on_it(runs: Any) -> None
     (run.folder / "bad").unlink()
     wait_for(lambda: alive(run.pids("server started")[-1]) and run.pids("server started")[-1] != first)
     run.process.send_signal(signal.SIGTERM)
-    assert run.process.wait(20) == 0
+    assert run.process.wait(PATIENCE) == 0
     assert not any(map(alive, run.pids("server started") + run.pids("engine started")))
 
 
@@ -183,11 +194,11 @@ def test_no_orphan_when_the_supervisor_is_killed(runs: Any) -> None:
     run = runs()
     pids = run.pids("engine started") + run.pids("server started")
     run.process.kill()
-    wait_for(lambda: not any(map(alive, pids)), 10)
+    wait_for(lambda: not any(map(alive, pids)))
 
 
 @pytest.mark.parametrize("name", ["engine", "server"])
-def test_a_signal_while_a_child_is_being_started_stops_it_too(tmp_path: Path, name: str) -> None:
+def test_a_signal_while_a_child_is_being_started_stops_it_too(runs: Any, name: str) -> None:
     """The process is there, but who told it to start has not yet heard so."""
     told = f"""
 class Told(subprocess.Popen):
@@ -197,14 +208,8 @@ class Told(subprocess.Popen):
             os.kill(os.getpid(), signal.SIGTERM)
 subprocess.Popen = Told
 """
-    with (tmp_path / "log").open("w") as log:
-        program = f"import os, signal, subprocess{told}{PROGRAM}".replace("grace_seconds=2", "grace_seconds=60")
-        command = [sys.executable, "-c", program, str(tmp_path), "0", ENGINE, SERVER]
-        process = subprocess.Popen(command, stdout=log, stderr=log)
-    try:
-        assert process.wait(10) == 0, (tmp_path / "log").read_text()
-    finally:
-        process.kill()
+    run = runs(program=f"import os, signal, subprocess{told}{PROGRAM}")
+    assert run.process.wait(PATIENCE) == 0, run.log.read_text()
 
 
 @pytest.mark.parametrize(
@@ -214,18 +219,31 @@ subprocess.Popen = Told
 def test_serve_that_is_told_to_stop_while_it_starts_is_gone(
     first: float, starts: int, step: float, tmp_path: Path
 ) -> None:
-    model = str(save(tmp_path / "model"))
+    command = [sys.executable, "-m", "rustinfer.cli", "serve", str(save(tmp_path / "model")), "--port=0", "--threads=1"]
+    command += ["--shutdown-timeout=1000"]  # for whom nobody told to stop
     for start in range(starts):
-        command = [sys.executable, "-m", "rustinfer.cli", "serve", model, "--port=0", "--threads=1"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         time.sleep(first + start * step)
-        family = descendants(process.pid)
+        family = [process.pid, *descendants(process.pid)]
+        spent = sum(map(cpu_seconds, family))
         process.send_signal((signal.SIGTERM, signal.SIGINT)[start % 2])
         try:
-            wait_for(lambda process=process, family=family: gone(process, family), GONE_SECONDS)
+            wait_for(lambda process=process, family=family: gone(process, family))
         finally:
             process.kill()
             process.wait()
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime - spent < GONE_SECONDS
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has had of the processor."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1].split()
+    except OSError:
+        return 0.0
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def gone(process: subprocess.Popen[bytes], family: list[int]) -> bool:
@@ -323,7 +341,7 @@ def test_serve_survives_the_death_of_its_engine(tmp_path: Path) -> None:
         assert service.engine != engine
         after = [service.engine, *service.servers]
         service.process.send_signal(signal.SIGTERM)
-        assert service.process.wait(20) == 0
+        assert service.process.wait(PATIENCE) == 0
         assert not any(map(alive, after))
     finally:
         service.process.kill()
@@ -332,7 +350,7 @@ def test_serve_survives_the_death_of_its_engine(tmp_path: Path) -> None:
 
 def test_serve_says_in_one_line_what_is_wrong_with_the_model(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "rustinfer.cli.main", "serve", str(tmp_path / "none"), "--port=0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.returncode == 2
     assert [line for line in done.stderr.splitlines() if "error" in line.lower()] != []
     assert "Traceback" not in done.stderr
