@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
+import math
+import re
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
+T = TypeVar("T")
 Flag = tuple[str, dict[str, Any]]
 """A flag as written, and what argparse is told about it. A default stands in `default` and in the help's words."""
 Flags = Sequence[Flag]
@@ -21,25 +25,45 @@ LOG_FORMATS = ("text", "json")
 SUFFIXES = {"k": 10**3, "m": 10**6, "K": 1 << 10, "M": 1 << 20}
 
 
-def flag(name: str, words: str, **details: Any) -> Flag:
-    """A flag with its help's words, and what else argparse is to know."""
-    return name, {**details, "help": words}
+def wants(words: str, make: Callable[[str], T], holds: Callable[[T], object] = lambda made: True) -> Callable[[str], T]:
+    """What argparse makes a value by, which says what is wanted where it is given something else."""
+
+    def convert(text: str) -> T:
+        with suppress(ValueError):
+            if holds(value := make(text)):
+                return value
+        raise argparse.ArgumentTypeError(f"{text!r} is not {words}")
+
+    return convert
 
 
-def count(text: str) -> int:
-    """A whole number, or one as vLLM's users write it: 32k is 32,000, 1.5k 1,500, and 32K 32,768. Raises ValueError."""
+def _count(text: str) -> int:
     factor = SUFFIXES.get(text[-1:], 1)
-    whole = text if factor == 1 else text[:-1]
+    digits = text if factor == 1 else text[:-1]
     if factor % 1000:
-        return int(whole) * factor
-    number = float(whole) * factor
+        return int(digits) * factor
+    number = float(digits) * factor
     if number % 1:
-        raise ValueError(f"{text} is no whole number")
+        raise ValueError
     return int(number)
 
 
+count = wants("a whole number such as 4096, 32k for 32000, or 32K for 32768", _count)
+"""As vLLM's users write it."""
+whole = wants("a whole number", int)
+positive = wants("a whole number above 0", int, lambda number: number > 0)
+port = wants("a port, a whole number from 0 to 65535", int, range(1 << 16).__contains__)
+number = wants("a number", float, math.isfinite)
+above_zero = wants("a number above 0", float, lambda number: number > 0)
+seconds = wants("a number of seconds from 0 to 86400", float, lambda number: 0 <= number <= 86_400)
+
+HOST_NAME = re.compile(r"[^\s/:]+|\[?[0-9a-f:.]*:[0-9a-f:.]*:[0-9a-f:.]*\]?", re.IGNORECASE)
+host_name = wants("a host's name such as example.org, without http:// and port, or * for any", str, HOST_NAME.fullmatch)
+"""One with more in it would match no request's Host header."""
+
+
 def word(text: str) -> str:
-    """One of a list's values. Raises ArgumentTypeError for none."""
+    """A value that is a text. Raises ArgumentTypeError for an empty one, as a script's unset variable leaves it."""
     if not text.strip():
         raise argparse.ArgumentTypeError("a value is empty: give one, or leave it out")
     return text
@@ -52,25 +76,31 @@ def api_key(text: str) -> str:
     return word(text)
 
 
+def flag(name: str, words: str, **details: Any) -> Flag:
+    """A flag with its help's words, and what else argparse is to know. One that says no more takes a word."""
+    plain = {} if "choices" in details or details.get("action", "").startswith("store_") else {"type": word}
+    return name, {**plain, **details, "help": words}
+
+
 ENGINE: Flags = (
     flag("--device", "where to run (default: the GPU if there is one)", choices=DEVICES),
     flag("--dtype", "what to compute in (default: what suits model and machine)", choices=DTYPES),
     flag("--max-model-len", "longest prompt and answer together, in tokens: 4096, 32k", type=count, metavar="N"),
-    flag("--max-num-seqs", "most sequences in a step (default: 64, on a GPU 256)", type=int, metavar="N"),
+    flag("--max-num-seqs", "most sequences in a step (default: 64, on a GPU 256)", type=whole, metavar="N"),
     flag("--max-num-batched-tokens", "most tokens in a step (default: 512, on a GPU 8192)", type=count, metavar="N"),
-    flag("--max-num-queued-reqs", "refuse requests while so many wait (default: 1024)", type=int, metavar="N"),
+    flag("--max-num-queued-reqs", "refuse requests while so many wait (default: 1024)", type=whole, metavar="N"),
     flag("--kv-cache-tokens", "tokens the cache holds, of all sequences together", type=count, metavar="N"),
     flag(
         "--gpu-memory-utilization",
         "share of the GPU's memory for weights, cache and all (default: 0.92)",
-        type=float,
+        type=number,
         metavar="F",
     ),
     flag("--enforce-eager", "record no CUDA graphs: starts sooner, runs slower", action="store_true"),
-    flag("--block-size", "tokens in one page of the cache (default: 16)", type=int, metavar="N"),
+    flag("--block-size", "tokens in one page of the cache (default: 16)", type=whole, metavar="N"),
     flag("--no-enable-prefix-caching", "let requests share no prefixes", action="store_false"),
-    flag("--prefer", "a back end to ask before the others", action="append", type=word, metavar="NAME"),
-    flag("--pin", "run this op by this back end, or refuse", action="append", type=word, metavar="OP=BACKEND"),
+    flag("--prefer", "a back end to ask before the others", action="append", metavar="NAME"),
+    flag("--pin", "run this op by this back end, or refuse", action="append", metavar="OP=BACKEND"),
     flag("--strict", "refuse to run a reference kernel on a GPU", action="store_true"),
     flag(
         "--speculative-config",
@@ -80,51 +110,49 @@ ENGINE: Flags = (
     flag("--deterministic", "the same tokens to the bit whatever else runs; slower, or refused", action="store_true"),
     flag("--load-format", "dummy: random weights of the model's shape", choices=LOAD_FORMATS),
     flag("--quantization", "pack dense weights so while loading (default: keep them)", choices=QUANTIZATIONS),
-    flag("--seed", "seed for requests that bring none (default: 0)", type=int, metavar="N"),
-    flag("--threads", "threads to compute with (default: physical cores)", type=int, metavar="N"),
+    flag("--seed", "seed for requests that bring none (default: 0)", type=whole, metavar="N"),
+    flag("--threads", "threads to compute with (default: physical cores)", type=whole, metavar="N"),
     flag("--served-model-name", "the model's name towards clients", metavar="NAME"),
 )
 
 SERVER: Flags = (
     flag("--host", "address to listen on (default: 127.0.0.1)", default="127.0.0.1"),
-    flag("--port", "port to listen on, 0 for any free one (default: 8000)", type=int, default=8000),
+    flag("--port", "port to listen on, 0 for any free one (default: 8000)", type=port, default=8000),
     flag("--api-key", "demand one of these keys", action="append", type=api_key, default=(), metavar="KEY"),
     flag("--api-key-file", "more keys, one a line; read again at SIGHUP", metavar="FILE"),
     flag(
         "--requests-per-minute",
         "generating requests that one key may send (default: any number)",
-        type=int,
+        type=positive,
         metavar="N",
     ),
     flag(
         "--tokens-per-minute",
         "tokens that one key may use, prompts and answers (default: any number)",
-        type=int,
+        type=positive,
         metavar="N",
     ),
     flag("--share-prefixes", "let keys share cached prefixes, which its timing gives away", action="store_true"),
     flag("--metrics-compat", "publish metrics under this server's names as well as under ours", choices=METRICS),
     flag("--any-model", "answer whatever model name a request has", action="store_true"),
-    flag("--allow-origin", "let pages of this origin call", action="append", type=word, default=(), metavar="ORIGIN"),
+    flag("--allow-origin", "let pages of this origin call", action="append", default=(), metavar="ORIGIN"),
     flag(
         "--allow-host",
         "a name that requests may ask for, * for any",
         action="append",
-        type=word,
+        type=host_name,
         default=(),
         metavar="NAME",
     ),
-    flag(
-        "--middleware", "let requests pass through this plugin", action="append", type=word, default=(), metavar="NAME"
-    ),
+    flag("--middleware", "let requests pass through this plugin", action="append", default=(), metavar="NAME"),
     flag("--log-requests", "a line in the log for each request, without its text", action="store_true"),
     flag("--ssl-certfile", "serve HTTPS with this certificate chain", metavar="FILE"),
     flag("--ssl-keyfile", "its private key, where the chain's file has none", metavar="FILE"),
-    flag("--max-body-mib", "largest request body (default: 32)", type=int, default=32, metavar="N"),
+    flag("--max-body-mib", "largest request body (default: 32)", type=positive, default=32, metavar="N"),
     flag(
         "--shutdown-timeout",
         "seconds for running requests at the end (default: 10)",
-        type=float,
+        type=seconds,
         default=10.0,
         metavar="S",
     ),

@@ -95,24 +95,16 @@ def _converted(value: Any, details: Mapping[str, Any], where: str) -> Any:
         if found is None:
             raise UserError(f"{where} must be true or false, not {value!r}")
         return found
-    if action == "append":
-        try:
-            return [details["type"](str(each)) for each in (value if isinstance(value, list) else [value]) or [""]]
-        except argparse.ArgumentTypeError as e:
-            raise UserError(f"{where}: {e}") from None
-    if isinstance(value, (bool, list, dict)):
+    many, make = action == "append", details.get("type", str)
+    if isinstance(value, (bool, list, dict)) and not (many and isinstance(value, list)):
         raise UserError(f"{where} cannot be {value!r}")
     try:
-        made = details.get("type", str)(str(value))
-    except ValueError:
-        raise UserError(f"{where} must be {_noun(details)}, not {value!r}") from None
-    if made not in details.get("choices", (made,)):
-        raise UserError(f"{where} must be one of {', '.join(details['choices'])}, not {value!r}")
-    return made
-
-
-def _noun(details: Mapping[str, Any]) -> str:
-    return "a number" if details["type"] is float else "a whole number"
+        made = [make(str(each)) for each in (value if isinstance(value, list) else [value]) or [""]]
+    except argparse.ArgumentTypeError as e:
+        raise UserError(f"{where}: {e}") from None
+    if unknown := [each for each in made if each not in details.get("choices", made)]:
+        raise UserError(f"{where} must be one of {', '.join(details['choices'])}, not {unknown[0]!r}")
+    return made if many else made[0]
 
 
 def _near(name: str, known: Iterable[str]) -> str:

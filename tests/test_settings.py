@@ -10,12 +10,32 @@ import pytest
 
 from rustinfer.cli.serve import configure
 from rustinfer.errors import UserError
-from rustinfer.flags import COMMON, ENGINE, SERVER, WIRE, add_arguments, api_key, count, destination, word
+from rustinfer.flags import (
+    COMMON,
+    ENGINE,
+    SERVER,
+    WIRE,
+    add_arguments,
+    api_key,
+    count,
+    destination,
+    host_name,
+    number,
+    port,
+    positive,
+    seconds,
+    whole,
+    word,
+)
 from rustinfer.settings import KNOWN, check, settle, variable
 
 ALL = (*SERVER, *ENGINE, *COMMON, *WIRE)
-EXAMPLES: dict[Any, tuple[str, Any]] = {count: ("8k", 8000), int: ("7", 7), float: ("2.5", 2.5), str: ("word", "word")}
-EXAMPLES[word] = EXAMPLES[api_key] = EXAMPLES[str]
+EXAMPLES: dict[Any, tuple[str, Any]] = {
+    **dict.fromkeys((word, api_key, host_name), ("word", "word")),
+    **dict.fromkeys((whole, positive, port), ("7", 7)),
+    **dict.fromkeys((number, seconds), ("2.5", 2.5)),
+    count: ("8k", 8000),
+}
 
 
 def settled(*argv: str, **environ: str) -> argparse.Namespace:
@@ -40,7 +60,7 @@ def test_every_flag_has_a_twin_that_loses_to_the_command_line(flag: tuple[str, d
         given, wanted = ("true", True) if action == "store_true" else ("0", False)
         assert getattr(settled(**{variable(name): given}), name) is wanted
         return
-    text, value = EXAMPLES[details.get("type", str)]
+    text, value = EXAMPLES[details.get("type", word)]
     text, value = (details["choices"][-1],) * 2 if "choices" in details else (text, value)
     wanted = [value] if action == "append" else value
     assert getattr(settled(**{variable(name): text}), name) == wanted
@@ -85,8 +105,8 @@ def test_a_file_loses_to_the_environment(tmp_path: Path, suffix: str) -> None:
     ("environ", "message"),
     [
         ({"RUSTINFER_PROT": "1"}, "RUSTINFER_PROT means nothing here: did you mean RUSTINFER_PORT?"),
-        ({"RUSTINFER_PORT": "x"}, "RUSTINFER_PORT must be a whole number, not 'x'"),
-        ({"RUSTINFER_SHUTDOWN_TIMEOUT": "soon"}, "must be a number"),
+        ({"RUSTINFER_PORT": "x"}, "RUSTINFER_PORT: 'x' is not a port"),
+        ({"RUSTINFER_SHUTDOWN_TIMEOUT": "soon"}, "'soon' is not a number of seconds"),
         ({"RUSTINFER_STRICT": "maybe"}, "must be true or false"),
         ({"RUSTINFER_LOG_LEVEL": "loud"}, "must be one of debug, info"),
     ],
@@ -105,7 +125,7 @@ def test_the_environment_is_checked(environ: dict[str, str], message: str) -> No
         ("a.yaml", "!!python/object/apply:os.getcwd []", "cannot be understood"),
         ("a.toml", "port = ", "cannot be understood"),
         ("a.toml", "port = [1]", "cannot be"),
-        ("a.toml", 'port = "x"', "port in the file .* must be a whole number"),
+        ("a.toml", 'port = "x"', "port in the file .*: 'x' is not a port"),
     ],
 )
 def test_files_are_checked(tmp_path: Path, name: str, text: str, message: str) -> None:

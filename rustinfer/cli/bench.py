@@ -6,18 +6,15 @@ import json
 import os
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
-from typing import TypeVar
 
 from ..engine.options import add_arguments
-from ..flags import word
+from ..flags import above_zero, positive, wants, word
 from .parser import examples
 from .speaker import DEFAULT_MODEL
 from .workload import WORKLOADS
 
-T = TypeVar("T")
 GPU_MODEL = "llama-3.2-1b"
 PARTS = ("stream", "prefill", "batch", "offline")
 
@@ -78,20 +75,6 @@ def configure(parser: ArgumentParser) -> None:
     )
 
 
-def wants(words: str, make: Callable[[str], T], holds: Callable[[T], bool]) -> Callable[[str], T]:
-    """A type for argparse that says what it wants, where it is given something else."""
-
-    def convert(text: str) -> T:
-        with suppress(ValueError):
-            if holds(value := make(text)):
-                return value
-        raise ArgumentTypeError(f"{text!r} is not {words}")
-
-    return convert
-
-
-positive = wants("a whole number above 0", int, lambda number: number > 0)
-above_zero = wants("a number above 0", float, lambda number: number > 0)
 json_object = wants("a JSON object", json.loads, lambda value: isinstance(value, dict))
 parts = wants(f"some of {', '.join(PARTS)}", lambda text: text.split(","), lambda found: set(found) <= set(PARTS))
 
@@ -128,7 +111,7 @@ def _many(parser: ArgumentParser) -> None:
 
 def _load(parser: ArgumentParser) -> None:
     url = "a running server, beside MODEL where that is given; may be repeated"
-    parser.add_argument("--url", action="append", metavar="[NAME=]URL", help=url)
+    parser.add_argument("--url", action="append", type=word, metavar="[NAME=]URL", help=url)
     parser.add_argument(
         "--clients", type=several(positive), metavar="N,...", help="so many clients, one level after another"
     )

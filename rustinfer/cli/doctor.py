@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 from dataclasses import asdict
 
+from ..flags import port
 from .output import as_json, console
 from .parser import examples
 
@@ -12,7 +13,7 @@ STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 
 
 def configure(parser: ArgumentParser) -> None:
-    parser.add_argument("--port", type=int, default=8000, help="the port to check (default: 8000)")
+    parser.add_argument("--port", type=port, default=8000, help="the port to check (default: 8000)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of lines")
     parser.epilog = examples("rustinfer doctor", "rustinfer doctor --port 9000 --json")
 

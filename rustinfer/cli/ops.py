@@ -6,6 +6,7 @@ from argparse import ArgumentParser, Namespace
 from importlib import import_module
 
 from ..engine.options import add_arguments
+from ..flags import word
 from .parser import examples
 
 
@@ -17,7 +18,9 @@ def configure(parser: ArgumentParser) -> None:
     _configure_why(actions.add_parser("why", aliases=["explain"], help="which kernel runs at each site of a model"))
     check = actions.add_parser("check", help="run the conformance suite on a back end")
     check.add_argument("backend", metavar="BACKEND", help="the name of a back end")
-    check.add_argument("--op", action="append", default=[], metavar="NAME", help="check this op only (may be repeated)")
+    check.add_argument(
+        "--op", action="append", type=word, default=[], metavar="NAME", help="check this op only (may be repeated)"
+    )
     check.epilog = examples("rustinfer ops check cpu", "rustinfer ops check acme --op rms_norm")
     from . import ops_bench
 
@@ -33,8 +36,8 @@ def configure(parser: ArgumentParser) -> None:
 
 def _configure_why(parser: ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="a model, loaded and bound as the engine would")
-    parser.add_argument("--op", metavar="NAME", help="show the bindings of this op only")
-    parser.add_argument("--site", metavar="TEXT", help="show the sites whose name has this text in it")
+    parser.add_argument("--op", type=word, metavar="NAME", help="show the bindings of this op only")
+    parser.add_argument("--site", type=word, metavar="TEXT", help="show the sites whose name has this text in it")
     parser.add_argument("--all", action="store_true", help="a row for each site, though layers have the same answer")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     parser.epilog = examples(

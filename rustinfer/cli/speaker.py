@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from ..engine.options import Options, add_arguments
 from ..errors import UserError
-from ..flags import ENGINE, as_flags
+from ..flags import ENGINE, as_flags, number, whole, word
 
 Message = dict[str, str]
 Pieces = Generator[str, None, None]
@@ -30,16 +30,16 @@ class Speaker(Protocol):
 
 def add_speaker_arguments(parser: ArgumentParser, temperature: float | None = None) -> None:
     """Where the answer comes from, and how it is sampled; without a `temperature` as the model says."""
-    parser.add_argument("--url", help="talk to the server there instead of loading a model")
-    parser.add_argument("--api-key", help="the server's key (default: RUSTINFER_API_KEY or OPENAI_API_KEY)")
+    parser.add_argument("--url", type=word, help="talk to the server there instead of loading a model")
+    parser.add_argument("--api-key", type=word, help="the server's key (default: RUSTINFER_API_KEY or OPENAI_API_KEY)")
     sampling = parser.add_argument_group("sampling")
     usual = "" if temperature is None else f" (default: {temperature:g})"
     words = f"0 always takes the likeliest token{usual}"
-    sampling.add_argument("--temperature", type=float, default=temperature, help=words)
-    sampling.add_argument("--top-p", type=float, help="keep the likeliest tokens up to this probability")
-    sampling.add_argument("--top-k", type=int, help="keep the K likeliest tokens (0: all)")
-    sampling.add_argument("--min-p", type=float, help="drop tokens less likely than this share of the likeliest")
-    sampling.add_argument("--max-tokens", type=int, metavar="N", help="longest answer, in tokens")
+    sampling.add_argument("--temperature", type=number, default=temperature, help=words)
+    sampling.add_argument("--top-p", type=number, help="keep the likeliest tokens up to this probability")
+    sampling.add_argument("--top-k", type=whole, help="keep the K likeliest tokens (0: all)")
+    sampling.add_argument("--min-p", type=number, help="drop tokens less likely than this share of the likeliest")
+    sampling.add_argument("--max-tokens", type=whole, metavar="N", help="longest answer, in tokens")
     add_arguments(parser)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from .. import flags, logs
 from ..errors import UserError
-from ..flags import COMMON, WIRE
+from ..flags import COMMON, WIRE, word
 from ..protocol.address import check, private_address, socket_path
 from ..protocol.curve import WireKey, make_key
 from ..settings import settle
@@ -38,8 +38,12 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: rustinfer-engine smollm2 --endpoint ipc:///run/user/1000/rustinfer/engine",
         allow_abbrev=False,
     )
-    made.add_argument("model", help="a directory, a .gguf file, a hub id org/name, or an alias such as smollm2")
-    made.add_argument("--endpoint", metavar="ADDRESS", help="ipc:///PATH or tcp://HOST:PORT (default: private)")
+    made.add_argument(
+        "model", type=word, help="a directory, a .gguf file, a hub id org/name, or an alias such as smollm2"
+    )
+    made.add_argument(
+        "--endpoint", type=word, metavar="ADDRESS", help="ipc:///PATH or tcp://HOST:PORT (default: private)"
+    )
     made.add_argument("--version", action="version", version=f"rustinfer {__version__}")
     add_arguments(made)
     flags.add_arguments(made, "both", (*WIRE, *COMMON))

@@ -16,9 +16,6 @@ MOST_DESCRIPTORS = 1 << 16
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket. Raises UserError where that cannot be."""
-    # getaddrinfo takes any number, and the kernel its last 16 bits.
-    if not 0 <= port < 1 << 16:
-        raise UserError(f"--port {port}: a port is a number from 0 to 65535")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         listener = socket.socket(family, kind, protocol)
@@ -26,7 +23,7 @@ def listen(host: str, port: int) -> socket.socket:
         listener.bind(address)
         _watch_peers(listener)
         listener.listen(BACKLOG)
-    except (OSError, OverflowError) as e:
+    except OSError as e:
         reason = "is in use: choose another with --port" if getattr(e, "errno", 0) == 98 else f"cannot be used: {e}"
         raise UserError(f"port {port} on {host} {reason}") from None
     return listener

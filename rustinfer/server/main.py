@@ -9,13 +9,14 @@ import signal
 import socket
 import sys
 from collections.abc import Sequence
+from functools import partial
 
 import uvloop
 from starlette.applications import Starlette
 
 from rustinfer import flags, heap, logs
 from rustinfer.errors import UserError
-from rustinfer.flags import COMMON, SERVER, WIRE
+from rustinfer.flags import COMMON, SERVER, WIRE, whole, word
 from rustinfer.settings import settle
 from rustinfer.version import __version__
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sys.setswitchinterval(SWITCH_SECONDS)
     heap.settle()
     try:
-        arguments = _parser().parse_args(argv)
+        arguments = parser().parse_args(argv)
         settle(arguments, (*SERVER, *WIRE, *COMMON))
         logs.configure("server", arguments.log_level, arguments.log_format)
         options = Options.of(arguments)
@@ -92,18 +93,19 @@ async def _announce(server: HttpServer, app: Starlette, options: Options, port: 
         log.warning("there is no API key on %s: anybody who reaches it may use it (--api-key-file)", options.host)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="rustinfer-server", description=__doc__)
-    add = parser.add_argument
+def parser() -> argparse.ArgumentParser:
+    """The flags of `rustinfer-server`."""
+    made = argparse.ArgumentParser(prog="rustinfer-server", description="HTTP in front of an engine.")
+    add = partial(made.add_argument, type=word)
     add("--engine", required=True, metavar="ADDRESS", help="where the engine listens: ipc:///PATH or tcp://HOST:PORT")
-    add("--listen-fd", type=int, metavar="N", help="serve on this inherited listening socket, not on a new one")
+    add("--listen-fd", type=whole, metavar="N", help="serve on this inherited listening socket, not on a new one")
     add("--turn", metavar="FILE", help="stand by until no other server holds this file's lock")
     add("--served-model-name", action="append", default=[], metavar="NAME", help="serve the model under this name")
     add("--also-named", metavar="NAME", help="answer to this name too, which is not listed")
-    add("--version", action="version", version=f"rustinfer {__version__}")
-    flags.add_arguments(parser, "server", SERVER)
-    flags.add_arguments(parser, "both", (*WIRE, *COMMON))
-    return parser
+    made.add_argument("--version", action="version", version=f"rustinfer {__version__}")
+    flags.add_arguments(made, "server", SERVER)
+    flags.add_arguments(made, "both", (*WIRE, *COMMON))
+    return made
 
 
 if __name__ == "__main__":

@@ -40,10 +40,6 @@ class Options:
     shutdown_timeout: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("requests_per_minute", "tokens_per_minute", "max_body"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError(f"{name.replace('_', ' ')} must be at least 1, not {value}")
         if self.ssl_keyfile and not self.ssl_certfile:
             raise UserError("--ssl-keyfile goes with --ssl-certfile: name the certificate too")
         for origin in self.allow_origin:

@@ -59,7 +59,7 @@ def test_flags_come_from_a_file_too(served: list[Namespace], tmp_path: Path, mon
         (["a", "--model", "b"], "two models are named, a and b"),
         (["--pin", "x"], "--pin x: write OP=BACKEND"),
         (["--dtype", "int4"], "invalid choice: 'int4'"),
-        (["--port", "x"], "invalid int value: 'x'"),
+        (["--port", "x"], "--port: 'x' is not a port, a whole number from 0 to 65535"),
     ],
 )
 def test_mistakes_start_nothing(

@@ -12,7 +12,7 @@ from rustinfer.engine.machine import free_memory, physical_cores
 from rustinfer.engine.options import Options, add_arguments, pins
 from rustinfer.engine.sizing import Size, choose_size
 from rustinfer.errors import UserError
-from rustinfer.flags import ENGINE, as_flags, count
+from rustinfer.flags import ENGINE, as_flags
 
 
 def parse(*flags: str) -> argparse.Namespace:
@@ -29,12 +29,6 @@ def test_token_counts_may_be_written_as_people_write_them(text: str, tokens: int
     flags = "--max-model-len", "--max-num-batched-tokens", "--kv-cache-tokens"
     options = Options.of(parse(*(f"{flag}={text}" for flag in flags)))
     assert (options.max_model_len, options.max_num_batched_tokens, options.kv_cache_tokens) == (tokens,) * 3
-
-
-@pytest.mark.parametrize("text", ["k", "1.2345k", "1.5K", "infk", "nank", "3g", "", "1.5"])
-def test_what_is_no_token_count(text: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011  (argparse makes its own words of it)
-        count(text)
 
 
 GIVEN = [

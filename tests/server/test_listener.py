@@ -27,12 +27,6 @@ def test_there_is_room_for_connections(soft: int, hard: int) -> None:
     assert done.stdout.strip() == f"{hard} {hard}"
 
 
-@pytest.mark.parametrize("port", [-1, 65536, 99999, 10**30])
-def test_a_port_that_is_none_is_not_cut_to_one(port: int) -> None:
-    with pytest.raises(UserError, match=f"--port {port}: a port is a number from 0 to 65535"):
-        listen("127.0.0.1", port)
-
-
 def test_an_inherited_socket_must_listen() -> None:
     listener = listen("127.0.0.1", 0)
     assert inherited(listener.detach()).getsockname()[1] > 0
