@@ -26,13 +26,13 @@ function sure(fact, otherwise) {
 
 const checks = {
   chat: async () => {
-    const { text: said } = await generateText({ ...common, prompt: "What is the capital of France?" });
+    const { text: said } = await generateText({ ...common, prompt: "Name the capital of France." });
     sure(said.includes("Paris"), said);
     return said;
   },
   stream: async () => {
     const parts = [];
-    for await (const part of streamText({ ...common, prompt: "What is the capital of France?" }).textStream)
+    for await (const part of streamText({ ...common, prompt: "Name the capital of France." }).textStream)
       parts.push(part);
     sure(parts.join("").includes("Paris"), parts.join(""));
     return `${parts.length} parts: ${parts.join("")}`;

@@ -13,7 +13,7 @@ const common = { model, temperature: 0, maxOutputTokens: 64, maxRetries: 0 };
 const text = { type: "string", maxLength: 20 };
 const object = (properties) =>
   jsonSchema({ type: "object", properties, required: Object.keys(properties), additionalProperties: false });
-const question = "What is the capital of France?";
+const question = "Name the capital of France.";
 
 function sure(fact, otherwise) {
   if (!fact) throw new Error(otherwise);

@@ -6,7 +6,7 @@ const url = process.argv[2];
 const { default: OpenAI, BadRequestError, NotFoundError } = createRequire(`${process.cwd()}/`)("openai");
 const client = new OpenAI({ baseURL: `${url}/v1`, apiKey: "none", maxRetries: 0, timeout: 120_000 });
 const model = "smollm2-135m-instruct";
-const messages = [{ role: "user", content: "What is the capital of France?" }];
+const messages = [{ role: "user", content: "Name the capital of France." }];
 const text = { type: "string", maxLength: 20 };
 const object = (properties) => ({
   type: "object",
