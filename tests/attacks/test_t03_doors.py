@@ -123,7 +123,7 @@ def test_t6_t7_every_route_needs_a_key(world: World, locked: Server, saw: Saw) -
     """Every discovered route, and odd spellings of them, with every method, without a key or with a wrong one."""
     paths = {re.sub(r"\{[^}]*\}", "x", route.path) for route in ROUTES} | set(ODD)
     tried = 0
-    with httpx.Client(base_url=locked.url) as http:
+    with httpx.Client(base_url=locked.url, timeout=60) as http:
         for path, method, host in itertools.product(sorted(paths), ("GET", "POST", "DELETE", "HEAD", "OPTIONS"), HOSTS):
             if path in PUBLIC:
                 continue
@@ -169,7 +169,7 @@ def test_t36_errors_tell_nothing_of_the_inside(world: World, saw: Saw) -> None:
     ]
     headers = {"content-type": "application/json"}
     for path, content in MISTAKES:
-        answer = httpx.post(f"{world.server.url}{path}", content=content, headers=headers)
+        answer = httpx.post(f"{world.server.url}{path}", content=content, headers=headers, timeout=60)
         assert answer.status_code >= 400
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
         assert not [word for word in secrets if word in answer.text], answer.text
@@ -179,10 +179,10 @@ def test_t36_errors_tell_nothing_of_the_inside(world: World, saw: Saw) -> None:
 def test_t40_rebinding(world: World, saw: Saw) -> None:
     """A page elsewhere whose host name points to 127.0.0.1, and one that reads across origins."""
     started = time.monotonic()
-    answer = httpx.post(f"{world.server.url}/v1/completions", json=GOLDEN, headers={"host": "evil.example"})
+    answer = httpx.post(f"{world.server.url}/v1/completions", json=GOLDEN, headers={"host": "evil.example"}, timeout=60)
     assert answer.status_code == 421
     preflight = {"origin": "http://evil.example", "access-control-request-method": "POST"}
-    allowed = httpx.options(f"{world.server.url}/v1/completions", headers=preflight).headers
+    allowed = httpx.options(f"{world.server.url}/v1/completions", headers=preflight, timeout=60).headers
     assert "access-control-allow-origin" not in allowed
     saw("421; no Access-Control-Allow-Origin", time.monotonic() - started)
 
@@ -198,7 +198,7 @@ def test_t41_logs(world: World, locked: Server, saw: Saw) -> None:
         ("/%0d%0a%1b[2J", plain, good),
         ("", plain, {"x-api-key": "secret-word"}),
     ):
-        httpx.post(f"{locked.url}/v1/completions{path}", json=body, headers=headers)
+        httpx.post(f"{locked.url}/v1/completions{path}", json=body, headers=headers, timeout=60)
     lines = locked.log.read_text().splitlines()
     entries = [json.loads(line) for line in lines if not line.startswith("Ready: ")]
     assert "forged" not in [entry["level"] for entry in entries]

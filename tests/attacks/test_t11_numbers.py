@@ -24,7 +24,7 @@ def test_t11_counts(world: World, saw: Saw) -> None:
     """n, best_of, logprobs, max_tokens and the like at a million and a billion."""
     before, slowest = world.server.usage().kilobytes, 0.0
     chat = {"model": "tiny", "messages": [{"role": "user", "content": "a"}], "logprobs": True}
-    with httpx.Client(base_url=world.server.url) as http:
+    with httpx.Client(base_url=world.server.url, timeout=60) as http:
         for name in ("n", "best_of", "logprobs", "prompt_logprobs", "max_tokens", "min_tokens", "top_logprobs"):
             for value in MANY:
                 path, body = "/v1/completions", {**GOLDEN, name: value}
@@ -76,7 +76,7 @@ def test_t21_t31_numbers_of_every_kind(world: World, saw: Saw) -> None:
         for literal in ("NaN", "Infinity", "-Infinity", "1e999"):
             content = json.dumps({**GOLDEN, name: 0}).replace(f'"{name}": 0', f'"{name}": {literal}')
             headers = {"content-type": "application/json"}
-            answer = httpx.post(f"{world.server.url}/v1/completions", content=content, headers=headers)
+            answer = httpx.post(f"{world.server.url}/v1/completions", content=content, headers=headers, timeout=60)
             assert answer.status_code == 400, (name, literal)
             tried += 1
     saw(f"200 or 400 {tried} times, no 5xx", None)

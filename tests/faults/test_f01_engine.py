@@ -62,7 +62,7 @@ def test_f1_f2_killed_engine(pair: tuple[Engine, Server], model: Path, saw: Saw)
 
 
 def active(url: str) -> float:
-    text = httpx.get(f"{url}/metrics").text
+    text = httpx.get(f"{url}/metrics", timeout=60).text
     return float(next(line.split()[1] for line in text.splitlines() if line.startswith("rustinfer_requests_active ")))
 
 

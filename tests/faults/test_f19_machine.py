@@ -123,7 +123,7 @@ def test_f24_the_clock_jumps(model: Path, tmp_path: Path, clock: tuple[dict[str,
             assert answer["choices"] == first["choices"]
             assert abs(answer["created"] - first["created"] - 3600 * hours) < 100  # it did jump
             time.sleep(1.2)  # heartbeats and leases go on
-            assert httpx.get(f"{server.url}/health").status_code == 200
+            assert httpx.get(f"{server.url}/health", timeout=60).status_code == 200
         assert server.metrics(headers)["engine_losses_total"] == losses
         saw("every stream complete, nothing timed out or was lost, the known answer after each jump", slowest)
     finally:

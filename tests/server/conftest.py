@@ -27,7 +27,7 @@ from .fake_engine import FakeEngine
 MODEL = "acme/bytes"
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10.0) -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
@@ -69,7 +69,7 @@ def live(address: str, port: int = 0, **options: Any) -> Iterator[LiveServer]:
 @contextmanager
 def client_of(address: str) -> Iterator[httpx.Client]:
     """A client of a server of its own before the engine at `address`."""
-    with live(address) as server, httpx.Client(base_url=server.url, timeout=20) as http:
+    with live(address) as server, httpx.Client(base_url=server.url, timeout=60) as http:
         server.wait_ready()
         yield http
 
@@ -114,11 +114,11 @@ def server(address: str, shared_engine: FakeEngine) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def http(server: LiveServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=20) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         yield client
 
 
 @pytest.fixture(scope="module")
 def client(server: LiveServer) -> Iterator[openai.OpenAI]:
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=20) as client:
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
         yield client

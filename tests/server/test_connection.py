@@ -19,6 +19,7 @@ from rustinfer.server.connection import Connection
 
 from .conftest import MODEL, LiveServer, wait_for
 from .fake_engine import TEXT, FakeEngine
+from .lifecycle import connect
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -27,12 +28,6 @@ GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 def raw(server: LiveServer) -> Iterator[socket.socket]:
     with closing(connect(server)) as made:
         yield made
-
-
-def connect(server: LiveServer) -> socket.socket:
-    made = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
-    made.settimeout(5)
-    return made
 
 
 def until_closed(link: socket.socket) -> bytes:
@@ -133,8 +128,8 @@ def test_f11_a_client_that_does_not_read_is_given_up(
     with closing(connect(server)) as link:
         link.sendall((head + body).encode())
         wait_for(lambda: engine.requests)
-        wait_for(lambda: not server.link._jobs, 20)
-        wait_for(lambda: not engine.running, 20)
+        wait_for(lambda: not server.link._jobs)
+        wait_for(lambda: not engine.running)
 
 
 def test_limits_are_what_the_documents_say() -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from rustinfer.server import orphans, pulse
 from ..faults.streams import Ended, gather, streams
 from .conftest import LiveServer, live, wait_for
 from .fake_engine import TEXT, FakeEngine, card
-from .lifecycle import LONG
+from .lifecycle import LONG, asking
 
 
 @contextmanager
@@ -38,7 +38,7 @@ def engine_process(address: str, delay: float = 0.01) -> Iterator[subprocess.Pop
 
 
 def test_f1_f2_killed_engine(own_address: str) -> None:
-    with live(own_address) as server, httpx.Client(base_url=server.url, timeout=10) as http:
+    with live(own_address) as server, httpx.Client(base_url=server.url, timeout=60) as http:
         with engine_process(own_address) as process:
             server.wait_ready()
             ended, killed = streams(server.url, [LONG] * 32, lambda: process.send_signal(signal.SIGKILL))
@@ -75,8 +75,10 @@ class Babbling(FakeEngine):
 def test_f14_what_is_no_message_is_counted(own_address: str) -> None:
     with live(own_address) as server, Babbling(own_address):
         server.wait_ready()
-        assert httpx.post(f"{server.url}/v1/completions", json={**LONG, "max_tokens": 5}).status_code == 200
-        counted = re.search(r"(?m)^rustinfer_protocol_errors_total (\S+)", httpx.get(f"{server.url}/metrics").text)
+        assert httpx.post(f"{server.url}/v1/completions", json={**LONG, "max_tokens": 5}, timeout=60).status_code == 200
+        counted = re.search(
+            r"(?m)^rustinfer_protocol_errors_total (\S+)", httpx.get(f"{server.url}/metrics", timeout=60).text
+        )
     assert counted is not None
     assert float(counted[1]) >= 5
 
@@ -92,7 +94,7 @@ def asked(server: LiveServer, engine: FakeEngine, body: dict[str, Any]) -> Futur
     """An answer that is waited for, once the engine has the request."""
     prompts, before = len(body["prompt"]) if isinstance(body["prompt"], list) else 1, len(engine.requests)
     pool = ThreadPoolExecutor(1)
-    answer = pool.submit(httpx.post, f"{server.url}/v1/completions", json=body, timeout=20)
+    answer = pool.submit(httpx.post, f"{server.url}/v1/completions", json=body, timeout=60)
     pool.shutdown(wait=False)
     wait_for(lambda: len(engine.requests) == before + prompts)
     return answer
@@ -104,10 +106,10 @@ def test_f2_what_was_not_begun_is_asked_once_again_and_marked(own_address: str, 
         with Mute(own_address) as engine:
             server.wait_ready()
             answer = asked(server, engine, body)
-        assert httpx.post(f"{server.url}/v1/completions", json=body).status_code == 503  # nobody new waits
+        assert httpx.post(f"{server.url}/v1/completions", json=body, timeout=60).status_code == 503  # nobody new waits
         with FakeEngine(own_address) as engine:
-            found = answer.result(10)
-            plain = httpx.post(f"{server.url}/v1/completions", json=body)
+            found = answer.result(60)
+            plain = httpx.post(f"{server.url}/v1/completions", json=body, timeout=60)
         assert (found.status_code, found.headers["x-retried"]) == (200, "1")
         assert found.headers.get("x-ignored-params") == plain.headers.get("x-ignored-params")
         assert "x-retried" not in plain.headers
@@ -123,10 +125,10 @@ def test_f2_the_inputs_that_were_not_sent_follow_in_the_next_engine(own_address:
     with live(own_address) as server, ThreadPoolExecutor(1) as thread:
         with Mute(own_address, card=card(queue=8)) as first:
             server.wait_ready()
-            answer = thread.submit(httpx.post, f"{server.url}/v1/embeddings", json=body, timeout=20)
+            answer = thread.submit(httpx.post, f"{server.url}/v1/embeddings", json=body, timeout=60)
             wait_for(lambda: len(first.requests) == 4)
         with FakeEngine(own_address, card=card(queue=8)) as second:
-            found = answer.result(10)
+            found = answer.result(60)
         assert (found.status_code, found.headers["x-retried"]) == (200, "1")
         assert [r.prompt_token_ids for r in second.requests] == [[97 + n % 26] for n in range(50)]
         assert not server.link._jobs
@@ -140,7 +142,7 @@ def test_f2_nothing_is_asked_three_times(own_address: str) -> None:
             answer = asked(server, first, BODIES[0])
         with Mute(own_address) as second:
             wait_for(lambda: second.requests)
-        found = answer.result(10)
+        found = answer.result(60)
         assert (found.status_code, found.json()["error"]["code"]) == (503, "engine_unavailable")
         assert not server.link.busy
 
@@ -149,22 +151,26 @@ def test_f2_nothing_is_asked_three_times(own_address: str) -> None:
 def test_f2_what_was_not_begun_does_not_wait_for_ever(
     own_address: str, end: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(orphans, "PATIENCE_SECONDS", 0.5 if end == "no engine" else 10)
-    with live(own_address) as server:
+    monkeypatch.setattr(orphans, "PATIENCE_SECONDS", 0.5 if end == "no engine" else 600)
+    body = {**BODIES[0], "prompt": "b"}
+    with live(own_address) as server, ExitStack() as client:
         with Mute(own_address) as engine:
             server.wait_ready()
-            body = {**BODIES[0], "prompt": "b"}
             if end == "the client":
-                with pytest.raises(httpx.ReadTimeout):
-                    httpx.post(f"{server.url}/v1/completions", json=body, timeout=1)
+                client.enter_context(asking(server, "/v1/completions", body))
+                wait_for(lambda: engine.requests)
             else:
                 answer = asked(server, engine, body)
+        wait_for(lambda: not server.link.up)
+        if end == "the client":
+            assert server.link.busy
+            client.close()
         if end == "another model":
             with FakeEngine(own_address, card=card(id="acme/others")) as engine:
-                assert answer.result(10).status_code == 503
+                assert answer.result(60).status_code == 503
                 assert not engine.requests
         elif end == "no engine":
-            found = answer.result(10)
+            found = answer.result(60)
             assert found.status_code == 503
             assert int(found.headers["retry-after"]) >= 1
         wait_for(lambda: not server.link.busy)
@@ -178,7 +184,7 @@ def test_f2_a_stream_that_has_begun_without_a_word_is_not_asked_again(
     with live(own_address) as server:
         with Mute(own_address) as engine:
             server.wait_ready()
-            with httpx.stream("POST", f"{server.url}/v1/completions", json=BODIES[1], timeout=20) as found:
+            with httpx.stream("POST", f"{server.url}/v1/completions", json=BODIES[1], timeout=60) as found:
                 assert found.status_code == 200
                 parts = found.iter_text()
                 text = next(parts)
@@ -193,10 +199,10 @@ def test_f16_stopped_engine(own_address: str) -> None:
     with live(own_address) as server, engine_process(own_address) as process:
         server.wait_ready()
         process.send_signal(signal.SIGSTOP)
-        wait_for(lambda: httpx.get(f"{server.url}/health").status_code == 503)
+        wait_for(lambda: httpx.get(f"{server.url}/health", timeout=60).status_code == 503)
         process.send_signal(signal.SIGCONT)
-        wait_for(lambda: httpx.get(f"{server.url}/health").status_code == 200)
-        answer = httpx.post(f"{server.url}/v1/completions", json={**LONG, "max_tokens": 5})
+        wait_for(lambda: httpx.get(f"{server.url}/health", timeout=60).status_code == 200)
+        answer = httpx.post(f"{server.url}/v1/completions", json={**LONG, "max_tokens": 5}, timeout=60)
         assert answer.json()["choices"][0]["text"] == TEXT[:5]
 
 
@@ -205,7 +211,7 @@ def test_f3_server_restart_and_orphans(own_address: str) -> None:
         with live(own_address) as server:
             server.wait_ready()
             with (
-                httpx.Client(base_url=server.url) as http,
+                httpx.Client(base_url=server.url, timeout=60) as http,
                 http.stream("POST", "/v1/completions", json={**LONG, "stream": True}) as r,
             ):
                 lines = r.iter_lines()

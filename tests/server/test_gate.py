@@ -32,7 +32,7 @@ PATHS = {"messages": "/v1/chat/completions", "input": "/v1/responses"}
 
 def post(server: LiveServer, body: dict[str, object]) -> httpx.Response:
     path = next((path for field, path in PATHS.items() if field in body), "/v1/completions")
-    return httpx.post(f"{server.url}{path}", json={"model": MODEL, **body}, timeout=30)
+    return httpx.post(f"{server.url}{path}", json={"model": MODEL, **body}, timeout=60)
 
 
 @pytest.mark.parametrize("name", BODIES)
@@ -48,7 +48,7 @@ def test_the_answer_is_the_usual_one(server: LiveServer, engine: FakeEngine, nam
 
 
 def test_invalid_json_of_unusual_size(server: LiveServer) -> None:
-    answer = httpx.post(f"{server.url}/v1/completions", content=b"[" * (2 << 20), headers=HEADERS)
+    answer = httpx.post(f"{server.url}/v1/completions", content=b"[" * (2 << 20), headers=HEADERS, timeout=60)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, None)
 
 
@@ -67,7 +67,7 @@ def test_t14_s16_others_do_not_wait(server: LiveServer, http: httpx.Client, saw:
     # A generous bound, since other tests' machines are busy; `python -m benchmarks.front` measures.
     content = json.dumps({"model": MODEL, "prompt": list(range(256)) * 20_000}).encode()
     sending = threading.Thread(
-        target=lambda: httpx.post(f"{server.url}/v1/completions", content=content, headers=HEADERS, timeout=30)
+        target=lambda: httpx.post(f"{server.url}/v1/completions", content=content, headers=HEADERS, timeout=60)
     )
     sending.start()
     waits = []

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import httpx
 import openai
@@ -12,8 +11,7 @@ import pytest
 
 from .conftest import LiveServer, wait_for
 from .fake_engine import TEXT, FakeEngine
-from .lifecycle import LONG
-from .test_connection import connect
+from .lifecycle import LONG, asking
 
 
 def outcomes(server: LiveServer) -> dict[str, float]:
@@ -26,7 +24,7 @@ def outcomes(server: LiveServer) -> dict[str, float]:
 def test_l1_f5_stream_hang_up_aborts_at_once(server: LiveServer, engine: FakeEngine, tokens: int) -> None:
     engine.delay, engine.hold = 0.01, 100
     with (
-        httpx.Client(base_url=server.url) as http,
+        httpx.Client(base_url=server.url, timeout=60) as http,
         http.stream("POST", "/v1/completions", json={**LONG, "stream": True}) as r,
     ):
         lines = r.iter_lines()
@@ -38,10 +36,8 @@ def test_l1_f5_stream_hang_up_aborts_at_once(server: LiveServer, engine: FakeEng
 
 
 def test_f6_hang_up_of_a_whole_answer(server: LiveServer, engine: FakeEngine, http: httpx.Client) -> None:
-    engine.hold, content = 0, json.dumps({**LONG, "n": 2}).encode()
-    with closing(connect(server)) as link:
-        head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        link.sendall(head + b"Content-Length: %d\r\n\r\n" % len(content) + content)
+    engine.hold = 0
+    with asking(server, "/v1/completions", {**LONG, "n": 2}):
         wait_for(lambda: engine.running)
     wait_for(lambda: not engine.running and engine.aborted)
     engine.hold = None

@@ -34,7 +34,7 @@ def locked(address: str, shared_engine: FakeEngine) -> Iterator[LiveServer]:
 
 @pytest.fixture(scope="module")
 def guarded(locked: LiveServer) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=locked.url) as client:
+    with httpx.Client(base_url=locked.url, timeout=60) as client:
         yield client
 
 
@@ -269,7 +269,11 @@ def test_the_page_brings_all_of_itself(http: httpx.Client) -> None:
 
 def test_a_model_without_tokenizer_or_template(own_address: str) -> None:
     bare = card(tokenizer_json="", chat_template=None)
-    with FakeEngine(own_address, card=bare), live(own_address) as server, httpx.Client(base_url=server.url) as http:
+    with (
+        FakeEngine(own_address, card=bare),
+        live(own_address) as server,
+        httpx.Client(base_url=server.url, timeout=60) as http,
+    ):
         server.wait_ready()
         ids = http.post("/v1/completions", json={"model": MODEL, "prompt": [1, 2], "max_tokens": 3, "logprobs": 1})
         assert ids.json()["usage"]["completion_tokens"] == 3
@@ -285,20 +289,20 @@ def test_checkpoint_defaults_apply(own_address: str) -> None:
     with FakeEngine(own_address, card=chosen) as engine, live(own_address) as server:
         server.wait_ready()
         asked = {"model": MODEL, "prompt": "a", "top_k": 9}
-        assert httpx.post(f"{server.url}/v1/completions", json=asked).status_code == 200
+        assert httpx.post(f"{server.url}/v1/completions", json=asked, timeout=60).status_code == 200
         got = engine.requests[-1].sampling
         assert (got.temperature, got.top_k) == (0.25, 9)
 
 
 def test_any_model_and_served_names(address: str, engine: FakeEngine) -> None:
-    with live(address, served_model_name=("a", "b/c")) as server, httpx.Client(base_url=server.url) as http:
+    with live(address, served_model_name=("a", "b/c")) as server, httpx.Client(base_url=server.url, timeout=60) as http:
         server.wait_ready()
         assert [m["id"] for m in http.get("/v1/models").json()["data"]] == ["a", "b/c"]
         assert http.get("/v1/models/b/c").json()["id"] == "b/c"
         asked = {"model": "b/c", "prompt": "x"}
         assert http.post("/v1/completions", json=asked).json()["model"] == "b/c"
         assert http.post("/v1/completions", json=asked | {"model": MODEL}).status_code == 404
-    with live(address, also_named="short") as server, httpx.Client(base_url=server.url) as http:
+    with live(address, also_named="short") as server, httpx.Client(base_url=server.url, timeout=60) as http:
         server.wait_ready()
         assert [m["id"] for m in http.get("/v1/models").json()["data"]] == [MODEL]
         assert http.get("/v1/models/short").json()["id"] == "short"
@@ -307,4 +311,7 @@ def test_any_model_and_served_names(address: str, engine: FakeEngine) -> None:
         assert http.post("/v1/completions", json=asked | {"model": "shorter"}).status_code == 404
     with live(address, any_model=True) as server:
         server.wait_ready()
-        assert httpx.post(f"{server.url}/v1/completions", json={"model": "gpt-9", "prompt": "x"}).status_code == 200
+        assert (
+            httpx.post(f"{server.url}/v1/completions", json={"model": "gpt-9", "prompt": "x"}, timeout=60).status_code
+            == 200
+        )

@@ -56,7 +56,7 @@ def test_sighup_reads_the_keys_again(own_address: str, tmp_path: Path) -> None:
         url = server.ready()
 
         def status(key: str) -> int:
-            return httpx.get(f"{url}/v1/models", headers={"x-api-key": key}).status_code
+            return httpx.get(f"{url}/v1/models", headers={"x-api-key": key}, timeout=60).status_code
 
         assert (status("old"), status("new")) == (200, 401)
         file.write_text("new\n")
@@ -64,4 +64,4 @@ def test_sighup_reads_the_keys_again(own_address: str, tmp_path: Path) -> None:
         wait_for(lambda: status("new") == 200)
         assert status("old") == 401
     server.process.terminate()
-    assert server.process.wait(10) == 0
+    assert server.process.wait(60) == 0

@@ -68,7 +68,7 @@ def test_429_and_headers_over_http(address: str, engine: FakeEngine) -> None:
         server.wait_ready()
 
         def ask(key: str) -> httpx.Response:
-            return httpx.post(f"{server.url}/v1/completions", json=body, headers={"x-api-key": key})
+            return httpx.post(f"{server.url}/v1/completions", json=body, headers={"x-api-key": key}, timeout=60)
 
         first, second, third = (ask("a") for _ in range(3))
         assert (first.status_code, second.status_code, third.status_code) == (200, 200, 429)
@@ -78,7 +78,7 @@ def test_429_and_headers_over_http(address: str, engine: FakeEngine) -> None:
         assert third.json()["error"]["code"] == "rate_limit_exceeded"
         assert 0 < int(third.headers["retry-after"]) <= 30
         assert ask("b").status_code == 200
-        assert httpx.get(f"{server.url}/v1/models", headers={"x-api-key": "a"}).status_code == 200
+        assert httpx.get(f"{server.url}/v1/models", headers={"x-api-key": "a"}, timeout=60).status_code == 200
 
 
 def test_t26_keys_share_no_prefixes_unless_told(address: str, engine: FakeEngine, saw: Saw) -> None:
@@ -90,7 +90,7 @@ def test_t26_keys_share_no_prefixes_unless_told(address: str, engine: FakeEngine
         with live(address, api_key=("a", "b"), share_prefixes=share) as server:
             server.wait_ready()
             for key in ("a", "b", "a"):
-                httpx.post(f"{server.url}/v1/completions", json=body, headers={"x-api-key": key})
+                httpx.post(f"{server.url}/v1/completions", json=body, headers={"x-api-key": key}, timeout=60)
         return [request.salt for request in engine.requests]
 
     one, two, again = salts(share=False)

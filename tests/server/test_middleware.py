@@ -48,11 +48,11 @@ def test_it_is_used_where_asked_for_and_behind_the_keys(
 ) -> None:
     monkeypatch.setattr(middleware, "_load", lambda name, found: Marked)
     with live(address, middleware=("marked",), api_key=("k",)) as server:
-        assert httpx.get(f"{server.url}/version", headers={"x-api-key": "k"}).headers["x-marked"] == "yes"
-        refused = httpx.get(f"{server.url}/version")
+        assert httpx.get(f"{server.url}/version", headers={"x-api-key": "k"}, timeout=60).headers["x-marked"] == "yes"
+        refused = httpx.get(f"{server.url}/version", timeout=60)
         assert (refused.status_code, "x-marked" in refused.headers) == (401, False)
     with live(address) as server:
-        assert "x-marked" not in httpx.get(f"{server.url}/version").headers
+        assert "x-marked" not in httpx.get(f"{server.url}/version", timeout=60).headers
 
 
 def test_t38_what_cannot_be_had_is_said(installed: list[EntryPoint], saw: Saw) -> None:
@@ -71,7 +71,7 @@ def test_a_line_for_each_request(address: str, engine: FakeEngine, caplog: pytes
     caplog.set_level(logging.INFO, "rustinfer.requests")
     with live(address, log_requests=True, api_key=("secret-key",)) as server:
         headers = {"x-request-id": "mine", "x-api-key": "secret-key"}
-        httpx.post(f"{server.url}/v1/completions", json={"prompt": "private words"}, headers=headers)
+        httpx.post(f"{server.url}/v1/completions", json={"prompt": "private words"}, headers=headers, timeout=60)
     (record,) = [r for r in caplog.records if r.name == "rustinfer.requests"]
     line = json.loads(Json("server").format(record))
     assert (line["method"], line["path"], line["status"]) == ("POST", "/v1/completions", 400)

@@ -20,20 +20,22 @@ def test_ready_and_sigterm_drains(own_address: str) -> None:
     server = Process(own_address)
     with FakeEngine(own_address, hold=10) as engine:
         url = server.ready()
-        with httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "max_tokens": 50, "stream": True}) as response:
+        with httpx.stream(
+            "POST", f"{url}/v1/completions", json={**LONG, "max_tokens": 50, "stream": True}, timeout=60
+        ) as response:
             lines = response.iter_lines()
             next(lines)
             server.process.terminate()
             wait_for(lambda: not open_(url))
             engine.hold = None
             assert "[DONE]" in list(lines)[-2]
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
 
 
 def open_(url: str) -> bool:
     """Whether a new client is let in."""
     try:
-        httpx.get(f"{url}/health")
+        httpx.get(f"{url}/health", timeout=60)
     except httpx.ConnectError:
         return False
     return True
@@ -43,14 +45,14 @@ def test_l6_sigterm_without_drain(own_address: str) -> None:
     server = Process(own_address, "--shutdown-timeout", "0")
     with FakeEngine(own_address, delay=0.05) as engine:
         url = server.ready()
-        with httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "stream": True}) as response:
+        with httpx.stream("POST", f"{url}/v1/completions", json={**LONG, "stream": True}, timeout=60) as response:
             lines = response.iter_lines()
             next(lines)
             server.process.terminate()
             rest = [line for line in lines if line]
         assert json.loads(rest[-2].removeprefix("data: "))["error"]["code"] == "shutting_down"
         assert rest[-1] == "data: [DONE]"
-        assert server.process.wait(20) == 0
+        assert server.process.wait(60) == 0
         wait_for(lambda: not engine.running)
 
 
@@ -63,7 +65,7 @@ def test_who_opens_the_server_without_a_key_is_told(own_address: str, flags: tup
         assert server.process.stdout is not None
         assert server.process.stdout.readline().startswith("Ready: ")
         server.process.terminate()
-        _, err = server.process.communicate(timeout=20)
+        _, err = server.process.communicate(timeout=60)
     assert ("anybody who reaches it may use it" in err) == warned
 
 

@@ -75,7 +75,7 @@ def test_f26_long_texts_are_counted_off_the_loop(server: LiveServer, http: httpx
     answers, found = 0, []
     counting = threading.Thread(target=lambda: found.append(http.post("/tokenize", json={"prompt": text}, timeout=60)))
     counting.start()
-    with httpx.Client(base_url=server.url) as other:
+    with httpx.Client(base_url=server.url, timeout=60) as other:
         while counting.is_alive():
             answers += other.get("/livez").status_code == 200
             time.sleep(0.001)

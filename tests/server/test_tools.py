@@ -47,13 +47,13 @@ def tool_engine() -> Iterator[FakeEngine]:
 def tool_client(tool_engine: FakeEngine) -> Iterator[openai.OpenAI]:
     with live(tool_engine.address) as server:
         server.wait_ready()
-        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=20) as client:
+        with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0, timeout=60) as client:
             yield client
 
 
 @pytest.fixture
 def tool_http(tool_client: openai.OpenAI) -> httpx.Client:
-    return httpx.Client(base_url=str(tool_client.base_url).removesuffix("/v1/"), timeout=20)
+    return httpx.Client(base_url=str(tool_client.base_url).removesuffix("/v1/"), timeout=60)
 
 
 def allowed(mode: str, *names: str) -> dict[str, Any]:

@@ -288,7 +288,7 @@ def test_a_member_of_a_union_is_named_as_the_body_has_it(http: httpx.Client) -> 
 
 
 def test_nobody_sees_another_keys_responses(address: str, engine: FakeEngine) -> None:
-    with live(address, api_key=("one", "two")) as server, httpx.Client(base_url=server.url) as http:
+    with live(address, api_key=("one", "two")) as server, httpx.Client(base_url=server.url, timeout=60) as http:
         server.wait_ready()
         mine, yours = {"authorization": "Bearer one"}, {"x-api-key": "two"}
         made = http.post("/v1/responses", json={"model": MODEL, "input": "a"}, headers=mine).json()
