@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import threading
 import time
-from collections.abc import Callable
 
 import pytest
 
 from rustinfer.engine.engine import Engine
-from rustinfer.engine.loop import DRAIN_SECONDS, TIDY_SECONDS, EngineLoop
+from rustinfer.engine.loop import TIDY_SECONDS, EngineLoop
 from rustinfer.engine.memory import Memory
 from rustinfer.protocol.codec import ProtocolError
 from rustinfer.protocol.messages import Abort, Aborted, Delta, Drain, Failed, Generate, Message, Output, Stats
@@ -188,59 +185,55 @@ def test_a_new_server_is_told_how_things_stand(channel: FakeChannel) -> None:
     assert len(channel.of(b"z", Stats)) == 1
 
 
-def run_until_signalled(loop: EngineLoop, *reached: Callable[[], object]) -> float:
-    """Seconds that the loop runs, which gets a signal whenever the next of these holds."""
-
-    def send() -> None:
-        end = time.monotonic() + 20
-        for each in (lambda: loop.progress != 0, *reached):  # before its first round it does not listen
-            while not each():
-                if time.monotonic() > end:
-                    return
-                time.sleep(0.002)
-            if each in reached:
-                os.kill(os.getpid(), signal.SIGTERM)
-
-    thread = threading.Thread(target=send)
-    start = time.monotonic()
-    thread.start()
-    loop.run()
-    thread.join()
-    return time.monotonic() - start
-
-
 def test_sigterm_finishes_what_there_is_and_takes_nothing_new(channel: FakeChannel) -> None:
-    loop = loop_over(engine(), channel)
+    loop = EngineLoop(engine(), channel, clock=lambda: 0.0)
     channel.inbox = [Received(b"x", generate("a", [1], max_tokens=40))]
-    step = loop.engine.step
+    step, late = loop.engine.step, list[bool]()
 
-    def slow_step():  # type: ignore[no-untyped-def]
-        time.sleep(0.01)
-        if loop.channel.of(b"x", Drain) and not late:  # type: ignore[attr-defined]
+    def told() -> list[tuple[bytes, Output | Failed]]:
+        if len(outputs(channel, b"x")) == 1:
+            signal.raise_signal(signal.SIGTERM)
+        if channel.of(b"x", Drain) and not late:
             late.append(True)
             channel.inbox.append(Received(b"x", generate("late", [1])))
         return step()
 
-    late: list[bool] = []
-    loop.engine.step = slow_step  # type: ignore[method-assign]
-    assert run_until_signalled(loop, lambda: outputs(channel, b"x")) < 20
+    loop.engine.step = told  # type: ignore[method-assign]
+    loop.run()
     assert len(outputs(channel, b"x")) == 40
     assert channel.of(b"x", Drain) == [Drain()]
     assert [(f.id, f.code) for f in channel.of(b"x", Failed)] == [("late", "draining")]
 
 
 def test_a_second_signal_does_not_wait(channel: FakeChannel) -> None:
-    loop = loop_over(engine(context=100_000, pages=20_000), channel)
-    channel.inbox = [Received(b"x", generate("a", [1], max_tokens=70_000))]
+    loop = EngineLoop(engine(), channel, clock=lambda: 0.0)
+    channel.inbox = [Received(b"x", generate("a", [1], max_tokens=40))]
     step = loop.engine.step
-    loop.engine.step = lambda: time.sleep(0.005) or step()  # type: ignore[method-assign]
-    said, draining = (lambda: outputs(channel, b"x")), (lambda: channel.of(b"x", Drain))
-    assert run_until_signalled(loop, said, draining) < DRAIN_SECONDS / 2
+
+    def told_twice() -> list[tuple[bytes, Output | Failed]]:
+        if len(outputs(channel, b"x")) == 1 or channel.of(b"x", Drain):
+            signal.raise_signal(signal.SIGTERM)
+        return step()
+
+    loop.engine.step = told_twice  # type: ignore[method-assign]
+    loop.run()
+    assert channel.of(b"x", Drain) == [Drain()]
+    assert len(outputs(channel, b"x")) == 3
     assert loop.engine.has_work
 
 
-def test_a_signal_ends_an_idle_loop(channel: FakeChannel) -> None:
-    assert run_until_signalled(loop_over(engine(), channel), lambda: channel.waits.count(None) > 2) < 20
+def test_a_signal_ends_an_idle_loop(channel: FakeChannel, monkeypatch: pytest.MonkeyPatch) -> None:
+    poll = channel.poll
+
+    def told(timeout: float | None = 0.0) -> list[Received]:
+        if channel.waits.count(None) > 2:
+            signal.raise_signal(signal.SIGTERM)
+            pytest.fail("it goes on waiting")
+        return poll(timeout)
+
+    monkeypatch.setattr(channel, "poll", told)
+    loop_over(engine(), channel).run()
+    assert channel.of(b"x", Drain) == [Drain()]
 
 
 def test_chores_are_done_while_nobody_asks_for_anything(channel: FakeChannel, caplog: pytest.LogCaptureFixture) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
+import threading
+from types import SimpleNamespace
 
 import pytest
+
+from rustinfer.engine.watchdog import Watchdog
 
 HEAD = """
 import ctypes, time
@@ -18,21 +21,31 @@ with Watchdog(lambda: turns, 0.6):
 """
 
 
-def run(code: str) -> tuple[subprocess.CompletedProcess[str], float]:
-    started = time.monotonic()
-    done = subprocess.run([sys.executable, "-c", HEAD + code], capture_output=True, text=True, timeout=30, check=False)
-    return done, time.monotonic() - started
-
-
-@pytest.mark.parametrize("hang", ["time.sleep(20)", "ctypes.PyDLL(None).sleep(20)"], ids=["Python", "C"])
+@pytest.mark.parametrize("hang", ["time.sleep(1000)", "ctypes.PyDLL(None).sleep(1000)"], ids=["Python", "C"])
 def test_a_hang_ends_the_process(hang: str) -> None:
-    done, seconds = run(f"    {hang}")
+    command = [sys.executable, "-c", f"{HEAD}    {hang}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 1
-    assert seconds < 18
     assert "Timeout" in done.stderr
     assert "most recent call first" in done.stderr
 
 
-def test_work_and_idleness_do_not() -> None:
-    assert run("    turns = None\n    time.sleep(1.5)")[0].returncode == 0
-    assert run("")[0].returncode == 0
+def test_work_and_idleness_put_the_end_off_and_nothing_else_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks, seen, over = [0, 0, 1, 1, 1, None, None, 1, 1], list[int | None](), threading.Event()
+    asked: list[object] = []
+
+    def progress() -> int | None:
+        if seen == looks:
+            over.set()
+        else:
+            seen.append(looks[len(seen)])
+        return seen[-1]
+
+    timer = SimpleNamespace(
+        dump_traceback_later=lambda seconds, exit: asked.append((len(seen), seconds, exit)),
+        cancel_dump_traceback_later=lambda: asked.append("never"),
+    )
+    monkeypatch.setattr("rustinfer.engine.watchdog.faulthandler", timer)
+    with Watchdog(progress, 0.004):
+        assert over.wait(150)
+    assert asked == [*((look, 0.004, True) for look in (1, 3, 6, 7, 8)), "never"]
