@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import torch
 
+from ..graph import Graph
+
 Call = Callable[[], object]
 
 
@@ -42,7 +44,12 @@ def seconds(calls: Sequence[Call], device: torch.device, *, capturable: bool = T
     """
     if device.type != "cuda":
         return _on_cpu(calls)
-    once = _graph(calls) if capturable else lambda: [call() for call in calls]
+
+    def run() -> None:
+        for call in calls:
+            call()
+
+    once: Call = Graph(run) if capturable else run
     once()
     times = []
     for _ in range(9):
@@ -53,12 +60,6 @@ def seconds(calls: Sequence[Call], device: torch.device, *, capturable: bool = T
         end.synchronize()
         times.append(start.elapsed_time(end) / 1e3 / len(calls))
     return float(statistics.median(times))
-
-
-def _graph(calls: Sequence[Call]) -> Call:
-    from ..engine.graphs import Graph
-
-    return Graph(lambda: [call() for call in calls], torch.cuda.graph_pool_handle())
 
 
 def _on_cpu(calls: Sequence[Call], least: float = 0.3) -> float:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..graph import Pool
 from ..models import Model
 from .batch import Batch, Batcher, Shape
 from .draw import Draw
-from .graphs import Pool, Recorded
+from .graphs import Recorded
 from .plan import Plan
 
 TOKENS = (128, 256, 384, 512, 768, 1024, 1536, 2048)

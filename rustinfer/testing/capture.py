@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from rustinfer.graph import Graph
 from rustinfer.registry.op import Function
 
 from .values import copied, tensors
@@ -20,16 +21,9 @@ def replayed(call: Function, flow: tuple[Any, ...]) -> Any:
     for _, tensor in tensors(flow, ""):
         if tensor.is_floating_point():
             tensor.zero_()
-    stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        call(*flow)
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        result = call(*flow)
+    graph = Graph(lambda: call(*flow))
     for (_, tensor), (_, value) in zip(tensors(flow, ""), tensors(wanted, ""), strict=True):
         tensor.copy_(value)
-    graph.replay()
+    result = graph()
     torch.cuda.synchronize()
     return result

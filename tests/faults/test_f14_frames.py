@@ -15,22 +15,14 @@ from rustinfer.protocol.codec import TO_SERVER, decode, encode
 from rustinfer.protocol.messages import VERSION, Abort, Aborted, Delta, Failed, Generate, Hello, Message, Ping, Pong
 from rustinfer.protocol.sampling import SamplingParams
 from tests.conftest import Saw
+from tests.protocol.ends import Dealer
 
 from .conftest import World
 from .world import wait_for
 
 
-class Stranger:
-    """A bare DEALER socket."""
-
-    def __init__(self, address: str) -> None:
-        self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-        self.socket = self._context.socket(zmq.DEALER)
-        self.socket.linger = 0
-        self.socket.connect(address)
-
-    def send(self, message: Message) -> None:
-        self.socket.send_multipart(encode(message))
+class Stranger(Dealer):
+    """A bare socket that can also listen."""
 
     def hello(self) -> None:
         self.send(Hello(VERSION, "stranger", "stranger"))
@@ -42,9 +34,6 @@ class Stranger:
         while len(found) < most and (left := end - time.monotonic()) > 0 and self.socket.poll(left * 1000):
             found.append(decode(self.socket.recv_multipart(), TO_SERVER))
         return found
-
-    def close(self) -> None:
-        self._context.destroy(linger=0)
 
 
 @pytest.fixture
@@ -84,7 +73,7 @@ def test_f14_malformed(world: World, saw: Saw) -> None:
         for at in range(0, len(many), TOLERATED - 1):
             stranger = Stranger(world.engine.address)
             for frames in many[at : at + TOLERATED - 1]:
-                stranger.socket.send_multipart(frames)
+                stranger.send(frames)
             stranger.send(Ping(5))
             assert stranger.read(3, 1), name  # it is heard still
             stranger.close()
@@ -105,7 +94,7 @@ def test_f14_who_goes_on(world: World, stranger: Stranger, saw: Saw) -> None:
         stranger.send(generate(str(number), 1500))
     wait_for(lambda: any(isinstance(message, Delta) for message in stranger.read(1, 1)), 10, "its first tokens")
     for _ in range(100):
-        stranger.socket.send_multipart([b"noise"])
+        stranger.send([b"noise"])
     counted = wait_for(lambda: world.server.metrics()["engine_protocol_errors"] >= errors + 100, 3, "all counted")
     wait_for(world.server.quiet, 2, "the end of its requests")
     left = [output for message in stranger.read(0.1) if isinstance(message, Delta) for output in message.outputs]
@@ -199,7 +188,7 @@ def test_f20_any_order(world: World, saw: Saw) -> None:
         elif kind == 6:
             noise = [luck.randbytes(luck.randrange(30)) for _ in range(luck.randrange(1, 5))]
             if offences[at] < TOLERATED - 1:
-                peer.socket.send_multipart(noise)
+                peer.send(noise)
             offences[at] += 1
         else:
             luck.choice([peer.hello, lambda p=peer: p.send(Ping(1))])()

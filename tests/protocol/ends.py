@@ -9,13 +9,9 @@ from typing import Any
 
 import zmq
 
+from rustinfer.protocol.codec import encode
 from rustinfer.protocol.dealer import ServerChannel
-from rustinfer.protocol.messages import (
-    Generate,
-    Message,
-    Pong,
-    Welcome,
-)
+from rustinfer.protocol.messages import Generate, Message, Pong, Welcome
 from rustinfer.protocol.router import EngineChannel, Received
 from rustinfer.protocol.sampling import SamplingParams
 
@@ -37,8 +33,8 @@ class Dealer:
         self.socket.linger = 0
         self.socket.connect(address)
 
-    def send(self, frames: list[bytes]) -> None:
-        self.socket.send_multipart(frames)
+    def send(self, said: Message | list[bytes]) -> None:
+        self.socket.send_multipart(said if isinstance(said, list) else encode(said))
 
     def close(self) -> None:
         self.context.destroy(linger=0)

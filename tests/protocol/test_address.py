@@ -10,7 +10,6 @@ import pytest
 
 from rustinfer.errors import UserError
 from rustinfer.protocol.address import claim, private_address
-from rustinfer.protocol.codec import encode
 from rustinfer.protocol.dealer import ServerChannel
 from rustinfer.protocol.messages import (
     VERSION,
@@ -30,7 +29,7 @@ def test_t3_t37_the_place_is_private(address: str, engine: EngineChannel) -> Non
 def test_f25_two_engines_on_one_path(address: str, engine: EngineChannel, dealer: Dealer) -> None:
     with pytest.raises(UserError, match=str(os.getpid())):
         bind(address)
-    dealer.send(encode(Hello(VERSION, "b", "s")))
+    dealer.send(Hello(VERSION, "b", "s"))
     collect(engine, lambda _: bool(engine.peers))  # the first is unharmed
 
 

@@ -28,8 +28,8 @@ from .test_codec import CARD, Bomb, V
 
 
 def test_greeting_and_request(engine: EngineChannel, dealer: Dealer) -> None:
-    dealer.send(encode(Hello(VERSION, "b", "s")))
-    dealer.send(encode(GENERATE))
+    dealer.send(Hello(VERSION, "b", "s"))
+    dealer.send(GENERATE)
     (received,) = collect(engine, lambda found: len(found) == 1)
     assert received.message == GENERATE
     assert dealer.socket.recv_multipart() == encode(Welcome(VERSION, "b", 7, "f", CARD))
@@ -38,9 +38,9 @@ def test_greeting_and_request(engine: EngineChannel, dealer: Dealer) -> None:
 
 
 def test_requests_before_hello_are_dropped(engine: EngineChannel, dealer: Dealer) -> None:
-    dealer.send(encode(GENERATE))
-    dealer.send(encode(Abort(["r"])))
-    dealer.send(encode(Ping(3)))
+    dealer.send(GENERATE)
+    dealer.send(Abort(["r"]))
+    dealer.send(Ping(3))
     assert collect(engine, lambda _: engine.errors == 2) == []
     told: list[list[bytes]] = []
     while len(told) < 3:
@@ -63,8 +63,8 @@ def test_t2_f14_what_is_no_message_is_counted_and_dropped(
             stranger.send(frames)
         collect(engine, lambda _, at=at: engine.errors >= min(at + TOLERATED - 1, len(noise)))  # type: ignore[misc]
         stranger.close()
-    dealer.send(encode(Hello(VERSION, "b", "s")))
-    dealer.send(encode(GENERATE))
+    dealer.send(Hello(VERSION, "b", "s"))
+    dealer.send(GENERATE)
     (received,) = collect(engine, bool)
     assert received.message == GENERATE
     assert engine.errors == len(noise)
@@ -72,19 +72,19 @@ def test_t2_f14_what_is_no_message_is_counted_and_dropped(
 
 
 def test_f14_who_goes_on_is_not_heard_any_more(address: str, engine: EngineChannel, dealer: Dealer) -> None:
-    dealer.send(encode(Hello(VERSION, "b", "s")))
-    dealer.send(encode(GENERATE))
+    dealer.send(Hello(VERSION, "b", "s"))
+    dealer.send(GENERATE)
     (received,) = collect(engine, bool)
     for _ in range(TOLERATED):
         dealer.send([b"noise"])
     assert collect(engine, bool) == [Received(received.peer, Gone())]
-    dealer.send(encode(Hello(VERSION, "b", "s")))
-    dealer.send(encode(GENERATE))
+    dealer.send(Hello(VERSION, "b", "s"))
+    dealer.send(GENERATE)
     assert collect(engine, lambda _: engine.errors == TOLERATED + 2) == []
     assert engine.peers == []
     other = Dealer(address)
-    other.send(encode(Hello(VERSION, "b", "s")))
-    other.send(encode(GENERATE))
+    other.send(Hello(VERSION, "b", "s"))
+    other.send(GENERATE)
     assert collect(engine, bool)[0].message == GENERATE
     other.close()
 
@@ -100,8 +100,8 @@ def test_bans_remember_so_many_and_no_more() -> None:
 
 
 def test_a_vanished_server_is_reported_once(engine: EngineChannel, dealer: Dealer) -> None:
-    dealer.send(encode(Hello(VERSION, "b", "s")))
-    dealer.send(encode(GENERATE))
+    dealer.send(Hello(VERSION, "b", "s"))
+    dealer.send(GENERATE)
     (received,) = collect(engine, bool)
     dealer.close()
     gone = collect(engine, bool)
@@ -116,7 +116,7 @@ def test_a_silent_server_loses_its_lease(address: str) -> None:
     now = 0.0
     engine = bind(address, clock=lambda: now)
     dealer = Dealer(address)
-    dealer.send(encode(Hello(VERSION, "b", "s")))
+    dealer.send(Hello(VERSION, "b", "s"))
     collect(engine, lambda _: bool(engine.peers))
     now = 9.0
     assert engine.poll() == []
@@ -128,8 +128,8 @@ def test_a_silent_server_loses_its_lease(address: str) -> None:
 
 
 def test_f15_a_server_that_never_reads_is_given_up(engine: EngineChannel, dealer: Dealer) -> None:
-    dealer.send(encode(Hello(VERSION, "b", "s")))
-    dealer.send(encode(GENERATE))
+    dealer.send(Hello(VERSION, "b", "s"))
+    dealer.send(GENERATE)
     (received,) = collect(engine, bool)
     large = Delta(7, [Output("r", 0, [1] * 2000)])
     sent, started = 0, time.monotonic()
@@ -144,7 +144,7 @@ def test_idle_poll_waits_and_a_frame_wakes_it(engine: EngineChannel, dealer: Dea
     started = time.thread_time()
     assert engine.poll(0.3) == []
     assert time.thread_time() - started < 0.1
-    threading.Timer(0.1, lambda: dealer.send(encode(Ping(1)))).start()
+    threading.Timer(0.1, lambda: dealer.send(Ping(1))).start()
     begun = time.monotonic()
     engine.poll(60)
     assert time.monotonic() - begun < 20
