@@ -147,28 +147,28 @@ def test_t17_t19_500_malformed_grammars_between_good_ones(shared: Engine, saw: S
     saw(f"{len(log.failed)} refused with `invalid_grammar` or `grammar_too_complex`; the good ones were obeyed", None)
 
 
-def test_a_grammar_that_explodes_in_use_fails_alone_and_costs_its_neighbour_little(engine: Engine) -> None:
-    plain, longest = one(engine, "alone", PROMPT, max_tokens=150), 0.0
+def test_a_grammar_that_explodes_in_use_fails_alone_and_costs_its_neighbour_little(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain, fill, filled = one(engine, "alone", PROMPT, max_tokens=150), Matcher.fill, list[int]()
+    monkeypatch.setattr(Matcher, "fill", lambda self, bits: filled.append(threading.get_ident()) or fill(self, bits))
     deep = Structured("regex", "[a-z]{60}(((a{1000}){1000}){1000})")
     ask(engine, "deep", PROMPT, structured_outputs=deep, max_tokens=150, temperature=1.0, seed=1)
     while engine.compiling:
         engine.step()
     ask(engine, "beside", PROMPT, max_tokens=150)
-    log = Log()
-    while engine.has_work:
-        start = time.thread_time()
-        log.read(engine)
-        longest = max(longest, time.thread_time() - start)
+    log = Log().drain(engine, 1_000_000)
     assert log.failed["deep"].code == "no_token_allowed"
     assert len(log.tokens["deep", 0]) > 20
     assert log.tokens["beside", 0] == plain
-    assert longest < 0.2
+    assert filled
+    assert threading.get_ident() not in filled, "the steps' own thread made a mask"
 
 
 def test_nobody_waits_for_a_mask(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted, plain = said(engine, SCHEMA, n=2), one(engine, "alone", PROMPT, max_tokens=40)
     gate, fill, log = threading.Event(), Matcher.fill, Log()
-    monkeypatch.setattr(Matcher, "fill", lambda self, bits: gate.wait(30) and fill(self, bits))
+    monkeypatch.setattr(Matcher, "fill", lambda self, bits: gate.wait(150) and fill(self, bits))
     ask(engine, "a", PROMPT, structured_outputs=SCHEMA, temperature=1.0, seed=1, ignore_eos=False, max_tokens=60, n=2)
     while engine.compiling:
         engine.step()
@@ -198,7 +198,7 @@ def test_masks_that_are_late_change_no_token(engine: Engine, penalty: float, mon
     def slow(self: Matcher, bits: np.ndarray) -> bool:
         if source.random() < 0.4:
             before, begun = late, time.monotonic()
-            while late == before and time.monotonic() - begun < 0.5:  # until a step has missed it, if any still comes
+            while late == before and time.monotonic() - begun < 20:  # until a step has missed it, if any still comes
                 time.sleep(0.001)
         return fill(self, bits)
 
@@ -229,12 +229,10 @@ def test_nobody_waits_for_a_grammar_and_its_request_may_be_aborted() -> None:
     engine = load(made=talking()).engine
     engine.compiling.grammars = never = Never()
     ask(engine, "slow", PROMPT, structured_outputs=SCHEMA, n=2)
-    start = time.monotonic()
     ask(engine, "a", PROMPT)
     log = Log()
     while log.reasons.get(("a", 0)) is None:
         log.read(engine)
-    assert time.monotonic() - start < 20
     assert engine.has_work
     engine.abort((b"", "slow"), 1)
     engine.abort((b"", "slow"))
