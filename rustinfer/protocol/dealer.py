@@ -19,6 +19,8 @@ from .messages import VERSION, Hello, Message, Ping, Pong, Welcome
 
 log = logging.getLogger(__name__)
 
+SILENT_MS = 2000
+"""So long an engine's socket may give no sign of life: its process is stopped, or out of reach."""
 _BURST_SECONDS = 0.004
 """How long frames are handled before other work on the loop gets a turn."""
 
@@ -149,7 +151,7 @@ class _Link:
         self._socket.setsockopt(zmq.IMMEDIATE, 1)  # nothing waits here for an engine that is not there
         self._socket.setsockopt(zmq.RECONNECT_IVL, 50)
         self._socket.setsockopt(zmq.HEARTBEAT_IVL, 500)
-        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 2000)
+        self._socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, SILENT_MS)
         self._monitor = self._socket.get_monitor_socket(zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED)
         if key is not None:
             key.show(self._socket)

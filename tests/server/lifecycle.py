@@ -8,9 +8,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from http.client import HTTPResponse
 from typing import Any
 
+import httpx
+
 from .conftest import MODEL, LiveServer
+from .fake_engine import FakeEngine
 
 LONG = {"model": MODEL, "prompt": "a", "max_tokens": 500, "temperature": 0}
 
@@ -25,11 +29,18 @@ def connect(server: LiveServer) -> socket.socket:
     return made
 
 
-def posted(path: str, body: Any) -> tuple[bytes, bytes]:
-    """Head and body of a request, as bytes."""
+def posted(path: str, body: Any, more: bytes = b"") -> tuple[bytes, bytes]:
+    """Head, with more headers, and body of a request, as bytes."""
     content = json.dumps(body).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode(), content
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n".encode()
+    return head + more + b"Content-Length: %d\r\n\r\n" % len(content), content
+
+
+def answer(link: socket.socket) -> tuple[int, bytes]:
+    """Status and body of the next answer on a connection that may go on."""
+    response = HTTPResponse(link)
+    response.begin()
+    return response.status, response.read()
 
 
 @contextmanager
@@ -38,6 +49,17 @@ def asking(server: LiveServer, path: str, body: Any) -> Iterator[None]:
     with closing(connect(server)) as link:
         link.sendall(b"".join(posted(path, body)))
         yield
+
+
+def failing(http: httpx.Client, engine: FakeEngine, path: str, body: Any) -> str:
+    """The text of a stream whose engine fails once the client has heard of it: before, the status would say so."""
+    engine.hold = engine.fail_after = 3
+    with http.stream("POST", path, json=body) as response:
+        assert response.status_code == 200
+        parts = response.iter_text()
+        text = next(parts)
+        engine.hold = None
+        return text + "".join(parts)
 
 
 class Process:

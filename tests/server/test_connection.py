@@ -19,7 +19,7 @@ from rustinfer.server.connection import Connection
 
 from .conftest import MODEL, LiveServer, wait_for
 from .fake_engine import TEXT, FakeEngine
-from .lifecycle import connect
+from .lifecycle import answer, asking, connect, posted
 
 GET = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -91,7 +91,7 @@ def test_f12_who_dawdles_is_cut_off(
                 time.sleep(0.05)
                 slow.sendall(b"X" if sent.endswith(b"{") else b"")
         until_closed(slow)
-    assert 0.2 < time.monotonic() - started < 5
+    assert 0.2 < time.monotonic() - started < connection.HEADER_SECONDS  # it is a third of a second
     assert http.get("/health").status_code == 200
 
 
@@ -102,7 +102,7 @@ def test_a_connection_between_requests_is_not_cut_off(server: LiveServer, monkey
     with closing(connect(server)) as idle:
         for _ in range(2):
             idle.sendall(GET + b"\r\n")
-            assert b" 200 OK" in idle.recv(1 << 16)
+            assert answer(idle)[0] == 200
             assert deadlines[-1] is None
     assert connection.HEADER_SECONDS in deadlines  # there was one before the first
 
@@ -122,11 +122,9 @@ def test_f11_a_client_that_does_not_read_is_given_up(
 ) -> None:
     monkeypatch.setattr(pulse, "STALL_SECONDS", 0.4)
     monkeypatch.setattr(pulse, "TICK_SECONDS", 0.1)
-    body = json.dumps({"model": MODEL, "prompt": "a", "max_tokens": 500, "n": 100, "stream": True, "logprobs": 20})
-    head = f"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+    body = {"model": MODEL, "prompt": "a", "max_tokens": 500, "n": 100, "stream": True, "logprobs": 20}
     engine.delay = 0.001
-    with closing(connect(server)) as link:
-        link.sendall((head + body).encode())
+    with asking(server, "/v1/completions", body):
         wait_for(lambda: engine.requests)
         wait_for(lambda: not server.link._jobs)
         wait_for(lambda: not engine.running)
@@ -158,21 +156,19 @@ H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: A
 
 @pytest.mark.parametrize("pieces", [1, 2])
 def test_a_request_that_would_rather_speak_http2_keeps_its_body(raw: socket.socket, pieces: int) -> None:
-    body = json.dumps({"model": MODEL, "prompt": "a", "max_tokens": 5, "temperature": 0}).encode()
-    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n" + H2C
-    head += b"Content-Length: %d\r\n\r\n" % len(body)
+    asked = {"model": MODEL, "prompt": "a", "max_tokens": 5, "temperature": 0}
+    head, body = posted("/v1/completions", asked, H2C)
     for _ in range(2):  # on one connection
         for piece in [head + body] if pieces == 1 else [head, body]:
             raw.sendall(piece)
-            time.sleep(0.1)
-        got = raw.recv(1 << 16)
-        assert got.startswith(b"HTTP/1.1 200")
-        assert json.loads(got.partition(b"\r\n\r\n")[2])["choices"][0]["text"] == TEXT[:5]
+            time.sleep(0.1)  # so that they arrive apart
+        status, got = answer(raw)
+        assert (status, json.loads(got)["choices"][0]["text"]) == (200, TEXT[:5])
 
 
 def test_a_request_for_a_websocket_gets_a_plain_answer(raw: socket.socket) -> None:
     raw.sendall(GET + b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-    assert raw.recv(1 << 16).startswith(b"HTTP/1.1 200")
+    assert answer(raw)[0] == 200
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -9,7 +9,7 @@ import pytest
 
 from .conftest import MODEL, LiveServer, live, wait_for
 from .fake_engine import FakeEngine
-from .lifecycle import LONG, asking, events
+from .lifecycle import LONG, asking, events, failing
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -113,16 +113,14 @@ def test_l2_m10_failure_before_the_first_token(http: httpx.Client, engine: FakeE
 @pytest.mark.parametrize("usage", [False, True])
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions"])
 def test_l2_m10_failure_in_a_stream(http: httpx.Client, engine: FakeEngine, path: str, usage: bool) -> None:
-    engine.delay, engine.fail_after = 0.01, 3
     more = {"stream": True, "stream_options": {"include_usage": usage}, "max_tokens": 400}
     more["messages"] = [{"role": "user", "content": "a"}]
-    response = http.post(path, json={**LONG, **more})
-    *_, error, done = events(response.text)
-    assert response.status_code == 200
+    text = failing(http, engine, path, {**LONG, **more})
+    *_, error, done = events(text)
     assert done == "[DONE]"
     assert json.loads(error)["error"]["message"] == "Internal server error"
-    assert "0x" not in response.text
-    assert "secret" not in response.text
+    assert "0x" not in text
+    assert "secret" not in text
     whole = http.post(path, json={**LONG, **more, "stream": False, "stream_options": None})
     assert whole.status_code == 500
     assert whole.json()["error"]["code"] == "numerical_error"

@@ -91,4 +91,4 @@ def test_f7_f27_abort_storm(server: LiveServer, engine: FakeEngine, http: httpx.
     wait_for(lambda: not engine.running and not server.link._jobs)
     engine.delay = 0.0
     assert http.post("/v1/completions", json={**LONG, "max_tokens": 5}).status_code == 200
-    assert server.link.metrics.active._value.get() == 0
+    wait_for(lambda: server.link.metrics.active._value.get() == 0)  # the last of them may only now be read

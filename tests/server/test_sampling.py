@@ -85,14 +85,14 @@ def test_values_that_ask_for_nothing_are_fine(http: httpx.Client) -> None:
 
 @pytest.mark.parametrize("n", [0, -1, 129, 10**9, 2**70, 1.5, "2"])
 def test_c30_n(http: httpx.Client, n: Any) -> None:
-    before, waits = memory(), []
+    before, costs = memory(), []
     for path in ("/v1/completions", "/v1/chat/completions"):
         body = {"model": MODEL, "prompt": "a"} if path == "/v1/completions" else {"model": MODEL, "messages": ASKED}
         for _ in range(5):
-            started = time.monotonic()
+            started = time.process_time()
             refused(http.post(path, json=body | {"n": n}), "n")
-            waits.append(time.monotonic() - started)
-    assert min(waits) < 0.05  # the best of some: the machine may be busy with others
+            costs.append(time.process_time() - started)
+    assert min(costs) < 0.05  # of the processor, for both ends: the machine may be busy with others
     assert memory() - before < 5 << 20
 
 

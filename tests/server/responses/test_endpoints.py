@@ -12,6 +12,7 @@ import pytest
 from ..calls import refused
 from ..conftest import MODEL, live, wait_for
 from ..fake_engine import TEXT, FakeEngine
+from ..lifecycle import failing
 
 OSLO = '<tool_call>{"name": "get_weather", "arguments": {"city": "Oslo"}}</tool_call>'
 IMAGE = {"type": "input_image", "image_url": "http://127.0.0.1:1/"}
@@ -202,18 +203,19 @@ def test_background_and_cancel(client: openai.OpenAI, http: httpx.Client, engine
 
 
 def test_what_is_deleted_while_it_runs_ends_and_stays_away(http: httpx.Client, engine: FakeEngine) -> None:
-    engine.delay = 0.01
+    engine.hold = 5
     id = post(http, background=True, max_output_tokens=30).json()["id"]
     wait_for(lambda: engine.running)
     assert http.delete(f"/v1/responses/{id}").json()["deleted"]
     wait_for(lambda: not engine.running)
+    engine.hold = None
     post(http, max_output_tokens=30)  # as long as the other would have taken
     assert http.get(f"/v1/responses/{id}").status_code == 404
 
 
 def test_failure_in_a_stream(http: httpx.Client, engine: FakeEngine) -> None:
-    engine.delay, engine.fail_after = 0.01, 3
-    events = [json.loads(e.split("\ndata: ")[1]) for e in post(http, stream=True).text.split("\n\n") if e]
+    text = failing(http, engine, "/v1/responses", {"model": MODEL, "input": "Where?", "stream": True})
+    events = [json.loads(e.split("\ndata: ")[1]) for e in text.split("\n\n") if e]
     assert events[-1]["type"] == "response.failed"
     assert events[-1]["response"]["error"]["message"] == "Internal server error"
     whole = post(http)
