@@ -17,11 +17,10 @@ from .compiling import GRAMMAR_SECONDS, Compiling
 from .errors import RequestRefused
 from .kvcache import KVCache
 from .landing import Landing
-from .launch import Launched, Launcher
+from .launch import Launched, Launcher, Launches
 from .masks import await_one
 from .plain import is_plain
 from .plan import Plan
-from .sampled import Flight
 from .scheduler import Limits, Scheduler
 from .sequence import Key, Request, Sequence, State
 from .speculation import Speculation
@@ -30,17 +29,13 @@ log = logging.getLogger(__name__)
 Chore = Callable[[], None]
 
 
-class Runs(Protocol):
+class Runs(Launches, Protocol):
     """What runs a plan: `runner.Runner`, or a stand-in in tests.
 
     `depth` is how many steps may be in flight while another is planned and launched: 0 where a launch computes.
     """
 
     depth: int
-
-    def launch(self, plan: Plan) -> Flight: ...
-
-    def relieve(self) -> None: ...
 
     def clear(self, pages: Items[int]) -> None: ...
 

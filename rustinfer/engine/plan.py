@@ -75,6 +75,13 @@ class Plan:
             return self.decodes
         return [*self.decodes, *(chunk.sequence for chunk in self.chunks if chunk.samples)]
 
+    def placed(self) -> Iterator[tuple[int, Chunk, int]]:
+        """Each chunk, after its number and before the first of its rows."""
+        first = len(self.decodes)
+        for number, chunk in enumerate(self.chunks):
+            yield number, chunk, first
+            first += chunk.count
+
     def cancel(self) -> None:
         """It will not be run: take back what it was going to compute."""
         for sequence in self.decodes:

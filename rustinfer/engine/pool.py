@@ -15,21 +15,16 @@ def pooled(drawn: Drawn, plan: Plan, hidden: Tensor) -> Drawn:
     Of hidden states [T, width]: their sum for the mean, which whoever has all chunks divides; the last row for "last".
     """
     vectors: dict[int, Tensor] = {}
-    first = len(plan.decodes)
-    for number, chunk in enumerate(plan.chunks):
+    for number, chunk, first in plan.placed():
         rows = hidden[first : first + chunk.count]
         if chunk.sequence.request.pool == "mean":
             vectors[number] = rows.float().sum(0)
         elif chunk.sequence.request.pool == "last" and chunk.samples:
             vectors[number] = rows[-1].float()
-        first += chunk.count
     if not vectors:
         return drawn
-    own = len(drawn.tensors)
 
-    def read(copies: list[Tensor]) -> Sampled:
-        sampled = drawn.read(copies[:own])
-        sampled.pooled = {n: copy.tolist() for n, copy in zip(vectors, copies[own:], strict=True)}
-        return sampled
+    def note(sampled: Sampled, copies: list[Tensor]) -> None:
+        sampled.pooled = {n: copy.tolist() for n, copy in zip(vectors, copies, strict=True)}
 
-    return Drawn(drawn.tokens, [*drawn.tensors, *vectors.values()], read)
+    return drawn.beside([*vectors.values()], note)

@@ -30,6 +30,17 @@ class Drawn:
     tensors: list[Tensor]
     read: Callable[[list[Tensor]], Sampled]
 
+    def beside(self, tensors: Items[Tensor], note: Callable[[Sampled, list[Tensor]], None]) -> Drawn:
+        """This, and more tensors: `note` writes into the results what those, or copies of them, say."""
+        own = len(self.tensors)
+
+        def read(copies: list[Tensor]) -> Sampled:
+            sampled = self.read(copies[:own])
+            note(sampled, copies[own:])
+            return sampled
+
+        return Drawn(self.tokens, [*self.tensors, *tensors], read)
+
 
 class Settings:
     """The parameters of a batch's rows as tensors, made once for as long as the batch stays the same."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor
@@ -18,49 +17,36 @@ ROWS = 64
 """Rows whose logits exist at one time."""
 
 
-@dataclass(frozen=True)
-class Scan:
-    """The scores of one chunk, in parts, by the chunk's number in its plan."""
-
-    number: int
-    parts: list[Scores]
-
-
 def scanned(drawn: Drawn, plan: Plan, model: Model, hidden: Tensor) -> Drawn:
-    """What was drawn, and with it the scores that chunks of this plan are asked for."""
-    scans = [scan for scan in _scans(plan, model, hidden) if scan.parts]
+    """What was drawn, and with it the scores that chunks of this plan are asked for, by the chunk's number."""
+    scans = dict(_scans(plan, model, hidden))
     if not scans:
         return drawn
-    tensors = [tensor for scan in scans for part in scan.parts for tensor in part.tensors]
-    return Drawn(drawn.tokens, [*drawn.tensors, *tensors], _reader(drawn.read, len(drawn.tensors), scans))
 
-
-def _reader(read: Callable[[list[Tensor]], Sampled], own: int, scans: list[Scan]) -> Callable[[list[Tensor]], Sampled]:
-    def both(copies: list[Tensor]) -> Sampled:
-        sampled, others = read(copies[:own]), iter(copies[own:])
+    def note(sampled: Sampled, copies: list[Tensor]) -> None:
+        left = iter(copies)
         sampled.prompts = {
-            scan.number: [row for part in scan.parts for row in part.read([next(others) for _ in part.tensors])]
-            for scan in scans
+            number: [row for part in parts for row in part.read([next(left) for _ in part.tensors])]
+            for number, parts in scans.items()
         }
-        return sampled
 
-    return both
+    return drawn.beside([tensor for parts in scans.values() for part in parts for tensor in part.tensors], note)
 
 
-def _scans(plan: Plan, model: Model, hidden: Tensor) -> Iterator[Scan]:
-    first = len(plan.decodes)
-    for number, chunk in enumerate(plan.chunks):
+def _scans(plan: Plan, model: Model, hidden: Tensor) -> Iterator[tuple[int, list[Scores]]]:
+    """The scores of each such chunk, in parts."""
+    for number, chunk, first in plan.placed():
         if targets := _targets(chunk):
             wanted = chunk.sequence.request.sampling.prompt_logprobs or 0
             ids = torch.tensor(targets, dtype=torch.int64, device=hidden.device)
             rows = torch.arange(first, first + len(targets), device=hidden.device)
-            parts = [
-                Scores.of(model.logits(hidden, rows[at : at + ROWS]), some, [wanted] * len(some))
-                for at in range(0, len(targets), ROWS)
-                if len(some := ids[at : at + ROWS])
-            ]
-            yield Scan(number, parts)
-        first += chunk.count
+            yield (
+                number,
+                [
+                    Scores.of(model.logits(hidden, at), some, [wanted] * len(some))
+                    for at, some in zip(torch.split(rows, ROWS), torch.split(ids, ROWS), strict=True)
+                ],
+            )
 
 
 def _targets(chunk: Chunk) -> list[int]:

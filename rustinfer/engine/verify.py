@@ -20,15 +20,12 @@ def verified(drawn: Drawn, plan: Plan, mixed: Mixed, hidden: Tensor) -> Drawn:
         return drawn
     rows, lanes, numbers = _rows(plan, hidden.device)
     told = _told(mixed.plainly, mixed.batcher.lanes, mixed.model.logits(hidden, rows), lanes, numbers)
-    own = len(drawn.tensors)
 
-    def read(copies: list[Tensor]) -> Sampled:
-        sampled = drawn.read(copies[:own])
-        tokens = iter(copies[own].tolist())
+    def note(sampled: Sampled, copies: list[Tensor]) -> None:
+        tokens = iter(copies[0].tolist())
         sampled.verified = {number: [next(tokens) for _ in range(count)] for number, count in counts.items()}
-        return sampled
 
-    return Drawn(drawn.tokens, [*drawn.tensors, told], read)
+    return drawn.beside([told], note)
 
 
 def _told(draw: Draw, lanes: Lanes, logits: Tensor, owners: Tensor, numbers: Tensor) -> Tensor:
@@ -38,12 +35,10 @@ def _told(draw: Draw, lanes: Lanes, logits: Tensor, owners: Tensor, numbers: Ten
 
 def _rows(plan: Plan, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """Of every row of a guess: its place in the step, its lane, and the number of the token that it draws."""
-    found: list[tuple[int, int, int]] = []
-    first = len(plan.decodes)
-    for chunk in plan.chunks:
-        if chunk.guess:
-            number = chunk.start + 1 - chunk.sequence.prompt
-            found += [(first + i, chunk.sequence.row, number + i) for i in range(chunk.count)]
-        first += chunk.count
+    found = [
+        (first + i, chunk.sequence.row, chunk.start + 1 - chunk.sequence.prompt + i)
+        for _, chunk, first in plan.placed()
+        for i in range(chunk.count if chunk.guess else 0)
+    ]
     rows, lanes, numbers = torch.tensor(found, dtype=torch.int64, device=device).unbind(1)
     return rows, lanes, numbers
