@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rustinfer.cli.facts import save
 from rustinfer.protocol.address import private_address, socket_path
 
 from .client import Load, ask, blocking, once, probe, repeat, request
@@ -174,14 +175,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the result there too")
     args = parser.parse_args()
     result = {
-        "command": "python -m benchmarks.front",
         "cores": os.cpu_count(),
         **asyncio.run(measure(args.seconds, args.only)),
     }
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n")
+    print(json.dumps(result, indent=2))
+    save(args.out, result)
 
 
 if __name__ == "__main__":

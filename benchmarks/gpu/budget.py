@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 from rustinfer.engine.build import load
 from rustinfer.engine.options import Options
 from rustinfer.engine.sequence import Request
@@ -93,7 +93,7 @@ def main() -> None:
         kv_cache_tokens=asked.kv_cache_tokens,
     )  # fmt: skip
     loaded, steps, source = load(asked.model, options), list[Step](), random.Random(0)
-    report: dict[str, Any] = {**facts(), "model": asked.model, "start": str(loaded.phases)}
+    report: dict[str, Any] = {"model": asked.model, "start": str(loaded.phases)}
     print(report["start"], flush=True)
     watch(loaded.engine.runner, steps)
 
@@ -118,8 +118,7 @@ def main() -> None:
         name = f"offline {number}, temperature {(temperature := 0.0 if number else 0.6)}"
         report[name] = run(loaded.engine, steps, prompts, outputs, temperature)
         print(name, json.dumps(report[name], indent=1), flush=True)
-    if asked.out:
-        asked.out.write_text(json.dumps(report, indent=1) + "\n")
+    save(asked.out, report)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from rustinfer.backends.cublas import timed
 from rustinfer.backends.cublas.choice import TORCH, Choices
 from rustinfer.backends.cublas.lt import Algorithm, library
 from rustinfer.backends.cublas.race import Record, raced
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 from rustinfer.registry import Registry, Target
 
 from .world import DEVICE, PAGE, caches, configuration, logits, registry, step, weights, wire
@@ -82,12 +82,11 @@ def main() -> None:
     parser.add_argument("--model", default="llama-3.2-1b")
     parser.add_argument("--rows", default="128,256")
     asked = parser.parse_args()
-    found, report = registry("triton", "cublas"), dict[str, Any](facts()) | {"model": asked.model}
+    found, report = registry("triton", "cublas"), dict[str, Any](model=asked.model)
     for rows in map(int, asked.rows.split(",")):
         report[f"{rows} rows"] = row = compare(asked.model, found, rows)
         print(rows, json.dumps(row, indent=1), flush=True)
-    if asked.out:
-        asked.out.write_text(json.dumps(report, indent=1) + "\n")
+    save(asked.out, report)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from rustinfer import LLM, SamplingParams
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 from rustinfer.registry import load_plugins
 
 TOKENS = 24
@@ -104,10 +104,9 @@ def main() -> None:
     args = parser.parse_args()
     if not args.reference.exists():
         args.reference.write_text(json.dumps([asdict(text) for text in reference(args.model)]))
-    result = facts() | compared([Text(**text) for text in json.loads(args.reference.read_text())], args.model)
+    result = compared([Text(**text) for text in json.loads(args.reference.read_text())], args.model)
     print(json.dumps(result, indent=1))
-    if args.out:
-        args.out.write_text(json.dumps(result, indent=1) + "\n")
+    save(args.out, result)
 
 
 if __name__ == "__main__":

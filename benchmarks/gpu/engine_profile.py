@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import cProfile
 import io
-import json
 import pstats
 import random
 import statistics
@@ -19,6 +18,7 @@ from typing import Any
 
 import torch
 
+from rustinfer.cli.facts import save
 from rustinfer.engine.build import load
 from rustinfer.engine.flight import Told
 from rustinfer.engine.options import Options
@@ -156,8 +156,7 @@ def main() -> None:
         print(f"prompt of {tokens}:", {k: round(v) for k, v in row.items()}, flush=True)
     for count in (1, 256):
         functions(loaded.engine, count)
-    if asked.out:
-        asked.out.write_text(json.dumps(report, indent=1) + "\n")
+    save(asked.out, report)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rustinfer import ops
 from rustinfer.backends.cuda import few
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 from rustinfer.registry import Target
 
 from .graph import Graph, milliseconds
@@ -124,8 +124,7 @@ def main() -> None:
             model, rows = text.split(":")
             report[f"step {text}"] = found = steps(model, int(rows))
             print("step", text, json.dumps(found), flush=True)
-    if asked.out:
-        asked.out.write_text(json.dumps(facts() | report, indent=1) + "\n")
+    save(asked.out, report)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import json
 import random
 import time
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 import torch
 
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 from rustinfer.engine.build import load
 from rustinfer.engine.memory import measure
 from rustinfer.engine.options import Options
@@ -76,9 +75,8 @@ def main() -> None:
     rows.append({"steps": steps, "seconds": round(time.perf_counter() - begun, 2), **now("cuda")})
     grown = {key: rows[-1][key] - rows[1][key] for key in ("device", "allocated", "reserved", "resident")}
     print(rows[-1], "grown since the second row:", grown, flush=True)
-    if asked.out:
-        report = facts() | {"model": asked.model, "streams": asked.streams, "requests": requests, "steps": steps}
-        asked.out.write_text(json.dumps(report | {"grown": grown, "rows": rows}, indent=1) + "\n")
+    report = {"model": asked.model, "streams": asked.streams, "requests": requests, "steps": steps}
+    save(asked.out, report | {"grown": grown, "rows": rows})
 
 
 if __name__ == "__main__":

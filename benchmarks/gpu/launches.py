@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from rustinfer import LLM, SamplingParams
+from rustinfer.cli.facts import save
 from rustinfer.engine.build import Loaded, load
 from rustinfer.engine.options import Options
 
@@ -143,7 +144,7 @@ def main() -> None:
             print(name, report[name], flush=True)
         torch.cuda.empty_cache()
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(report, indent=1))
+        save(given.out, report)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ of its weights onto the GPU, as the engine takes them; and by mapping the file, 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 import time
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
+from rustinfer.cli.facts import save
 from rustinfer.models.dummy import open_shape
 from rustinfer.models.shards import Shards
 
@@ -57,8 +57,7 @@ def main() -> None:
             "device": torch.cuda.get_device_name(),
         }
     print(report)
-    if asked.out:
-        asked.out.write_text(json.dumps(report, indent=1) + "\n")
+    save(asked.out, report)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from torch import Tensor
 from rustinfer.backends.cublas.contest import ROUNDS, cold, contest
 from rustinfer.backends.cublas.lt import Product
 from rustinfer.backends.cublas.race import Record, raced
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 from rustinfer.registry import Binder, Target, load_plugins
 
 from .graph import replayed_ms
@@ -95,8 +95,7 @@ def main() -> None:
     found = {"device": torch.cuda.get_device_name(), "products, us": table,
              "gate and up, us": gate_and_up(16384, 2048), "drawing, us": drawing()}  # fmt: skip
     print(json.dumps({key: found[key] for key in ("gate and up, us", "drawing, us")}, indent=1))
-    if asked.out:
-        asked.out.write_text(json.dumps(facts() | found, indent=1) + "\n")
+    save(asked.out, found)
 
 
 if __name__ == "__main__":

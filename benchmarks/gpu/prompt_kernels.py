@@ -8,7 +8,6 @@ and, without the profiler, the whole as the host's clock sees it, and the parts 
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import statistics
 import time
@@ -17,7 +16,7 @@ from typing import Any
 
 import torch
 
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 from rustinfer.engine.build import load
 from rustinfer.engine.options import Options
 from rustinfer.engine.sequence import Request
@@ -76,7 +75,7 @@ def main() -> None:
     asked = parser.parse_args()
     sizes = {"max_model_len": 9216, "max_num_batched_tokens": 16384, "enable_prefix_caching": False}
     loaded = load(asked.model, Options(device="cuda", load_format="dummy", **sizes))  # type: ignore[arg-type]
-    report: dict[str, Any] = facts() | {"model": asked.model, "start": str(loaded.phases)}
+    report: dict[str, Any] = {"model": asked.model, "start": str(loaded.phases)}
     source = random.Random(0)
     for tokens in map(int, asked.tokens.split(",")):
         whole = statistics.median(run(loaded.engine, tokens, source) for _ in range(2 * RUNS))
@@ -87,8 +86,7 @@ def main() -> None:
         print(f"{tokens} tokens:", {name: found[name] for name in found if name != "kernels"}, flush=True)
         for kernel, row in list(found["kernels"].items())[:SHOWN]:
             print(f"  {row['us']:9.1f} us {row['runs']:5} x {row['share']:6.1%}  {kernel}", flush=True)
-        if asked.out:
-            asked.out.write_text(json.dumps(report, indent=1) + "\n")
+        save(asked.out, report)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from rustinfer import LLM, SamplingParams
+from rustinfer.cli.facts import save
 from rustinfer.engine.build import build
 from rustinfer.engine.options import Options
 from rustinfer.models.sources import open_checkpoint
@@ -119,7 +120,7 @@ def main() -> None:
     for row in apart:
         print({key: round(value, 4) for key, value in row.items()}, flush=True)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    given.out.write_text(json.dumps(report, indent=1))
+    save(given.out, report)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from rustinfer.cli.facts import facts
+from rustinfer.cli.facts import save
 from rustinfer.engine.build import load
 from rustinfer.engine.options import Options
 from rustinfer.engine.sequence import Request
@@ -76,8 +76,7 @@ def main() -> None:
     for count in map(int, asked.rows.split(",")):
         report[f"{count} sequences"] = row = measure(engine, count)
         print(count, json.dumps(row, indent=1), flush=True)
-    if asked.out:
-        asked.out.write_text(json.dumps({**facts(), **report}, indent=1) + "\n")
+    save(asked.out, report)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ client reads it: 511 tokens over the time from the first chunk to the last.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ import torch
 
 from rustinfer import LLM
 from rustinfer.cli.bench_gpu import Workloads
+from rustinfer.cli.facts import save
 from rustinfer.cli.spawned import Spawned
 
 ALL = (
@@ -84,7 +84,7 @@ def main() -> None:
         print(f"{name}: {report[name]} ({time.time() - begun:.0f} s)", flush=True)
         torch.cuda.empty_cache()
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        given.out.write_text(json.dumps(report, indent=1))
+        save(given.out, report)
 
 
 if __name__ == "__main__":

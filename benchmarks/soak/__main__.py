@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from rustinfer.cli.chart import draw
-from tests.faults.model import save
+from rustinfer.cli.facts import save
+from tests.faults import model
 from tests.faults.world import Engine, Server, wait_for
 
 from .held import MOST_MIB_PER_MINUTE, Held, grown, held, most, settled, slope
@@ -101,7 +102,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
-        engine = Engine(folder, save(folder / "tiny"))
+        engine = Engine(folder, model.save(folder / "tiny"))
         server = Server(folder, engine.address)
         try:
             engine.wait_ready()
@@ -112,12 +113,9 @@ def main() -> int:
         finally:
             server.kill()
             engine.kill()
-    command = f"python -m benchmarks.soak --minutes {args.minutes:g}"
-    result = {"command": command, "cores": os.cpu_count(), "problems": found, **result}
-    text = json.dumps(result, indent=2)
-    print(text)
-    if args.out:
-        args.out.write_text(text + "\n")
+    result = {"cores": os.cpu_count(), "problems": found, **result}
+    print(json.dumps(result, indent=2))
+    save(args.out, result)
     if args.plot:
         _plot(result, args.plot)
     return int(bool(found))

@@ -63,7 +63,7 @@ def report(
     save(args.output, result)
 
 
-def save(path: str | None, result: dict[str, Any]) -> None:
+def save(path: str | Path | None, result: dict[str, Any]) -> None:
     """Write a result with its facts, where a file is asked for."""
     if path:
-        write(path, json.dumps(facts() | result, indent=1) + "\n")
+        write(str(path), json.dumps(facts() | result, indent=1) + "\n")

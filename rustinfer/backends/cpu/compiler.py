@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import platform
@@ -17,7 +16,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ...cache import cache_root
+from ...cache import cache_root, digest
 
 log = logging.getLogger(__name__)
 SOURCES = Path(__file__).parent / "kernels"
@@ -76,12 +75,9 @@ def _run(*command: str) -> None:
 
 def _key(compiler: str, sources: Path) -> str:
     """A digest of the sources, the flags, the compiler's version and this machine's CPU."""
-    digest = hashlib.sha256()
-    for source in sorted([*sources.glob("*.cpp"), *sources.glob("*.h")]):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True, check=False).stdout
-    digest.update("\0".join((*FLAGS, MACHINE, compiler, version, _cpu())).encode())
-    return digest.hexdigest()[:16]
+    files = [*sources.glob("*.cpp"), *sources.glob("*.h")]
+    return digest(files, *FLAGS, MACHINE, compiler, version, _cpu())
 
 
 def _cpu() -> str:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
 from functools import cache
 from pathlib import Path
 
 import torch
 
-from ...cache import cache_root
+from ...cache import cache_root, keep
 from .contest import Rival, fastest
 from .lt import Algorithm, Product, library
 
@@ -37,10 +36,7 @@ class Choices:
         """Remember, and write the file anew; where that cannot be done, the next start times again."""
         self._known[key] = chosen
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile("w", dir=self.path.parent, delete=False) as scratch:
-                json.dump(self._known, scratch, indent=1, sort_keys=True)
-            Path(scratch.name).replace(self.path)
+            keep(self.path, json.dumps(self._known, indent=1, sort_keys=True).encode())
         except OSError as error:
             log.warning("the choice of matrix products could not be kept in %s: %s", self.path, error)
 

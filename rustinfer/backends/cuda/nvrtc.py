@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ...cache import cache_root
+from ...cache import cache_root, digest, keep
 from ...registry import Refusal
 
 log = logging.getLogger(__name__)
@@ -42,14 +40,12 @@ def missing() -> Refusal:
 def compiled(source: str, defines: Mapping[str, int], sm: tuple[int, int]) -> Binary:
     """A file of `kernels/`, from the cache or newly compiled. Raises CompileError."""
     options = _options(defines, sm)
-    path = directory() / f"{Path(source).stem}-{_key(source, options)}.cubin"
+    key = digest(SOURCES.iterdir(), source, *options, *map(str, version()))
+    path = directory() / f"{Path(source).stem}-{key}.cubin"
     if path.exists():
         return Binary(path.read_bytes(), "")
     made = compile_source(source, defines, sm)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as scratch:
-        scratch.write(made.code)
-    Path(scratch.name).replace(path)  # a process that compiled at the same time made the same file
+    keep(path, made.code)  # a process that compiled at the same time made the same file
     return made
 
 
@@ -98,13 +94,6 @@ def _options(defines: Mapping[str, int], sm: tuple[int, int]) -> tuple[str, ...]
         *OPTIONS,
         *(f"-D{name}={value}" for name, value in defines.items()),
     )
-
-
-def _key(source: str, options: Sequence[str]) -> str:
-    digest = hashlib.sha256("\0".join((source, *options, *map(str, version()))).encode())
-    for path in sorted(SOURCES.iterdir()):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:16]
 
 
 def _checked(result: tuple[Any, ...]) -> Any:

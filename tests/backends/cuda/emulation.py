@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +17,7 @@ from rustinfer.backends.cuda.arguments import arguments_type, point, point_layer
 from rustinfer.backends.cuda.decode import scratch, shape
 from rustinfer.backends.cuda.nvrtc import SOURCES
 from rustinfer.backends.cuda.plan import TOKENS, Plan
+from rustinfer.cache import digest
 from rustinfer.registry import Case
 
 HERE = Path(__file__).parent
@@ -28,10 +28,8 @@ ROUNDS = 6000  # of the scheduler, that a wait may take
 def built(source: str, defines: dict[str, Any]) -> Any:
     """The function `emulate` of a source beside this file; compiled once for each set of defines and sources."""
     flags = [f"-D{name}={value}" for name, value in defines.items()]
-    digest = hashlib.sha256(" ".join((source, *flags)).encode())
-    for path in (*sorted(SOURCES.iterdir()), *sorted(HERE.glob("emulat*.[hc]*"))):
-        digest.update(path.read_bytes())
-    path = Path(tempfile.gettempdir()) / f"rustinfer-emulated-{digest.hexdigest()[:16]}.so"
+    key = digest([*SOURCES.iterdir(), *HERE.glob("emulat*.[hc]*")], source, *flags)
+    path = Path(tempfile.gettempdir()) / f"rustinfer-emulated-{key}.so"
     if not path.exists():
         compiler = shutil.which("g++")
         assert compiler, "the emulation needs g++"
