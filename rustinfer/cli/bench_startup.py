@@ -10,6 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from ..engine.memory import measure
 from ..errors import Refused
 from ..flags import ENGINE as ENGINE_FLAGS
 from ..flags import as_flags
@@ -44,7 +45,7 @@ def once(args: Namespace) -> dict[str, float]:
             raise Refused(first.error)
         send(Ask("word " * 400, 32))
         engine = child.child(ENGINE)
-        memory = resident(engine)
+        memory = measure(statm=Path(f"/proc/{engine}/statm")).resident / 1e6
         os.kill(engine, signal.SIGKILL)
         killed = time.perf_counter()
         back = answered(lambda: send(Ask("The capital of France is", 1)))
@@ -65,9 +66,3 @@ def answered(send: Any) -> float:
             return time.perf_counter()
         time.sleep(0.02)
     raise Refused(f"the engine did not come back within {PATIENCE:.0f} s")
-
-
-def resident(pid: int) -> float:
-    """Megabytes of a process's memory that are in use."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
