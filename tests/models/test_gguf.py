@@ -98,10 +98,10 @@ def test_a_corrupt_file_is_one_line_that_names_it(tmp_path: Path, case: str) -> 
     data, message = CORRUPT[case]
     path = tmp_path / "broken.gguf"
     path.write_bytes(data)
-    begin = time.monotonic()
+    begin = time.thread_time()
     with pytest.raises(CheckpointError, match=message) as error:
         GgufFile(path)
-    assert time.monotonic() - begin < 1
+    assert time.thread_time() - begin < 1
     assert str(path) in str(error.value)
     assert "\n" not in str(error.value)
 

@@ -71,10 +71,10 @@ def test_nothing_of_python_is_in_reach(source: str) -> None:
 
 @pytest.mark.parametrize("source", BOMBS)
 def test_bombs_end_soon_and_stay_small(source: str) -> None:
-    begin, memory = time.monotonic(), peak()
+    begin, memory = time.thread_time(), peak()
     with pytest.raises(TemplateError) as error:
         ChatTemplate(source).render([{"role": "user", "content": "hi"}])
-    assert time.monotonic() - begin < 20  # two on an idle machine
+    assert time.thread_time() - begin < 20  # of the processor: two where it is idle
     assert peak() - memory < 600e6
     assert "\n" not in str(error.value)
 
