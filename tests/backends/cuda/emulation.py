@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import shutil
 import subprocess
 import tempfile
@@ -33,7 +34,7 @@ def built(source: str, defines: dict[str, Any]) -> Any:
     if not path.exists():
         compiler = shutil.which("g++")
         assert compiler, "the emulation needs g++"
-        made = path.with_suffix(f".{id(defines)}")
+        made = path.with_suffix(f".{os.getpid()}")  # another run may be making the same
         command = [compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-Wno-psabi", f"-I{HERE}", f"-I{SOURCES}"]
         subprocess.run([*command, *flags, str(HERE / source), "-o", str(made)], check=True)
         made.replace(path)

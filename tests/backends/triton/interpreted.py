@@ -1,22 +1,18 @@
-"""Judge a small share of the Triton kernels' points under TRITON_INTERPRET=1: `python interpreted.py SECONDS`.
+"""Judge a small share of the Triton kernels' points under TRITON_INTERPRET=1.
 
-Prints a JSON object: kernel name -> [points passed, [failure, ...]]. All kernels get their first point before any gets
-its second, so a slow machine judges fewer points of each.
+Prints a JSON object: kernel name -> [points passed, [failure, ...]]. The points are the same on every machine.
 """
 
 from __future__ import annotations
 
 import json
-import sys
-import time
 import warnings
 from collections.abc import Iterator
-from itertools import zip_longest
 
 import torch
 
 from rustinfer.backends.triton import gated
-from rustinfer.registry import Kernel, load_plugins
+from rustinfer.registry import load_plugins
 from rustinfer.testing.conformance import first_rows
 from rustinfer.testing.points import Point, made, points
 
@@ -40,32 +36,29 @@ def affordable(mine: list[Point]) -> Iterator[Point]:
     yield from dict.fromkeys(chosen[:POINTS])
 
 
-def judge(seconds: float) -> dict[str, tuple[int, list[str]]]:
+def judge() -> dict[str, tuple[int, list[str]]]:
     """Points passed, and failures, by kernel."""
     warnings.filterwarnings("ignore", category=RuntimeWarning)  # numpy says that exp overflows, as it should
     backend = load_plugins().registry.backends["triton"]
     gated.MANY = 2  # so that cases of few rows, which are cheap to interpret, judge the product for many, too
     every = list(points(backend))
-    plan = [list(affordable([p for p in every if p.kernel is kernel])) for kernel in backend.kernels.values()]
-    until = time.monotonic() + seconds
-    results: dict[str, tuple[int, list[str]]] = {name: (0, []) for name in backend.kernels}
-    for round_ in zip_longest(*plan):
-        for point in filter(None, round_):
-            passed, failures = results[name_of(point.kernel)]
-            if time.monotonic() > until and passed + len(failures):
-                continue
-            try:
-                point.test()
-                results[name_of(point.kernel)] = (passed + 1, failures)
-            except Exception as error:  # any way to fail is to be reported, and the others are to be judged
-                failures.append(f"{point}: {type(error).__name__}: {error}"[:500])
-    return results
+    return {
+        name: judged(affordable([point for point in every if point.kernel is kernel]))
+        for name, kernel in backend.kernels.items()
+    }
 
 
-def name_of(kernel: Kernel) -> str:
-    """The op that the kernel is for."""
-    return kernel.op.name
+def judged(mine: Iterator[Point]) -> tuple[int, list[str]]:
+    """Points of one kernel that passed, and failures."""
+    passed, failures = 0, []
+    for point in mine:
+        try:
+            point.test()
+            passed += 1
+        except Exception as error:  # any way to fail is to be reported, and the others are to be judged
+            failures.append(f"{point}: {type(error).__name__}: {error}"[:500])
+    return passed, failures
 
 
 if __name__ == "__main__":
-    print(json.dumps(judge(float(sys.argv[1]))))
+    print(json.dumps(judge()))
