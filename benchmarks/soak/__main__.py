@@ -43,7 +43,7 @@ def soak(engine: Engine, server: Server, minutes: float, round_seconds: float = 
         seconds = min(round_seconds, max(minutes * 60 - gone, PROBE_SECONDS + 1))
         rates.append(asyncio.run(traffic.round(seconds, PROBE_SECONDS, LOAD)))
         with suppress(AssertionError):  # pages that stay are seen in the sample
-            wait_for(server.quiet, 10, "all pages free")
+            wait_for(server.quiet, "all pages free")
         time.sleep(0.5)
         now = settled(lambda: held(engine, server), most(warm) if warm else {})
         samples.append((time.monotonic() - began, now))

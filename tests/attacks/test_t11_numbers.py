@@ -11,13 +11,14 @@ import httpx
 
 from tests.conftest import Saw
 from tests.faults.conftest import World
-from tests.faults.world import GOLDEN, wait_for
+from tests.faults.world import GOLDEN, cpu_seconds, wait_for
 
 MANY = [10**6, 10**9]
 INTEGERS = ("n", "best_of", "logprobs", "prompt_logprobs", "max_tokens", "min_tokens", "top_k", "seed", "priority")
 FLOATS = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
 VALUES: list[Any] = [-1, 0, 1, -(2**31), 2**31, 2**63, -(2**63) - 1, 10**30, 1.5, 1e308, True, "1", [], {}, None]
 FAST = 0.05
+"""Of the server's processor: the machine may be busy with others."""
 
 
 def test_t11_counts(world: World, saw: Saw) -> None:
@@ -30,11 +31,11 @@ def test_t11_counts(world: World, saw: Saw) -> None:
                 path, body = "/v1/completions", {**GOLDEN, name: value}
                 if name == "top_logprobs":
                     path, body = "/v1/chat/completions", {**chat, name: value}
+                used = cpu_seconds(world.server.pid)
                 answers = [http.post(path, json=body) for _ in range(5)]
                 assert {answer.status_code for answer in answers} == {400}, (name, value)
-                # The best of five: the machine may be busy with others.
+                assert (cpu_seconds(world.server.pid) - used) / 5 < FAST, (name, value)
                 slowest = max(slowest, min(answer.elapsed.total_seconds() for answer in answers))
-    assert slowest < FAST
     assert world.server.usage().kilobytes - before < 5 << 10
     saw("400 each; the slowest", slowest)
 
@@ -56,7 +57,7 @@ def test_t11_lists(world: World, saw: Saw) -> None:
         path = "/v1/chat/completions" if "messages" in body else "/v1/completions"
         content = json.dumps(body).encode()
         started = time.monotonic()
-        answer = httpx.post(f"{world.server.url}{path}", content=content, headers=headers, timeout=30)
+        answer = httpx.post(f"{world.server.url}{path}", content=content, headers=headers, timeout=60)
         assert answer.status_code in (400, 413)
         assert len(answer.content) < 1000
         saw(f"{name}: {answer.status_code}", time.monotonic() - started)
@@ -89,7 +90,7 @@ def test_t35_a_byte_at_a_time(world: World, saw: Saw) -> None:
     head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
     started = time.monotonic()
     with socket.create_connection(("127.0.0.1", world.server.port)) as link:
-        link.settimeout(20)
+        link.settimeout(60)
         link.sendall(head + chunks)
         assert b" 200 " in link.recv(100)
     saw("200", time.monotonic() - started)
@@ -99,7 +100,7 @@ def test_t9_headers(world: World, saw: Saw) -> None:
     """A header of a megabyte, and ten thousand headers."""
     for headers in (b"A: " + b"x" * 10**6, b"\r\n".join(b"H%d: x" % n for n in range(10_000))):
         with socket.create_connection(("127.0.0.1", world.server.port)) as link:
-            link.settimeout(10)
+            link.settimeout(60)
             try:
                 link.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n" + headers + b"\r\n\r\n")
                 answer = link.recv(100)

@@ -70,7 +70,7 @@ def test_t15_t16_templates_of_checkpoints(kind: str, tmp_path: Path, saw: Saw) -
 
 
 def _post(server: LiveServer, path: str, body: dict[str, Any]) -> httpx.Response:
-    return httpx.post(f"{server.url}{path}", json=body, timeout=30)
+    return httpx.post(f"{server.url}{path}", json=body, timeout=60)
 
 
 def test_t17_t19_t20_grammars(world: World, saw: Saw) -> None:
@@ -151,7 +151,7 @@ def test_f21_spoilt_requests(world: World, saw: Saw) -> None:
     """500 requests that were valid before they were spoilt in one to three places, or in their bytes."""
     statuses: Counter[int] = Counter()
     slowest = 0.0
-    with httpx.Client(base_url=world.server.url, timeout=30) as http:
+    with httpx.Client(base_url=world.server.url, timeout=60) as http:
 
         @seed(21)
         @settings(max_examples=500, database=None, suppress_health_check=list(HealthCheck))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -8,12 +9,38 @@ from pathlib import Path
 import pytest
 
 from .model import save
+from .plugins import slow
 from .world import GOLDEN, Engine, Server, Usage, wait_for
 
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save(tmp_path_factory.mktemp("tiny") / "tiny")
+
+
+STEP_SECONDS = 0.2
+
+
+@pytest.fixture(scope="session")
+def slow_engine(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """Each of its steps takes `STEP_SECONDS`: they can be counted, and what is asked of it is not soon over."""
+    folder = tmp_path_factory.mktemp("slow")
+    path = os.pathsep.join(filter(None, [str(slow(folder / "site", STEP_SECONDS)), os.environ.get("PYTHONPATH")]))
+    engine = Engine(folder, model, env={"PYTHONPATH": path, "RUSTINFER_STRICT_PLUGINS": ""})
+    try:
+        yield engine.wait_ready()
+    finally:
+        engine.kill()
+
+
+@pytest.fixture(scope="session")
+def slow_pair(slow_engine: Engine) -> Iterator[Server]:
+    """A server before it."""
+    server = Server(slow_engine.log.parent, slow_engine.address)
+    try:
+        yield server.wait_ready()
+    finally:
+        server.kill()
 
 
 @dataclass
@@ -48,18 +75,17 @@ def shared(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wo
 @pytest.fixture
 def world(shared: World) -> Iterator[World]:
     """The shared processes, which must be as they were when the case is over."""
-    wait_for(shared.server.quiet, 10, "a quiet start")
+    wait_for(shared.server.quiet, "a quiet start")
     pid, before = shared.engine.pid, (shared.engine.usage(), shared.server.usage())
     tasks = shared.server.metrics()["server_tasks"]
     yield shared
     assert shared.engine.alive
     assert shared.engine.pid == pid
-    wait_for(shared.server.quiet, 2.5, "all pages free")
+    wait_for(lambda: shared.server.get("/health").status_code == 200, "the engine, if it stood for long")
+    wait_for(shared.server.quiet, "all pages free")
     assert shared.server.golden() == shared.golden
-    wait_for(
-        lambda: no_growth(before, (shared.engine.usage(), shared.server.usage())), 5, "descriptors and threads back"
-    )
-    wait_for(lambda: shared.server.metrics()["server_tasks"] <= tasks + 1, 5, "tasks back")
+    wait_for(lambda: no_growth(before, (shared.engine.usage(), shared.server.usage())), "descriptors and threads back")
+    wait_for(lambda: shared.server.metrics()["server_tasks"] <= tasks + 1, "tasks back")
 
 
 def no_growth(before: tuple[Usage, Usage], after: tuple[Usage, Usage]) -> bool:

@@ -64,7 +64,7 @@ def test_f12_more_connections_than_descriptors(world: World, saw: Saw) -> None:
         busy = (cpu_seconds(server.pid) - cpu) / (time.monotonic() - began)
         for link in links:
             link.close()
-        back = wait_for(lambda: answers(server), 15, "an answer")
+        back = wait_for(lambda: answers(server), "an answer")
         assert server.golden() == world.golden
         saw(f"the streams were complete, {busy:.0%} of a core used; then the known answer", back)
     finally:
@@ -97,9 +97,9 @@ def test_f12_the_slow_are_cut_off(world: World, saw: Saw) -> None:
                     pass
                 except OSError:
                     break
-                assert time.monotonic() - began < 40
+                assert time.monotonic() - began < 100
             seen[name] = time.monotonic() - began
-    assert seen["nothing"] < 12
-    assert seen["header"] < 12
-    assert seen["body"] < 33
+    assert seen["nothing"] < 25  # ten, ten and thirty seconds where nobody else works
+    assert seen["header"] < 25
+    assert seen["body"] < 90
     saw(", ".join(f"{name}: cut off after {seconds:.0f} s" for name, seconds in seen.items()), None)

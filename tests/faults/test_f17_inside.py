@@ -92,7 +92,7 @@ def test_f18_f23_t24_a_kernel_that_runs_out_of_memory(dying: Dying, saw: Saw) ->
     golden, pid = server.golden(), engine.pid
     started = time.monotonic()
     assert _mixed(server, GOLDEN, {**GOLDEN, "prompt": "abc\x02"}) == [golden] * 8
-    wait_for(server.quiet, 2.5)
+    wait_for(server.quiet)
     assert server.golden() == golden
     assert (engine.pid, engine.alive) == (pid, True)
     saw("that request: 500; the others: the known answer", time.monotonic() - started)
@@ -130,7 +130,7 @@ def test_f23_t24_a_kernel_that_raises_again_and_again(
         if flags == ("--prefer=acme",):
             wanted = world.server.post(bad).json()["choices"]
             assert [answer.json()["choices"] for answer in answers] == [wanted] * 4
-            wait_for(lambda: _embedding(server) == ["reference"], 5)
+            wait_for(lambda: _embedding(server) == ["reference"])
             why = _rows(server)[0]["refusals"]["acme"]
             assert why == "raised 3 times, the last time ZeroDivisionError: disabled"
             saw("the known answer each time, by the op's reference, which runs in its place after the third", took)
@@ -143,7 +143,7 @@ def test_f23_t24_a_kernel_that_raises_again_and_again(
         lines = [line for line in engine.log.read_text().splitlines() if "embedding by back end acme" in line]
         assert [words in line for words, line in zip(said, lines, strict=True)] == [True] * len(said)
         errors = 'kernel_errors_total{kernel="acme",op="embedding"}'
-        wait_for(lambda: server.metrics().get(errors, 0) == (3 if flags[-1] == "--prefer=acme" else 4), 5)
+        wait_for(lambda: server.metrics().get(errors, 0) == (3 if flags[-1] == "--prefer=acme" else 4))
     finally:
         server.kill()
         engine.kill()
@@ -160,14 +160,14 @@ def _embedding(server: Server) -> list[str]:
 @pytest.mark.slow
 def test_f23_a_kernel_that_hangs(model: Path, dying: Dying, saw: Saw, tmp_path: Path) -> None:
     """A plugin's kernel never returns (the watchdog set to 3 s)."""
-    engine = Engine(tmp_path, model, env=dying[2])
+    engine = Engine(tmp_path, model, env=dying[2] | {"HANG_SECONDS": "3"})
     server = Server(tmp_path, engine.address)
     try:
         engine.wait_ready()
         server.wait_ready()
         started = time.monotonic()
         assert server.post({**GOLDEN, "prompt": f"abc{chr(5)}"}).status_code == 503
-        assert engine.popen.wait(5) == 1
+        assert engine.popen.wait(60) == 1
         assert "most recent call first" in engine.log.read_text()
         saw("503; the engine showed where it hangs and ended with exit code 1", time.monotonic() - started)
     finally:
