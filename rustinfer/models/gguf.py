@@ -1,7 +1,8 @@
 """Reads the GGUF container: a table of metadata and a list of tensors, whose bytes stay in the file.
 
 Nothing in the file is believed: counts, sizes and offsets are checked, in Python's unbounded integers, against the
-file's size before anything is allocated.
+file's size before anything is allocated. The package `gguf` has a reader, too; it makes arrays of every single string,
+which for a vocabulary takes it seconds at each start.
 """
 
 from __future__ import annotations
