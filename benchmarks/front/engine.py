@@ -2,39 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 
-from rustinfer.protocol.messages import Abort, Aborted, Delta, Generate, ModelCard, Output, TokenLogprob
+from rustinfer.protocol.messages import Abort, Aborted, Delta, Generate, Output, TokenLogprob
 from rustinfer.protocol.router import EngineChannel, Gone, Peer
-from rustinfer.text.tokenizer import byte_characters
+from tests.server.fake_engine import card
 
 CONTEXT = 1 << 20
 WIDTH = 2048
 MODEL = "null"
-TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant: "
-
-
-def tokenizer_json() -> str:
-    """Token id = byte."""
-    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
-    model = {"type": "BPE", "vocab": {c: b for b, c in byte_characters().items()}, "merges": []}
-    parts = {"normalizer": None, "pre_tokenizer": level, "post_processor": None, "decoder": level, "model": model}
-    return json.dumps({"version": "1.0", "added_tokens": [], **parts})
-
-
-def card() -> ModelCard:
-    """A model of bytes."""
-    shape = {"dtype": "float32", "page_size": 16, "created": 1_700_000_000, "root": MODEL, "width": WIDTH}
-    return ModelCard(MODEL, CONTEXT, 256, [], tokenizer_json(), TEMPLATE, {}, **shape)  # type: ignore[arg-type]
 
 
 class NullEngine:
     """Answers as fast as `step_seconds` allows; 0 answers at once."""
 
     def __init__(self, address: str, step_seconds: float) -> None:
-        self._channel = EngineChannel(address, card(), epoch=1, build="null", fingerprint="0" * 32)
+        model = card(id=MODEL, context=CONTEXT, eos_ids=[], width=WIDTH)
+        self._channel = EngineChannel(address, model, epoch=1, build="null", fingerprint="0" * 32)
         self._step_seconds = step_seconds
         self._left: dict[tuple[Peer, str, int], int] = {}
         self._top: dict[tuple[Peer, str], list[TokenLogprob] | None] = {}

@@ -157,10 +157,6 @@ class Sequence:
         """Tokens produced so far."""
         return len(self.tokens) - self.prompt
 
-    def output(self) -> list[int]:
-        """The tokens produced so far."""
-        return self.tokens[self.prompt :].tolist()
-
     def key(self, start: int, stop: int) -> bytes:
         """Tokens [start, stop) as a prefix-tree key."""
         return self.tokens[start:stop].tobytes()

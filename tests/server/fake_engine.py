@@ -25,6 +25,7 @@ from rustinfer.protocol.messages import (
     TokenLogprob,
 )
 from rustinfer.protocol.router import EngineChannel, Gone, Peer
+from rustinfer.text.tokenizer import byte_characters
 
 TEXT = "Paris is the capital of France.\nIt has cafés, and people say “bonjour” 🙂 there. "
 EOS = 256
@@ -44,24 +45,19 @@ CONTEXT = 512
 VOCAB = 260
 
 
-def byte_characters() -> dict[int, str]:
-    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
-    others = [b for b in range(256) if b not in plain]
-    return {b: chr(b) for b in plain} | {b: chr(256 + i) for i, b in enumerate(others)}
-
-
 def tokenizer_json() -> str:
     """Token id = byte; 256 is the end, 257 to 259 are nothing."""
     vocab = {c: b for b, c in byte_characters().items()} | {"<|end|>": EOS}
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     return json.dumps(
         {
             "version": "1.0",
             "added_tokens": [{"id": EOS, "content": "<|end|>", **flags}],
             "normalizer": None,
-            "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+            "pre_tokenizer": level,
             "post_processor": None,
-            "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False},
+            "decoder": level,
             "model": {"type": "BPE", "vocab": vocab, "merges": []},
         }
     )
