@@ -48,6 +48,6 @@ class Turn:
             self._lock = -1
 
     def _take(self, loop: asyncio.AbstractEventLoop) -> None:
-        with suppress(OSError, RuntimeError):  # the file or the loop has gone: so have we
+        with suppress(OSError, RuntimeError, ValueError):  # the file, the loop or our wish for it has gone: so have we
             fcntl.flock(self._lock, fcntl.LOCK_EX)
             loop.call_soon_threadsafe(self._came.set)

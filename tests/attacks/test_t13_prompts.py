@@ -146,7 +146,7 @@ def test_t27_errors_in_streams_tell_nothing(world: World, saw: Saw) -> None:
     saw("`numerical_error`, without an address, a path or a traceback", None)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_f21_spoilt_requests(world: World, saw: Saw) -> None:
     """500 requests that were valid before they were spoilt in one to three places, or in their bytes."""
     statuses: Counter[int] = Counter()

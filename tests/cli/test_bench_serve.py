@@ -18,7 +18,7 @@ from rustinfer.cli.spawned import Spawned
 from rustinfer.errors import UserError
 
 from ..engine.tiny import save
-from ..test_supervisor import alive, descendants, wait_for
+from ..test_supervisor import PATIENCE, alive, descendants, wait_for
 from .answers import Answers, events, models
 
 
@@ -142,8 +142,8 @@ def test_its_server_ends_with_it(when: str, number: int, tmp_path: Path) -> None
         wait_for(lambda: reached() or bench.poll() is not None)
         assert len(family) >= 3, log.read_text()  # `rustinfer serve`, its engine and its server
         bench.send_signal(number)
-        assert bench.wait(20) == -number
-        wait_for(lambda: not any(map(alive, family)), 20)
+        assert bench.wait(PATIENCE) == -number
+        wait_for(lambda: not any(map(alive, family)))
     finally:
         bench.kill()
         bench.wait()

@@ -225,6 +225,7 @@ async def exchange(server: Server, head: bytes, content: bytes = b"") -> tuple[b
     return got, time.monotonic() - started
 
 
+@pytest.mark.timeout(900)
 def test_f10_flood(world: World, saw: Saw) -> None:
     """10,000 requests of 16 choices by 8 connections while 70 such run or wait, where 1024 sequences may wait."""
     many = json.dumps({**GOLDEN, "max_tokens": 150, "n": 16, "temperature": 1}).encode()
@@ -282,6 +283,7 @@ async def flood(
     return await asyncio.gather(*asked)
 
 
+@pytest.mark.timeout(900)
 def test_f11_slow_reader(slow_pair: Server, saw: Saw) -> None:
     """A stream whose client reads one byte a second, beside one that reads."""
     slow, fast = [], []

@@ -13,7 +13,7 @@ from tests.conftest import ROOT, Saw
 from .conftest import World
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(900)
 def test_f22_t12_soak(world: World, saw: Saw) -> None:
     """Load with 20 % aborts, 5 % errors and 5 % grammars for half a minute; 20 minutes by `make soak`."""
     result = soak(world.engine, world.server, 0.5, round_seconds=10)

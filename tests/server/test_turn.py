@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -71,6 +73,26 @@ def test_who_stops_waiting_goes_on(tmp_path: Path) -> None:
         await asyncio.wait_for(asyncio.gather(first.wait(), second.wait()), 20)
         first.give_up()
         second.give_up()
+
+    asyncio.run(run())
+
+
+def test_who_gave_up_before_its_thread_began_takes_no_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Callable[[], None]] = []
+
+    class Late(threading.Thread):
+        def start(self) -> None:
+            begun.append(self.run)
+
+    async def run() -> None:
+        monkeypatch.setattr(threading, "Thread", Late)
+        stopped = Turn(tmp_path / "turn")
+        stopped.stop_waiting()
+        stopped.give_up()
+        monkeypatch.undo()
+        (late,) = begun
+        late()
+        await asyncio.wait_for(Turn(tmp_path / "turn").wait(), 20)
 
     asyncio.run(run())
 
