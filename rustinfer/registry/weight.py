@@ -71,14 +71,17 @@ class PackedWeight:
 
     def rows(self, index: Tensor | slice) -> PackedWeight:
         """The rows that `index` selects, still packed."""
-        data, scales = self.data[index], self.scales[index]
-        zeros = None if self.zeros is None else self.zeros[index]
-        return replace(self, data=data, scales=scales, zeros=zeros, shape=torch.Size((data.shape[0], self.shape[1])))
+        return self.each(lambda part: part[index])
 
     def to(self, device: torch.device | str) -> PackedWeight:
         """The same weight on another device."""
-        zeros = None if self.zeros is None else self.zeros.to(device)
-        return replace(self, data=self.data.to(device), scales=self.scales.to(device), zeros=zeros)
+        return self.each(lambda part: part.to(device))
+
+    def each(self, change: Callable[[Tensor], Tensor]) -> PackedWeight:
+        """Data, scales and zeros changed alike; as many rows as there are then."""
+        data, zeros = change(self.data), None if self.zeros is None else change(self.zeros)
+        shape = torch.Size((len(data), self.shape[1]))
+        return replace(self, data=data, scales=change(self.scales), zeros=zeros, shape=shape)
 
     def astype(self, dtype: torch.dtype) -> PackedWeight:
         """The same weight, dequantising to another dtype. Nothing is copied."""

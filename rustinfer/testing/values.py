@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from copy import deepcopy
-from dataclasses import replace
 from typing import Any
 
 import torch
@@ -18,8 +17,7 @@ def mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
         return change(value)
     if isinstance(value, PackedWeight):
-        zeros = None if value.zeros is None else change(value.zeros)
-        return replace(value, data=change(value.data), scales=change(value.scales), zeros=zeros)
+        return value.each(change)
     if isinstance(value, dict):
         return {key: mapped(item, change) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
