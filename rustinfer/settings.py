@@ -78,8 +78,8 @@ def _yaml(text: str) -> Any:
 def _value(flag: Flag, environ: Mapping[str, str], written: Mapping[str, Any], place: str) -> Any:
     name, (spelling, details) = destination(flag[0]), flag
     text, many = environ.get(variable(name)), details.get("action") == "append"
-    # An empty one is none, but in a list, which would be open where somebody's variable was not set.
-    if text or (text is not None and many):
+    # An empty one is refused: else a server whose file of keys was not named would be open to everybody.
+    if text is not None:
         value = [part.strip() for part in text.split(",")] if many else text
         return _converted(value, details, f"the environment variable {variable(name)}")
     if written.get(name) is not None:

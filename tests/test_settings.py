@@ -108,6 +108,9 @@ def test_a_file_loses_to_the_environment(tmp_path: Path, suffix: str) -> None:
         ({"RUSTINFER_PORT": "x"}, "RUSTINFER_PORT: 'x' is not a port"),
         ({"RUSTINFER_SHUTDOWN_TIMEOUT": "soon"}, "'soon' is not a number of seconds"),
         ({"RUSTINFER_STRICT": "maybe"}, "must be true or false"),
+        ({"RUSTINFER_STRICT": ""}, "must be true or false"),
+        ({"RUSTINFER_API_KEY_FILE": ""}, "RUSTINFER_API_KEY_FILE: a value is empty"),
+        ({"RUSTINFER_CONFIG": ""}, "RUSTINFER_CONFIG: a value is empty"),
         ({"RUSTINFER_LOG_LEVEL": "loud"}, "must be one of debug, info"),
     ],
 )
