@@ -22,7 +22,7 @@ LONGER = {**LONG, "n": 16, "temperature": 1}
 """For who must still be there when something else was asked: one of `LONG` is over in a quarter of a second."""
 
 
-PATIENCE = 60.0
+PATIENCE = 100.0
 """Seconds for what is a matter of moments on an idle machine, and takes for ever where it goes wrong."""
 
 
