@@ -14,14 +14,14 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, 
 
 from rustinfer.protocol.address import private_address
 
-from ..server.conftest import LiveServer, live
+from ..server.conftest import LiveServer, live, wait_for
 from ..server.fake_engine import FakeEngine
 
-expect.set_options(timeout=15_000)
+WAIT_SECONDS = 60
+expect.set_options(timeout=WAIT_SECONDS * 1000)
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = """--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking
 --disable-component-update --disable-sync""".split()  # noqa: SIM905 - one long line otherwise
-WAIT_SECONDS = 15
 GREEDY = "localStorage.getItem('rustinfer.temperature') ?? localStorage.setItem('rustinfer.temperature', 0)"
 """The fake engine says its text and nothing else where the temperature is 0."""
 
@@ -70,12 +70,13 @@ def shared_site() -> Iterator[Site]:
 
 @pytest.fixture
 def site(shared_site: Site) -> Iterator[Site]:
-    """The shared site, with the engine's settings put back afterwards."""
+    """The shared site, with the engine's settings put back afterwards, once nothing of the test runs any more."""
     engine = shared_site.engine
     kept = {name: getattr(engine, name) for name in ("delay", "text", "ends", "refuse", "fail_after", "hold")}
     engine.requests.clear()
     engine.aborted.clear()
     yield shared_site
+    wait_for(lambda: not engine.running)
     vars(engine).update(kept)
 
 
@@ -101,9 +102,10 @@ class Visit:
         self.page.on("request", self._request)
 
     def open(self, fragment: str = "") -> Page:
-        """Load the page and wait until it knows the engine."""
+        """Load the page and wait until it knows the engine, and has shown the last that it asks of it by itself."""
         self.page.goto(self.url + "/" + fragment)
-        expect(self.page.locator("#state")).to_have_text("ready", timeout=WAIT_SECONDS * 1000)
+        expect(self.page.locator("#state")).to_have_text("ready")
+        expect(self.page.locator("#facts")).not_to_be_empty()
         return self.page
 
     def _console(self, message: ConsoleMessage) -> None:

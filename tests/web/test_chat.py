@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import time
 
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from ..server.conftest import live, wait_for
 from ..server.fake_engine import TEMPLATE, FakeEngine, card
@@ -230,10 +229,18 @@ def test_an_api_key_is_asked_for_once(browser: Browser, site: Site) -> None:
 
 
 def test_a_message_sent_before_the_model_is_known_waits_for_its_name(visit: Visit) -> None:
-    visit.page.route("**/v1/ops", lambda route: (time.sleep(0.5), route.continue_()))
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    visit.page.route("**/v1/ops", hold)
     visit.page.goto(visit.url)
     visit.page.fill("#input", "early")
     visit.page.press("#input", "Enter")
+    expect(visit.page.locator("#send")).to_have_text("Stop")
+    for route in held:
+        route.continue_()
     answered(visit.page)
     expect(visit.page.locator(".error")).to_have_count(0)
 

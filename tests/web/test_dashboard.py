@@ -90,10 +90,10 @@ def test_the_ops_table(page: Page, site: Site) -> None:
 def test_a_page_that_is_not_seen_asks_for_nothing(page: Page) -> None:
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    page.evaluate("Object.defineProperty(document, 'hidden', { value: true })")
-    page.wait_for_timeout(1100)
+    page.evaluate("looks = 0; Object.defineProperty(document, 'hidden', { get: () => ++looks })")
+    page.wait_for_function("() => looks > 0")
     asked.clear()
-    page.wait_for_timeout(1500)
+    page.wait_for_function("() => looks > 2")
     assert asked == []
 
 

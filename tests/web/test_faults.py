@@ -29,7 +29,7 @@ def test_the_engine_goes_and_comes_back(browser: Browser, address: str) -> None:
         expect(page.locator("#live")).to_contain_text("not ready yet")
         expect(page.locator("#send")).to_have_text("Stop")
         with FakeEngine(address, text="Back.", ends=True):
-            expect(answered(page).locator(".text")).to_have_text("Back.", timeout=10_000)
+            expect(answered(page).locator(".text")).to_have_text("Back.")
             expect(page.locator("#state")).to_have_text("ready")
             expect(page.locator("#away")).to_be_hidden()
         visit.context.close()

@@ -15,7 +15,7 @@ def test_a_newcomer_asks_for_the_capital_of_france(browser: Browser, running_ser
     visit = Visit(browser, running_server.url)
     page = visit.open()
     page.get_by_role("button", name="Name the capital of France.").click()
-    expect(last(page).locator(".text")).to_contain_text("Paris", timeout=60_000)
+    expect(last(page).locator(".text")).to_contain_text("Paris")
     page.get_by_role("tab", name="Ops").click()
     expect(page.locator("#rows tr").first).to_be_visible()
     expect(page.locator("#rows")).to_contain_text("model.layers.*.self_attn")
