@@ -63,6 +63,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
         for name in ("PIP_NO_INDEX", "PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setenv("PIP_NO_CACHE_DIR", "1")
+        monkeypatch.setenv("PIP_DEFAULT_TIMEOUT", "150")  # a server that has no processor has not hung up
         monkeypatch.setenv("RUSTINFER_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(download, "ALIASES", {"tiny": ALIAS})
         yield server
