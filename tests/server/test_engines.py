@@ -101,6 +101,13 @@ def asked(server: LiveServer, engine: FakeEngine, body: dict[str, Any]) -> Futur
     return answer
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However late the next engine comes, it is waited for."""
+    monkeypatch.setattr(orphans, "PATIENCE_SECONDS", 600)
+
+
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("body", BODIES)
 def test_f2_what_was_not_begun_is_asked_once_again_and_marked(own_address: str, body: dict[str, Any]) -> None:
     with live(own_address) as server:
@@ -122,6 +129,7 @@ def test_f2_what_was_not_begun_is_asked_once_again_and_marked(own_address: str, 
         assert server.link.room.waiting == 0
 
 
+@pytest.mark.usefixtures("patient")
 def test_f2_the_inputs_that_were_not_sent_follow_in_the_next_engine(own_address: str) -> None:
     body = {"model": "acme/bytes", "input": [chr(97 + n % 26) for n in range(50)]}
     with live(own_address) as server, ThreadPoolExecutor(1) as thread:
@@ -137,6 +145,7 @@ def test_f2_the_inputs_that_were_not_sent_follow_in_the_next_engine(own_address:
         assert server.link.room.waiting == 0
 
 
+@pytest.mark.usefixtures("patient")
 def test_f2_nothing_is_asked_three_times(own_address: str) -> None:
     with live(own_address) as server:
         with Mute(own_address) as first:
