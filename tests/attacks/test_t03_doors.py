@@ -19,7 +19,7 @@ from rustinfer.server.auth import PUBLIC
 from rustinfer.server.routes import ROUTES
 from tests.conftest import Saw, free_port
 from tests.faults.conftest import World
-from tests.faults.world import GOLDEN, Process, Server, wait_for
+from tests.faults.world import GOLDEN, PATIENCE, Process, Server, wait_for
 
 from .conftest import KEY
 
@@ -81,7 +81,7 @@ def test_t3_tcp_takes_a_key(world: World, model: Path, saw: Saw, tmp_path: Path)
     )
     for command in words:
         refused = Process(tmp_path / "refused", "-m", *command)
-        assert refused.popen.wait(60) == 2
+        assert refused.popen.wait(PATIENCE) == 2
         assert "name a key with --wire-key-file" in refused.log.read_text()
     key = f"--wire-key-file={tmp_path / 'key'}"
     engine = Process(tmp_path / "engine.log", "-m", *words[0], key, "--threads=1", "--served-model-name=tiny")

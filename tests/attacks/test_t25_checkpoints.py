@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import Saw
-from tests.faults.world import Process, usage
+from tests.faults.world import PATIENCE, Process, usage
 from tests.models import test_gguf, test_safetensors
 
 
@@ -48,7 +48,7 @@ def test_f19_t34_the_engine_says_so_and_ends(model: Path, tmp_path: Path, saw: S
     (away / "model.safetensors.index.json").write_text(json.dumps(index))
     for path in (cut, away, tmp_path / "none"):
         engine = Process(tmp_path / "log", "-m", "rustinfer.engine.main", str(path))
-        assert engine.popen.wait(60) in (2, 3)
+        assert engine.popen.wait(PATIENCE) in (2, 3)
         lines = [line for line in engine.log.read_text().splitlines() if line.startswith("error: ")]
         assert len(lines) == 1
         assert path.name in lines[0]

@@ -15,7 +15,7 @@ import pytest
 from tests.conftest import Saw
 
 from .streams import streams
-from .world import GOLDEN, LONG, Engine, Server, wait_for
+from .world import GOLDEN, LONG, PATIENCE, Engine, Server, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -106,4 +106,4 @@ def test_f1_f2_supervised(model: Path, tmp_path: Path, saw: Saw) -> None:
         saw("503 with Retry-After, then the known answer; start of a new engine included", time.monotonic() - started)
     finally:
         service.process.terminate()
-        service.process.wait(60)
+        service.process.wait(PATIENCE)

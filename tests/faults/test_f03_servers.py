@@ -74,7 +74,7 @@ def test_f3_supervised(model: Path, tmp_path: Path, saw: Saw) -> None:
         assert service.engine == engine
     finally:
         service.process.terminate()
-        service.process.wait(60)
+        service.process.wait(PATIENCE)
 
 
 def test_f4_two_servers(world: World, saw: Saw) -> None:
@@ -108,7 +108,7 @@ def test_f16_sigterm_drains(world: World, saw: Saw) -> None:
     body = {**GOLDEN, "max_tokens": 400}
     ended, told = streams(server.url, [body] * 4, lambda: server.signal(signal.SIGTERM))
     assert all(each.done and each.error is None for each in ended)
-    assert server.popen.wait(60) == 0
+    assert server.popen.wait(PATIENCE) == 0
     saw("all 4 streams came to their end, new connections were refused, exit code 0", time.monotonic() - told)
 
 
@@ -127,7 +127,7 @@ def test_f16_without_drain(slow_engine: Engine, saw: Saw, number: int) -> None:
     ended, told = streams(server.url, [LONG] * 4, stop)
     assert {each.error for each in ended} == {"shutting_down"}
     assert all(each.done for each in ended)
-    assert server.popen.wait(60) == 0
+    assert server.popen.wait(PATIENCE) == 0
     saw("each stream: an error event `shutting_down`, then [DONE]; exit code 0", time.monotonic() - told)
 
 

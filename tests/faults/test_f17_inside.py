@@ -16,7 +16,7 @@ from .conftest import World
 from .model import POISON
 from .plugins import raising, site
 from .streams import streams
-from .world import GOLDEN, Engine, Process, Server, wait_for
+from .world import GOLDEN, PATIENCE, Engine, Process, Server, wait_for
 
 
 def test_f17_numbers_that_are_not_finite(world: World, saw: Saw) -> None:
@@ -81,7 +81,7 @@ def test_f23_plugins_that_cannot_be_loaded(dying: Dying, saw: Saw, model: Path, 
     strict = Process(
         tmp_path / "log", "-m", "rustinfer.engine.main", str(model), env=env | {"RUSTINFER_STRICT_PLUGINS": "1"}
     )
-    assert strict.popen.wait(60) not in (0, None)
+    assert strict.popen.wait(PATIENCE) not in (0, None)
     assert "Traceback" not in strict.log.read_text()
     saw("with RUSTINFER_STRICT_PLUGINS: the engine does not start, and says which one in one line", None)
 
@@ -167,7 +167,7 @@ def test_f23_a_kernel_that_hangs(model: Path, dying: Dying, saw: Saw, tmp_path: 
         server.wait_ready()
         started = time.monotonic()
         assert server.post({**GOLDEN, "prompt": f"abc{chr(5)}"}).status_code == 503
-        assert engine.popen.wait(60) == 1
+        assert engine.popen.wait(PATIENCE) == 1
         assert "most recent call first" in engine.log.read_text()
         saw("503; the engine showed where it hangs and ended with exit code 1", time.monotonic() - started)
     finally:

@@ -18,7 +18,7 @@ from tests.conftest import ROOT, Saw
 
 from .conftest import World
 from .streams import streams
-from .world import GOLDEN, Engine, Process, Server, wait_for
+from .world import GOLDEN, PATIENCE, Engine, Process, Server, wait_for
 
 
 def test_f19_full_disk(model: Path, tmp_path: Path, saw: Saw) -> None:
@@ -136,7 +136,7 @@ def test_f25_two_engines_on_one_path(world: World, model: Path, saw: Saw) -> Non
     started = time.monotonic()
     address = world.engine.address
     second = Process(world.folder / "second.log", "-m", "rustinfer.engine.main", str(model), "--endpoint", address)
-    assert second.popen.wait(60) == 2
+    assert second.popen.wait(PATIENCE) == 2
     (line,) = [line for line in second.log.read_text().splitlines() if line.startswith("error: ")]
     assert str(world.engine.pid) in line
     saw("one line that names the first one's process, exit code 2; the first was unharmed", time.monotonic() - started)
@@ -146,7 +146,7 @@ def test_f25_port_in_use(world: World, saw: Saw) -> None:
     """A second server on the port of one that runs."""
     command = ("--engine", world.engine.address, "--port", str(world.server.port))
     second = Process(world.folder / "port.log", "-m", "rustinfer.server.main", *command)
-    assert second.popen.wait(60) == 2
+    assert second.popen.wait(PATIENCE) == 2
     assert "is in use: choose another with --port" in second.log.read_text()
     saw("one line, exit code 2", None)
 
