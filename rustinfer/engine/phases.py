@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
 
-T = TypeVar("T")
+from ..models.named import Named
+from ..registry import Weight
 
 
 @dataclass
@@ -31,7 +31,7 @@ class Phases:
             self.seconds[name] += span - self._inner
             self._inner = outer + span
 
-    def timed(self, name: str, items: Mapping[str, T]) -> Mapping[str, T]:
+    def timed(self, name: str, items: Mapping[str, Weight]) -> Timed:
         """The same mapping, each look-up measured as a part of the phase `name`."""
         return Timed(self, name, items)
 
@@ -39,21 +39,13 @@ class Phases:
         return ", ".join(f"{name} {seconds:.1f} s" for name, seconds in self.seconds.items())
 
 
-class Timed(Mapping[str, T]):
+class Timed(Named):
     """A mapping that measures its look-ups."""
 
-    def __init__(self, phases: Phases, name: str, items: Mapping[str, T]) -> None:
-        self._phases, self._name, self._items = phases, name, items
+    def __init__(self, phases: Phases, name: str, items: Mapping[str, Weight]) -> None:
+        self._phases, self._name = phases, name
+        self.source = self.names = items
 
-    def __getitem__(self, key: str) -> T:
+    def __getitem__(self, key: str) -> Weight:
         with self._phases.phase(self._name):
-            return self._items[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._items)
-
-    def __len__(self) -> int:
-        return len(self._items)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._items
+            return self.source[key]
