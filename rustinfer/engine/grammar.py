@@ -113,14 +113,6 @@ class Grammars:
         self._trim()
         return found
 
-    def close(self) -> None:
-        """Take no more; end the processes."""
-        self._threads.shutdown(cancel_futures=True)
-        while not self._checks.empty():
-            close = getattr(self._checks.get(), "close", None)
-            if close:
-                close()
-
     def _trim(self) -> None:
         """Forget what was not used for longest; what is being compiled stays."""
         size = self.size

@@ -47,8 +47,3 @@ class Parameters(Named):
         """Weights that nobody has looked up, but for tables that old checkpoints carry and everybody computes."""
         read = {name for key in self._held for name in key.split("+")}
         return sorted(name for name in self.source if name not in read and not name.endswith(_COMPUTED))
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes of all weights read so far."""
-        return sum(weight.nbytes for weight in self._held.values())

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import torch
 
-from rustinfer.registry import Binder, Case, Kernel, Op, Policy, Registry, Requires, Target
+from rustinfer.registry import Case, Kernel, Op, Requires, Target
 from rustinfer.registry.backend import freeze
 from rustinfer.registry.op import Function
 
@@ -56,13 +56,3 @@ def judge(kernel: Kernel, case: Case, target: Target) -> None:
     chosen = choose(kernel, case, target)
     if isinstance(chosen, Target):
         check(kernel, case, chosen)
-
-
-def composed(op: Op, registry: Registry) -> Kernel:
-    """An op's composition out of the references of its parts, as a kernel."""
-    pins = dict.fromkeys(registry.ops, "reference")
-
-    def build(target: Target, **bound: object) -> Function:
-        return Binder(registry, target, Policy(pins=pins)).bind(op, **bound)
-
-    return Kernel(op, "composition", build, Requires("cpu"), lambda bound: None)

@@ -238,7 +238,6 @@ def test_others_go_on_while_one_is_compiled() -> None:
     assert not any(future.done() for future in waiting)
     gate.set()
     assert all(isinstance(future.exception(150), RequestRefused) for future in waiting)
-    grammars.close()
 
 
 def test_t20_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch, saw: Saw) -> None:
@@ -259,5 +258,4 @@ def test_t20_the_cache_is_bounded(monkeypatch: pytest.MonkeyPatch, saw: Saw) -> 
     monkeypatch.setattr(module, "BYTES", 20_000)
     grammars.compile(Structured("regex", "a")).exception(150)
     assert grammars.size <= 20_000
-    grammars.close()
     saw(f"at most {module.ENTRIES} are kept, and so many bytes; nothing is written to a disk", None)

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from rustinfer import ops
-from rustinfer.registry import Op, Registry
+from rustinfer.registry import Binder, Kernel, Op, Policy, Registry, Requires, Target
+from rustinfer.registry.op import Function
 from rustinfer.testing import problems
-from rustinfer.testing.definition import composed, kernel_failures
+from rustinfer.testing.definition import kernel_failures
 from rustinfer.testing.values import tensors
 
 ALL = list(ops.rustinfer_ops())
@@ -29,6 +30,16 @@ def registry() -> Registry:
 @pytest.mark.parametrize("op", ALL, ids=lambda op: op.name)
 def test_definition_is_sound(op: Op) -> None:
     assert problems(op) == []
+
+
+def composed(op: Op, registry: Registry) -> Kernel:
+    """An op's composition out of the references of its parts, as a kernel."""
+    pins = dict.fromkeys(registry.ops, "reference")
+
+    def build(target: Target, **bound: object) -> Function:
+        return Binder(registry, target, Policy(pins=pins)).bind(op, **bound)
+
+    return Kernel(op, "composition", build, Requires("cpu"), lambda bound: None)
 
 
 @pytest.mark.parametrize("op", FUSED, ids=lambda op: op.name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from ctypes import c_double, c_long, c_void_p
 from functools import cache
 from typing import Any
@@ -34,7 +33,6 @@ SIGNATURES = {
     "ri_sample": "piiippppppp",
 }
 TYPES = {"p": c_void_p, "i": c_long, "d": c_double}
-Function = Callable[..., Any]
 
 
 def load() -> tuple[Any, str | None]:
