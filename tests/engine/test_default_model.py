@@ -38,7 +38,6 @@ def test_a_chat_names_paris(llm: LLM) -> None:
     assert "<|" not in result.text
 
 
-@pytest.mark.timeout(600)
 def test_batches_chunks_and_hits_say_what_single_runs_say(llm: LLM) -> None:
     params = SamplingParams(temperature=0, max_tokens=16, ignore_eos=True)
     alone = [llm.generate(prompt, params)[0].outputs[0].token_ids for prompt in PROMPTS]
@@ -50,7 +49,6 @@ def test_batches_chunks_and_hits_say_what_single_runs_say(llm: LLM) -> None:
     assert crowd[0].outputs[0].token_ids == one
 
 
-@pytest.mark.timeout(600)
 def test_the_engine_process_stays_under_a_gigabyte(tmp_path: Path) -> None:
     made = Process(tmp_path, "smollm2")
     try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -24,8 +24,16 @@ def bind() -> Bind:
         pytest.skip(reason)
     registry = load_plugins().registry
     pins = Policy(pins=dict.fromkeys(registry.backends["cpu"].kernels, "cpu"))
-    set_threads(2)
     return lambda dtype: Binder(registry, replace(Target.of("cpu", dtype), rows=MOST), pins)
+
+
+@pytest.fixture(autouse=True)
+def two_threads() -> Iterator[None]:
+    """On any machine, and here alone: the tests that come after have as many as before."""
+    before = torch.get_num_threads()
+    set_threads(2)
+    yield
+    set_threads(before)
 
 
 @pytest.fixture(params=[torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])
