@@ -7,7 +7,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -46,11 +45,9 @@ WIDE = json.dumps(
 
 
 @pytest.fixture(scope="module")
-def grammars() -> Iterator[Grammars]:
+def grammars() -> Grammars:
     assert END is not None
-    made = Grammars.of(TOKENIZER, VOCAB, [END])
-    yield made
-    made.close()
+    return Grammars.of(TOKENIZER, VOCAB, [END])
 
 
 def allowed(grammar: Grammar, text: str) -> set[str] | None:
