@@ -21,12 +21,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 STEP_SECONDS = 0.2
 
 
+def slowed(folder: Path, model: Path) -> Engine:
+    """An engine that takes `STEP_SECONDS` for each step."""
+    path = os.pathsep.join(filter(None, [str(slow(folder / "site", STEP_SECONDS)), os.environ.get("PYTHONPATH")]))
+    return Engine(folder, model, env={"PYTHONPATH": path, "RUSTINFER_STRICT_PLUGINS": ""})
+
+
 @pytest.fixture(scope="session")
 def slow_engine(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """Each of its steps takes `STEP_SECONDS`: they can be counted, and what is asked of it is not soon over."""
-    folder = tmp_path_factory.mktemp("slow")
-    path = os.pathsep.join(filter(None, [str(slow(folder / "site", STEP_SECONDS)), os.environ.get("PYTHONPATH")]))
-    engine = Engine(folder, model, env={"PYTHONPATH": path, "RUSTINFER_STRICT_PLUGINS": ""})
+    """One whose steps can be counted, and that is not soon done with what it is asked."""
+    engine = slowed(tmp_path_factory.mktemp("slow"), model)
     try:
         yield engine.wait_ready()
     finally:

@@ -14,6 +14,7 @@ import pytest
 
 from tests.conftest import Saw
 
+from .conftest import slowed
 from .streams import streams
 from .world import GOLDEN, LONG, PATIENCE, Engine, Server, wait_for
 
@@ -21,7 +22,7 @@ from .world import GOLDEN, LONG, PATIENCE, Engine, Server, wait_for
 @pytest.fixture(scope="module")
 def pair(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, Server]]:
     folder = tmp_path_factory.mktemp("pair")
-    engine = Engine(folder, model)
+    engine = slowed(folder, model)
     server = Server(folder, engine.address)
     engine.wait_ready()
     server.wait_ready()
@@ -35,7 +36,7 @@ def test_f1_f2_killed_engine(pair: tuple[Engine, Server], model: Path, saw: Saw)
     engine, server = pair
     golden = server.golden()
     began = time.monotonic()
-    streams(server.url, [{**GOLDEN, "max_tokens": 1}] * 32)
+    streams(server.url, [{**GOLDEN, "n": 0}] * 32)  # 32 clients are told something
     usual = time.monotonic() - began
     ended, killed = streams(server.url, [LONG] * 32, lambda: engine.signal(signal.SIGKILL))
     engine.kill()

@@ -1,6 +1,7 @@
 """An engine without a model: it speaks the protocol and says a known text, byte by byte.
 
-Every byte is a token, so code points come in halves. `python -m tests.server.fake_engine ADDRESS` runs one.
+Every byte is a token, so code points come in halves. `python -m tests.server.fake_engine ADDRESS` runs one
+that says a hundred tokens of a choice and waits.
 """
 
 from __future__ import annotations
@@ -252,4 +253,4 @@ def _meant(running: Running, peer: Peer, abort: Abort) -> bool:
 
 
 if __name__ == "__main__":
-    FakeEngine(sys.argv[1], delay=float(sys.argv[2]) if len(sys.argv) > 2 else 0.0)._run()
+    FakeEngine(sys.argv[1], hold=100)._run()

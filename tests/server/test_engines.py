@@ -28,9 +28,9 @@ from .lifecycle import LONG, asking
 
 
 @contextmanager
-def engine_process(address: str, delay: float = 0.01) -> Iterator[subprocess.Popen[bytes]]:
+def engine_process(address: str) -> Iterator[subprocess.Popen[bytes]]:
     root = Path(__file__).parents[2]
-    process = subprocess.Popen([sys.executable, "-m", "tests.server.fake_engine", address, str(delay)], cwd=root)
+    process = subprocess.Popen([sys.executable, "-m", "tests.server.fake_engine", address], cwd=root)
     try:
         yield process
     finally:
