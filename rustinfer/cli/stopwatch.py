@@ -12,6 +12,7 @@ import torch
 from ..graph import Graph
 
 Call = Callable[[], object]
+CPU_SECONDS = 0.3  # spent on a call
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,9 @@ def seconds(calls: Sequence[Call], device: torch.device, *, capturable: bool = T
     return float(statistics.median(times))
 
 
-def _on_cpu(calls: Sequence[Call], least: float = 0.3) -> float:
+def _on_cpu(calls: Sequence[Call]) -> float:
     # The best and not the median: what else runs on a machine can only add.
-    best, until = float("inf"), time.perf_counter() + least
+    best, until = float("inf"), time.perf_counter() + CPU_SECONDS
     for call in calls:
         call()
     while time.perf_counter() < until:

@@ -16,15 +16,14 @@ SECONDS = 10.0
 class Report:
     """Knows when it last spoke, and the totals of that time."""
 
-    def __init__(self, clock: Callable[[], float], seconds: float = SECONDS) -> None:
-        self._clock, self._seconds = clock, seconds
-        self._at, self._before = clock(), Totals()
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._at, self._before = clock, clock(), Totals()
 
     def maybe(self, engine: Engine) -> None:
         """Log rates and load if it is time and there was any work."""
         now = self._clock()
         span = now - self._at
-        if span < self._seconds:
+        if span < SECONDS:
             return
         before, totals = self._before, replace(engine.totals)
         self._at, self._before = now, totals

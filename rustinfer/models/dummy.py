@@ -25,11 +25,10 @@ TEMPLATE = (
 class DummyWeights(Named):
     """Random weights of a configuration, made on the device when looked up. A name always gives the same values."""
 
-    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device, seed: int = 0) -> None:
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> None:
         self.names = self.shapes = weight_shapes(config)
         self.dtype = dtype
         self.device = device
-        self.seed = seed
 
     def __getitem__(self, name: str) -> Weight:
         if name not in self.shapes:
@@ -37,7 +36,7 @@ class DummyWeights(Named):
         shape = self.shapes[name]
         if len(shape) == 1 and name.endswith("norm.weight"):
             return torch.ones(shape, dtype=self.dtype, device=self.device)
-        generator = torch.Generator(self.device).manual_seed(crc32(name.encode()) ^ self.seed)
+        generator = torch.Generator(self.device).manual_seed(crc32(name.encode()))
         weight = torch.empty(shape, dtype=self.dtype, device=self.device)
         return weight.normal_(0, 0.02, generator=generator)
 

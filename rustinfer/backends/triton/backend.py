@@ -29,9 +29,9 @@ def available() -> Refusal:
     return None
 
 
-def on(*, rows: int | None = None, decode: bool = False, min_sm: tuple[int, int] = (8, 0)) -> Requires:
-    """What a kernel asks of its target, beyond the back end's device and dtypes."""
-    return Requires(DEVICE, DTYPES, min_sm=None if INTERPRETED else min_sm, max_rows=rows, decode=decode)
+def on(*, rows: int | None = None) -> Requires:
+    """What a kernel for up to so many rows asks of its target."""
+    return Requires(DEVICE, DTYPES, min_sm=None if INTERPRETED else (8, 0), max_rows=rows)
 
 
 triton = Backend("triton", requires=on(), available=available)
