@@ -29,15 +29,40 @@ def binder(invariant: bool = False, **policy: object) -> Binder:
     return Binder(load_plugins().registry, target, Policy(**policy))  # type: ignore[arg-type]
 
 
-def drawn(kind: str, rows: int) -> tuple[PackedWeight, Tensor]:
+def drawn(kind: str, rows: int, columns: int = 576) -> tuple[PackedWeight, Tensor]:
+    """A weight and rows of which a quarter of the blocks hold a number far larger than the others."""
     d, (form, group, zeros) = Draw(f"{kind} {rows}", torch.bfloat16, CPU), WEIGHTS[kind]
-    return d.packed(form, 75, 576, group, zeros=zeros), d.normal(rows, 576)
+    x = d.normal(rows, columns)
+    x[:, 5::128] *= 2.0 ** torch.arange(1, 9).repeat(columns)[: x[:, 5::128].shape[1]]
+    return d.packed(form, 75, columns, group, zeros=zeros), x
 
 
-def rounded(x: Tensor, steps: float = 127.0) -> Tensor:
-    """Rows [R, K] in whole multiples of a step: the largest number of each 32 columns over `steps`. In float64."""
+WORTH, MORE = 1.0, 16.0
+"""A quad has four bits more where that spares so many times the mean block's error, and is at most so much larger."""
+FIRST = torch.tensor([0, 1, 4, 5])
+"""The columns of eight in one quad, as words of eight weights of 4 bits come apart; the others are in the next."""
+
+
+def quads(blocks: Tensor, nibbles: bool) -> Tensor:
+    """Blocks [R, B, 32] as quads [R, B, 8, 4], in any order."""
+    if not nibbles:
+        return blocks.unflatten(2, (8, 4))
+    eights = blocks.unflatten(2, (4, 8))
+    return torch.cat([eights[..., FIRST], eights[..., FIRST + 2]], 2)
+
+
+def scales(blocks: Tensor, nibbles: bool, worth: float = WORTH) -> Tensor:
+    """Each block's number that becomes 127 [R, B, 1]: its largest, or the largest outside a quad that pays."""
+    most = quads(blocks.abs(), nibbles).amax(3).sort(2, descending=True).values
+    top, rest = most[..., :1], torch.maximum(most[..., 1:2], most[..., :1] / MORE)
+    spared = top * top - rest * rest
+    return torch.where(spared > worth * (top * top).mean(1, keepdim=True), rest, top)
+
+
+def rounded(x: Tensor, weight: PackedWeight, steps: float = 127.0, worth: float = WORTH) -> Tensor:
+    """Rows [R, K] in whole multiples of a step: the number that scales each 32 columns over `steps`. In float64."""
     blocks = x.float().unflatten(1, (-1, 32))
-    top = blocks.abs().amax(2, keepdim=True)
+    top = scales(blocks, weight.format is INT4, worth)
     return ((blocks * (torch.full_like(top, steps) / top)).round().double() * (top / steps).double()).flatten(1)
 
 
@@ -51,18 +76,38 @@ def unlike(x: Tensor, weight: PackedWeight, want: Tensor) -> float:
 def test_the_product_of_rounded_rows(kind: str, rows: int) -> None:
     weight, x = drawn(kind, rows)
     values = weight.unpacked().double().T
-    assert unlike(x, weight, rounded(x) @ values) < FEW
-    assert unlike(x, weight, rounded(x, 126.0) @ values) > 10 * FEW  # a step too many is seen
+    assert unlike(x, weight, rounded(x, weight) @ values) < FEW
+    assert unlike(x, weight, rounded(x, weight, 126.0) @ values) > 10 * FEW  # a step too many is seen
+    assert unlike(x, weight, rounded(x, weight, worth=1e9) @ values) > 10 * FEW  # and rows without larger quads
     assert unlike(x, weight, x.double() @ values) > 10 * FEW
+
+
+@pytest.mark.parametrize("columns", [32, 96, 544, 608])
+def test_any_number_of_blocks(columns: int) -> None:
+    weight, x = drawn("zeros", 9, columns) if columns != 96 else drawn("of 96", 9, columns)
+    x[3], x[4, 40:] = 0, 0
+    assert unlike(x, weight, rounded(x, weight).nan_to_num() @ weight.unpacked().double().T) < FEW
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_within_half_a_step_a_number(kind: str) -> None:
     weight, x = drawn(kind, 40)
     values = weight.unpacked().double().T
-    half = (x.double().unflatten(1, (-1, 32)).abs().amax(2) / 254).repeat_interleave(32, 1)
+    top = scales(x.float().unflatten(1, (-1, 32)), weight.format is INT4)[..., 0]
+    half = (top.double() / 254).repeat_interleave(32, 1)
     got, want = binder().linear(weight=weight)(x).double(), x.double() @ values
     assert ((got - want).abs() <= half @ values.abs() * (1 + 2.0**-8) + want.abs() * 2.0**-8).all()
+
+
+@pytest.mark.parametrize("kind", WEIGHTS)
+def test_a_number_far_larger_costs_its_neighbours_nothing(kind: str) -> None:
+    """At every place of a block: errors are those of steps of 1 / 127, not of 15 / 127."""
+    weight, x = drawn(kind, 32)
+    values = weight.unpacked().double().T
+    x[:] = torch.arange(576).remainder(63).sub(31) / 31
+    x[range(32), range(64, 96)] = 15.0
+    got, want = binder().linear(weight=weight)(x).double(), x.double() @ values
+    assert ((got - want).abs() < values.norm(dim=0) / 127 + want.abs() * 2.0**-8).all()
 
 
 @pytest.mark.parametrize("kind", [INT4, INT8], ids=str)
@@ -71,7 +116,8 @@ def test_at_the_ends_of_what_integers_hold_a_row_is_what_it_is_alone(kind: Forma
     weight, x = d.packed(kind, 40, 576, 32, zeros="free" if kind is INT4 else ""), d.normal(45, 576)
     weight.data[:8], weight.data[8:16] = (255, 0) if kind is INT4 else (127, -128)
     x[:4], x[4:8] = 3.0, -3.0
-    assert unlike(x, weight, rounded(x) @ weight.unpacked().double().T) < FEW
+    x[8:16], x[8:12, ::96], x[12:16, ::96] = 3.0, 40.0, -40.0
+    assert unlike(x, weight, rounded(x, weight) @ weight.unpacked().double().T) < FEW
     ops = binder(invariant=True)
     call = ops.linear(weight=weight)
     assert ops.bindings[-1].backend == "vnni"

@@ -24,11 +24,29 @@ template <long KIND> static INLINE void quads(const uint8_t* block, long p, __m5
     }
 }
 
-template <long KIND, long R> static void tile(const Matrix& w, const int8_t* x, long ldx, const float* told, long ldt, long strip, float* c) {
+// Adds a row's upper parts of quad p, whose numbers have 12 bits, times their weights.
+template <long KIND> static INLINE void add_quad(const uint8_t* block, long p, const float* told, __m512i (&dot)[2]) {
+    __m512i w0, w1, v = pair_of((const int16_t*)(told + 3));
+    if constexpr (KIND == INT4) {
+        const uint8_t* words = block + p / 2 * STRIP * 4;
+        const __m512i high = _mm512_set1_epi8(-16);
+        const __m128i up = _mm_cvtsi32_si128(p % 2 ? 0 : 4);
+        w0 = _mm512_and_si512(_mm512_sll_epi32(_mm512_loadu_si512(words), up), high);
+        w1 = _mm512_and_si512(_mm512_sll_epi32(_mm512_loadu_si512(words + 64), up), high);
+        dot[0] = _mm512_dpbusd_epi32(dot[0], w0, v);
+        dot[1] = _mm512_dpbusd_epi32(dot[1], w1, v);
+    } else {
+        quads<KIND>(block, p, w0, w1);
+        dot[0] = _mm512_add_epi32(dot[0], _mm512_slli_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), w0, v), 4));
+        dot[1] = _mm512_add_epi32(dot[1], _mm512_slli_epi32(_mm512_dpbusd_epi32(_mm512_setzero_si512(), w1, v), 4));
+    }
+}
+
+template <long KIND, long R> static void tile(const Matrix& w, const int8_t* x, long ldx, const float* told, long ldt, const uint8_t* fine, long strip, float* c) {
     vf acc[R][2] = {};
     long bytes = w.block_bytes();
     const uint8_t* block = w.block(strip, 0);
-    for (long b = 0; b < w.blocks(); b++, block += bytes, x += ldx, told += ldt) {
+    for (long b = 0; b < w.blocks(); b++, block += bytes, x += ldx, told += ldt, fine += TILE) {
         ask_ahead(block, bytes);
         __m512i dot[R][2];
         UNROLL for (long i = 0; i < R; i++) {
@@ -45,43 +63,31 @@ template <long KIND, long R> static void tile(const Matrix& w, const int8_t* x, 
                 dot[i][1] = _mm512_dpbusd_epi32(dot[i][1], w1, v);
             }
         }
+        uint64_t fines;
+        memcpy(&fines, fine, 8);
+        if (fines)
+            UNROLL for (long i = 0; i < R; i++)
+                if (fine[i]) add_quad<KIND>(block, fine[i] - 1, told + i * TOLD, dot[i]);
         add_block<R>(acc, dot, w, block, told);
     }
     UNROLL for (long i = 0; i < R; i++)
         UNROLL for (long h = 0; h < 2; h++) store(c + i * STRIP + h * LANES, acc[i][h]);
 }
 
-template <long KIND, long R = TILE, class... Flow> static void group(long rows, Flow... flow) {
-    if (rows == R) return tile<KIND, R>(flow...);
-    if constexpr (R > 1) group<KIND, R - 1>(rows, flow...);
+template <long KIND, long R = TILE> static void group(long rows, const Matrix& w, const int8_t* x, long ldx, const float* told, long ldt, const uint8_t* fine, long strip, float* c) {
+    if (rows == R) return tile<KIND, R>(w, x, ldx, told, ldt, fine, strip, c);
+    if constexpr (R > 1) group<KIND, R - 1>(rows, w, x, ldx, told, ldt, fine, strip, c);
+}
+
+template <long KIND> static void kind(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c) {
+    for (long r = 0, g = x.group; r < count; r += g)
+        group<KIND>(count - r < g ? count - r : g, w, x.bytes(r0 + r, 0), g * BLOCK, x.about(r0 + r, 0), g * TOLD, &x.fine(r0 + r, 0), strip, c + r * STRIP);
 }
 
 void byte_strip(const Matrix& w, const Rows& x, long r0, long count, long strip, float* c) {
-    for (long r = 0, g = x.group; r < count; r += g)
-        (w.kind == INT4 ? group<INT4, TILE, const Matrix&, const int8_t*, long, const float*, long, long, float*> : group<INT8, TILE, const Matrix&, const int8_t*, long, const float*, long, long, float*>)(
-            count - r < g ? count - r : g, w, x.bytes(r0 + r, 0), g * BLOCK, x.about(r0 + r, 0), g * TOLD, strip, c + r * STRIP);
-}
-
-// Told of a block: its scale, the sum of its numbers once they are rounded (with their exact sum a zero would not meet the
-// numbers that its integers meet), and, as an integer's bits, what 128 more in every weight adds, negative.
-void round_bytes(const float* v, int8_t* q, float* told, bool nibbles) {
-    vf a = load(v), b = load(v + LANES);
-    float top = largest(maximum(magnitude(a), magnitude(b)));
-    float inverse = top > 1e-30f ? 127.0f / top : 0.0f, scale = top > 1e-30f ? top * (1.0f / 127.0f) : 0.0f;
-    // Infinities and NaNs reach the output through the scale.
-    if (!(top <= 3.4e38f) || _mm512_cmp_ps_mask((__m512)a, (__m512)b, _CMP_UNORD_Q)) scale = NAN;
-    __m512i ia = _mm512_cvtps_epi32((__m512)(a * inverse)), ib = _mm512_cvtps_epi32((__m512)(b * inverse));
-    int32_t total = _mm512_reduce_add_epi32(_mm512_add_epi32(ia, ib)), less = -128 * total;
-    told[0] = scale;
-    told[1] = scale * float(total);
-    memcpy(told + 2, &less, 4);
-    __m256i all = _mm256_set_m128i(_mm512_cvtsepi32_epi8(ib), _mm512_cvtsepi32_epi8(ia));
-    // The order in which a mask of every other nibble finds the columns of a weight of 4 bits.
-    const __m256i order = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15));
-    _mm256_storeu_si256((__m256i*)q, nibbles ? _mm256_shuffle_epi8(all, order) : all);
+    (w.kind == INT4 ? kind<INT4> : kind<INT8>)(w, x, r0, count, strip, c);
 }
 
 #else
 void byte_strip(const Matrix&, const Rows&, long, long, long, float*) {}
-void round_bytes(const float*, int8_t*, float*, bool) {}
 #endif

@@ -40,9 +40,9 @@ constexpr long TILE = 8;  // rows multiplied together: 16 integer accumulators; 
 
 // Rows ready to be multiplied: float32, row by row; 8-bit integers with a scale a block, where a plan says so; or 16-bit integers with one scale a block (relative error 2^-16 of the
 // block's largest number, far below bfloat16's own 2^-9): tiles of `group` rows, in them blocks, in them rows, as a product reads
-// them. What is told of a block: its scale, the sum of its numbers and, as an integer's bits, what Winograd's products
-// have too much of.
-constexpr long TOLD = 3;
+// them. What is told of a block: its scale, the sum of its numbers and, as integers' bits, what Winograd's products
+// have too much of, and the upper parts of a quad of 8-bit integers that has 12 (see quads.cpp).
+constexpr long TOLD = 4;
 constexpr long QUICK_LEAST = 32;  // rows for which it pays to expand a strip for Winograd's products
 struct Rows {
     long count, columns, group;
@@ -51,11 +51,13 @@ struct Rows {
     int8_t* e;
     bool nibbles;  // of the weights: the 8-bit integers lie as those are read
     float* told;
+    uint8_t* fines;  // of each block of 8-bit integers: 1 + its quad of 12 bits, or 0; eight rows' are eight bytes
     bool integer() const { return q || e; }
     long place(long r, long b) const { return (r / group * (columns / BLOCK) + b) * group + r % group; }
     int16_t* integers(long r, long b) const { return q + place(r, b) * BLOCK; }
     int8_t* bytes(long r, long b) const { return e + place(r, b) * BLOCK; }
     float* about(long r, long b) const { return told + place(r, b) * TOLD; }
+    uint8_t& fine(long r, long b) const { return fines[(r / group * (columns / BLOCK) + b) * TILE + r % group]; }
 };
 
 // Buffers for `count` rows of the calling thread, in the form that suits the matrix and the activations' dtype.

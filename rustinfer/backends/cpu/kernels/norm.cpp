@@ -22,7 +22,7 @@ template <class T> Rows prepare(const Plan& p, View<T> x, View<T> residual, T* t
     const Matrix& w = p.w;
     Rows rows = rows_for(w, count, dtype_of<T>(), p.eight);
     auto one = [&](long r) {
-        float* row = rows.integer() ? scratch<float>(ROW, rows.columns + LANES) : rows.f + r * rows.columns;
+        float* row = rows.integer() ? scratch<float>(ROW, rows.columns + 3 * BLOCK) : rows.f + r * rows.columns;
         const T* from = x.row(pick ? pick[r] : r);
         for (long k = w.columns; k < rows.columns; k++) row[k] = 0;
         if (p.norm) normalise(from, residual.at ? residual.row(r) : nullptr, total + r * w.columns, (const T*)p.norm, p.eps, w.columns, row);

@@ -16,5 +16,5 @@ template <class F> void parallel(long tasks, long grain, const F& f) {
 
 // Memory of the calling thread, 64-byte aligned, kept between calls; `slot` tells its uses apart.
 void* scratch(int slot, long bytes);
-enum Slot { WEIGHTS, OUTPUT, OUTPUT2, ROWS, INTEGERS, ROW_SCALES, PROJECTED, ROW, ATTEND, SAMPLE, STACK, SLOTS };
+enum Slot { WEIGHTS, OUTPUT, OUTPUT2, ROWS, INTEGERS, ROW_SCALES, FINES, PEAKS, PROJECTED, ROW, ATTEND, SAMPLE, STACK, SLOTS };
 template <class T> T* scratch(Slot slot, long count) { return static_cast<T*>(scratch(int(slot), count * long(sizeof(T)))); }

@@ -2,18 +2,19 @@
 #include "matrix.h"
 #include "pool.h"
 
-void round_bytes(const float* v, int8_t* q, float* told, bool nibbles);
+void round_bytes(const Rows& x, long r, const float* row);
 
 Rows rows_for(const Matrix& w, long count, Dtype dtype, bool eight) {
     // Few rows in tiles of nearly one size: small ones cost most by the row.
     long tiles = (count + TILE - 1) / TILE, group = count < QUICK_LEAST && tiles ? (count + tiles - 1) / tiles : TILE;
-    Rows x{count, w.columns, group, nullptr, nullptr, nullptr, w.kind == INT4, nullptr};
+    Rows x{count, w.columns, group, nullptr, nullptr, nullptr, w.kind == INT4, nullptr, nullptr};
     bool integer = HAS_INTEGER && w.packed() && dtype == BFLOAT16;
     long padded = (w.columns + LANES - 1) / LANES * LANES;
     x.columns = padded;
     if (integer && eight) x.e = scratch<int8_t>(INTEGERS, tiles * group * padded);
     else if (integer) x.q = scratch<int16_t>(INTEGERS, tiles * group * padded);
     else x.f = scratch<float>(ROWS, count * padded + LANES);
+    if (x.e) x.fines = scratch<uint8_t>(FINES, tiles * TILE * w.blocks());
     if (w.packed()) x.told = scratch<float>(ROW_SCALES, tiles * group * w.blocks() * TOLD);
     return x;
 }
@@ -44,10 +45,7 @@ static INLINE void quantise(const float* v, int16_t* q, float* told, bool excess
 
 void finish_row(const Rows& x, long r, const float* source) {
     long n = x.columns;
-    if (x.e) {
-        for (long b = 0; b < n / BLOCK; b++) round_bytes(source + b * BLOCK, x.bytes(r, b), x.about(r, b), x.nibbles);
-        return;
-    }
+    if (x.e) return round_bytes(x, r, source);
     if (x.integer()) {
         bool excess = ADDS_ARE_CHEAP && x.count >= QUICK_LEAST;
         int16_t* q = x.integers(r, 0);
