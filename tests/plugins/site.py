@@ -34,8 +34,12 @@ def write(site: Path, name: str, code: str, group: str = "rustinfer") -> None:
 
 
 def python(site: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python where the site's packages are installed, with nothing else of this process's plugins."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("RUSTINFER_")}
+    """Run Python where the site's packages are installed, with nothing else of this process's plugins.
+
+    The cache stays: another has no kernels, and to compile them takes a busy machine minutes.
+    """
+    settings = {name for name in os.environ if name.startswith("RUSTINFER_")} - {"RUSTINFER_CACHE"}
+    kept = {name: value for name, value in os.environ.items() if name not in settings}
     return subprocess.run(
         [sys.executable, *arguments],
         check=False,
