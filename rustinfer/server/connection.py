@@ -22,8 +22,8 @@ ABORT = "rustinfer.abort"
 HEADER_SECONDS = 10.0
 MESSAGE_SECONDS = 35.0
 """For a whole request. A body that dawdles is answered by `body.read` before; this one ends what nobody reads."""
-
-
+ASKED_SECONDS = 1.0
+"""For whoever was let in before the server was told to stop, and has not asked anything yet."""
 _UPGRADE = re.compile(rb"\r\nupgrade:", re.IGNORECASE)
 
 
@@ -38,7 +38,7 @@ class Connection(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._in_headers, self._in_message = True, False
         self._header_bytes = self._field_bytes = 0
-        self._excess = False
+        self._excess = self._last = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._patient = PatientTransport(transport, lambda: self._in_message)
@@ -49,6 +49,17 @@ class Connection(HttpToolsProtocol):
         self._expect(None)
         self._unset_keepalive_if_required()  # uvicorn leaves it where the client reset the connection
         super().connection_lost(exc)
+
+    def shutdown(self) -> None:
+        """The server was told to stop: this connection ends with the answer to what was asked by it, or is about to be.
+
+        Closing it unasked would reset it under a request that is on its way.
+        """
+        self._last = self.cycle is None
+        if self._last:
+            self._expect(ASKED_SECONDS)
+        else:
+            super().shutdown()
 
     def data_received(self, data: bytes) -> None:
         if self._patient.lingering:
@@ -91,6 +102,8 @@ class Connection(HttpToolsProtocol):
         self._expect(None)
         self._in_headers, self._header_bytes = False, 0
         super().on_headers_complete()
+        if self._last:
+            self.cycle.keep_alive = False
         if self.scope.get("http_version") == "1.0":
             _until_closed(self.cycle)
 

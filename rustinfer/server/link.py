@@ -50,7 +50,7 @@ class EngineLink:
         self._orphans = Orphans()
         self._ids = itertools.count()
         self._epoch: int | None = None
-        self._draining = self._stopping = False
+        self._draining = self._stopping = self._ended = False
         self._building: asyncio.Task[None] | None = None
 
     @property
@@ -83,7 +83,7 @@ class EngineLink:
         """The model, for a request that is to run now. Raises ApiError 503 where it cannot."""
         if self.served is None or not self.up:
             raise engine_unavailable()
-        if self._draining or self._stopping:
+        if self._draining or self._ended:
             raise shutting_down()
         return self.served
 
@@ -182,8 +182,13 @@ class EngineLink:
         self.metrics.whole.observe(time.monotonic() - job.started)
 
     def stop_serving(self) -> None:
-        """Refuse new requests for good; those that run go on."""
+        """Have load balancers send nobody any more: this server is about to stop. Who was let in is still served."""
         self._stopping = True
+
+    def end(self) -> None:
+        """Fail what runs, and refuse for good whatever still comes."""
+        self._ended = True
+        self.fail_all(shutting_down())
 
     def fail_all(self, error: ApiError) -> None:
         jobs = {job for job, _ in self._jobs.values()} | self._orphans.adopted()

@@ -22,7 +22,6 @@ from rustinfer.version import __version__
 
 from . import garbage
 from .app import create
-from .errors import shutting_down
 from .hosts import is_loopback
 from .http import HttpServer, configuration
 from .listener import inherited, listen, make_room
@@ -75,12 +74,12 @@ def _stop(server: HttpServer, app: Starlette, drain_seconds: float) -> None:
     """The first signal lets running requests finish within the drain time, the second ends them."""
     link = app.state.link
     if server.stopped:
-        link.fail_all(shutting_down())
+        link.end()
         server.force_exit = True
         return
     server.stop()
     link.stop_serving()
-    asyncio.get_running_loop().call_later(drain_seconds, link.fail_all, shutting_down())
+    asyncio.get_running_loop().call_later(drain_seconds, link.end)
 
 
 async def _announce(server: HttpServer, app: Starlette, options: Options, port: int) -> None:

@@ -23,7 +23,7 @@ def events(text: str) -> list[Any]:
     return [e.removeprefix("data: ") for e in text.split("\n\n") if e]
 
 
-def connect(server: LiveServer) -> socket.socket:
+def connect(server: LiveServer | Process) -> socket.socket:
     made = socket.create_connection(("127.0.0.1", int(server.url.rpartition(":")[2])))
     made.settimeout(60)
     return made
@@ -65,12 +65,16 @@ def failing(http: httpx.Client, engine: FakeEngine, path: str, body: Any) -> str
 class Process:
     """`rustinfer-server` as a process of its own."""
 
-    def __init__(self, address: str, *more: str) -> None:
-        command = [sys.executable, "-m", "rustinfer.server.main", "--engine", address, "--port", "0", *more]
+    url = ""
+
+    def __init__(self, address: str, *more: str, run: str | None = None) -> None:
+        start = ["-m", "rustinfer.server.main"] if run is None else ["-c", run]
+        command = [sys.executable, *start, "--engine", address, "--port", "0", *more]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def ready(self) -> str:
         assert self.process.stdout is not None
         line = self.process.stdout.readline()
         assert line.startswith("Ready: http://127.0.0.1:")
-        return line.split()[1]
+        self.url = line.split()[1]
+        return self.url

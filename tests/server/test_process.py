@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import closing
 
 import httpx
 import pytest
 
 from .conftest import live, wait_for
 from .fake_engine import FakeEngine
-from .lifecycle import LONG, Process
+from .lifecycle import LONG, Process, answer, connect, posted
 
 
 def test_ready_and_sigterm_drains(own_address: str) -> None:
@@ -29,6 +30,28 @@ def test_ready_and_sigterm_drains(own_address: str) -> None:
             wait_for(lambda: not open_(url))
             engine.hold = None
             assert "[DONE]" in list(lines)[-2]
+        assert server.process.wait(60) == 0
+
+
+PATIENT = """
+from rustinfer.server import connection, main
+connection.ASKED_SECONDS = 600
+main.main()
+"""
+
+
+def test_f3_whoever_was_let_in_before_is_answered(own_address: str) -> None:
+    server = Process(own_address, run=PATIENT)
+    with FakeEngine(own_address):
+        server.ready()
+        with closing(connect(server)) as late, closing(connect(server)) as idle:
+            idle.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert answer(idle)[0] == 200  # and the other was let in before it
+            server.process.terminate()
+            assert idle.recv(1) == b""  # those who were answered are dropped
+            late.sendall(b"".join(posted("/v1/completions", {**LONG, "max_tokens": 5})))
+            assert answer(late)[0] == 200
+            assert late.recv(1) == b""
         assert server.process.wait(60) == 0
 
 
