@@ -16,7 +16,7 @@ NOT_HERE = {"chat-image-input", "image-input", "compact-response", "compact-miss
 def suite(form: str) -> str:
     """All of its tests of one form; raises where one of what the server has does not pass."""
     # It sets no limit to an answer's length, and a small model may not come to an end.
-    where = ["-u", f"{sys.argv[1]}/v1", "-k", "none", "-m", checks.MODEL, "-i", "got 'incomplete'"]
+    where = ["-u", f"{sys.argv[1]}/v1", "-k", "none", "-m", checks.MODEL, "-i", "got 'incomplete',got 'length'"]
     command = [str(Path(sys.executable).with_name("llm-comply")), "run", *where, "--format", form, "--json"]
     told = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)
     results = [each for each in told["results"] if each["id"] not in NOT_HERE and each["status"] != "skipped"]
