@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from .told import Row, Told
 
 # A busy machine is no fault, and what is red is so by the change that was tested: `--hypothesis-profile=luck` tries
 # other examples each time.
-settings.register_profile("luck", deadline=None)
+settings.register_profile("luck", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("same", settings.get_profile("luck"), derandomize=True)
 settings.load_profile("same")
 ROOT = Path(__file__).parent.parent

@@ -37,7 +37,7 @@ def test_one_request_says_what_the_model_says() -> None:
     assert not e.has_work
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(
     pages=st.integers(12, 40),
     seqs=st.integers(1, 8),

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 
@@ -118,7 +118,7 @@ class Client(RuleBasedStateMachine):
         assert self.loop.engine.cache.available == self.loop.engine.cache.pool.total
 
 
-SETTINGS = settings(max_examples=60, stateful_step_count=40, suppress_health_check=[HealthCheck.too_slow])
+SETTINGS = settings(max_examples=60, stateful_step_count=40)
 
 
 def test_f20_any_client(saw: Saw) -> None:

@@ -20,7 +20,7 @@ from . import directories, ggufs
 CPU = torch.device("cpu")
 VALUES = st.sampled_from([0, 1, 127, 128, 255]) | st.integers(0, 255)
 FLIPS = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), VALUES), min_size=1, max_size=4)
-FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FUZZ = settings(max_examples=150, suppress_health_check=list(HealthCheck))
 
 
 def flipped(data: bytes, flips: list[tuple[float, int]], head: int, cut: int) -> bytes:
