@@ -97,7 +97,7 @@ def _converted(value: Any, details: Mapping[str, Any], where: str) -> Any:
         return found
     many, make = action == "append", details.get("type", str)
     if isinstance(value, (bool, list, dict)) and not (many and isinstance(value, list)):
-        raise UserError(f"{where} cannot be {value!r}")
+        raise UserError(f"{where} takes {'a list of words' if many else 'one value'}, not {value!r}")
     try:
         made = [make(str(each)) for each in (value if isinstance(value, list) else [value]) or [""]]
     except argparse.ArgumentTypeError as e:

@@ -127,7 +127,9 @@ def test_the_environment_is_checked(environ: dict[str, str], message: str) -> No
         ("a.yaml", "a: [", "cannot be understood"),
         ("a.yaml", "!!python/object/apply:os.getcwd []", "cannot be understood"),
         ("a.toml", "port = ", "cannot be understood"),
-        ("a.toml", "port = [1]", "cannot be"),
+        ("a.toml", "port = [1]", r"port in the file .* takes one value, not \[1\]"),
+        ("a.yaml", "port: true", "takes one value, not True"),
+        ("a.yaml", "pin: {a: b}", "pin in the file .* takes a list of words, not {'a': 'b'}"),
         ("a.toml", 'port = "x"', "port in the file .*: 'x' is not a port"),
     ],
 )
