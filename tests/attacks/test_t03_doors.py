@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 import zmq
 
 from rustinfer.server.auth import PUBLIC
@@ -120,6 +121,7 @@ ODD = (
 )
 
 
+@pytest.mark.timeout(900)
 def test_t6_t7_every_route_needs_a_key(world: World, locked: Server, saw: Saw) -> None:
     """Every discovered route, and odd spellings of them, with every method, without a key or with a wrong one."""
     paths = {re.sub(r"\{[^}]*\}", "x", route.path) for route in ROUTES} | set(ODD)

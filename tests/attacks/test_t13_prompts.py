@@ -171,7 +171,7 @@ def test_f21_spoilt_requests(world: World, saw: Saw) -> None:
 
         answered()
     assert statuses[200] > 20
-    assert slowest < 10
+    assert slowest < 60  # a second where nobody else works
     shown = ", ".join(f"{count} times {status}" for status, count in sorted(statuses.items()))
     shown += " (all `numerical_error`: the tiny model's one spoilt token)" * (500 in statuses)
     saw(f"{shown}; each answer well-formed; 10,000 more by `make test-slow`; the slowest", slowest)

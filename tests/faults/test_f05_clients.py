@@ -246,8 +246,9 @@ def test_f10_flood(world: World, saw: Saw) -> None:
     assert (world.server.usage().kilobytes - before) / 1024 < 150
     # Of those who had nobody beside them: eight at once wait for each other, and so does this process for itself.
     # The best tenth of them, beside the best of what takes a server nothing: the machine may be busy with others.
-    alone = [seconds for got, seconds in found[:ALONE] if got.startswith(b"HTTP/1.1 503")]
-    assert best(alone) < max(0.01, 5 * best(usual))
+    # A server that is slow beside its engine may have had room for all of those who came alone.
+    alone = [each for each in found[:ALONE] if each[0].startswith(b"HTTP/1.1 503")] or refused
+    assert best([seconds for _, seconds in alone]) < max(0.01, 5 * best(usual))
     most = p99([seconds for got, seconds in found if got.startswith(b"HTTP/1.1 503")])
     saw(f"{len(done)} complete, {len(refused)} refused with 503 and Retry-After; 99 of 100 of them within", most)
 
