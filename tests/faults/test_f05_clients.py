@@ -159,15 +159,21 @@ def first_word(server: Server) -> float:
         return time.monotonic() - started
 
 
-@contextmanager
-def held(world: World, requests: int) -> Iterator[Server]:
-    """The engine stands until so many requests are there: a fast one would have answered the first of them by then.
-
-    Yields a server that does not take it for lost meanwhile.
-    """
+@pytest.fixture
+def patient(world: World) -> Iterator[Server]:
+    """A server before the shared engine that does not take it for lost, however long it or the machine stands."""
     run = "from rustinfer.protocol import dealer; dealer.SILENT_MS = 600_000; "
     run += "from rustinfer.server.main import main; main()"
-    server = Server(world.folder, world.engine.address, run=run).wait_ready()
+    server = Server(world.folder, world.engine.address, run=run)
+    try:
+        yield server.wait_ready()
+    finally:
+        server.kill()
+
+
+@contextmanager
+def held(world: World, server: Server, requests: int) -> Iterator[None]:
+    """The engine stands until so many requests are there: a fast one would have answered the first of them by then."""
 
     def release() -> None:
         try:
@@ -178,21 +184,18 @@ def held(world: World, requests: int) -> Iterator[Server]:
     world.engine.signal(signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
         released = pool.submit(release)
-        try:
-            yield server
-            released.result()
-        finally:
-            server.kill()
+        yield
+        released.result()
 
 
-def test_f8_more_than_the_cache_holds(world: World, saw: Saw) -> None:
+def test_f8_more_than_the_cache_holds(world: World, patient: Server, saw: Saw) -> None:
     """56 streams of 600 tokens over a cache of 8192: four times as much as there is."""
     body = {**GOLDEN, "max_tokens": 600}
     wanted, _ = streams(world.server.url, [body])
     started = time.monotonic()
     bodies = [{**body, "prompt": "abc"}] * 28 + [{**body, "prompt": f"{n} abc"} for n in range(28)]
-    with held(world, len(bodies)) as server:
-        ended, _ = streams(server.url, bodies)
+    with held(world, patient, len(bodies)):
+        ended, _ = streams(patient.url, bodies)
     assert all(each.done and each.error is None for each in ended)
     assert {each.said for each in ended[:28]} == {wanted[0].said}
     wait_for(lambda: world.server.metrics()["preemptions"] > 0)
@@ -225,25 +228,26 @@ async def exchange(server: Server, head: bytes, content: bytes = b"") -> tuple[b
 
 
 @pytest.mark.timeout(900)
-def test_f10_flood(world: World, saw: Saw) -> None:
+def test_f10_flood(patient: Server, saw: Saw) -> None:
     """10,000 requests of 16 choices by 8 connections while 70 such run or wait, where 1024 sequences may wait."""
     many = json.dumps({**GOLDEN, "max_tokens": 150, "n": 16, "temperature": 1}).encode()
-    before = world.server.usage().kilobytes
+    before = patient.usage().kilobytes
     filling: list[tuple[bytes, float]] = []
     usual: list[float] = []
-    filled = Thread(target=lambda: filling.extend(asyncio.run(at_once(world.server, many, 70))))
+    filled = Thread(target=lambda: filling.extend(asyncio.run(at_once(patient, many, 70))))
     filled.start()
-    wait_for(lambda: world.server.metrics()["requests_active"] > 60)
-    found = asyncio.run(flood(world.server, many, 10_000, 8, usual))
+    wait_for(lambda: patient.metrics()["requests_active"] > 60)
+    found = asyncio.run(flood(patient, many, 10_000, 8, usual))
     filled.join()
     results = [*found, *filling]
     refused = [(got, seconds) for got, seconds in results if got.startswith(b"HTTP/1.1 503")]
-    assert all(b'"overloaded"' in got and b"etry-after: 1" in got.lower() for got, _ in refused)
+    others = {got for got, _ in refused if not (b'"overloaded"' in got and b"etry-after: 1" in got.lower())}
+    assert others == set()
     done = [got for got, _ in results if got.startswith(b"HTTP/1.1 200")]
     assert len(done) + len(refused) == 10_070
     assert sum(got.startswith(b"HTTP/1.1 200") for got, _ in filling) >= 64
     assert len(refused) > 1000
-    assert (world.server.usage().kilobytes - before) / 1024 < 150
+    assert (patient.usage().kilobytes - before) / 1024 < 150
     # Of those who had nobody beside them: eight at once wait for each other, and so does this process for itself.
     # The best tenth of them, beside the best of what takes a server nothing: the machine may be busy with others.
     # A server that is slow beside its engine may have had room for all of those who came alone.
