@@ -149,7 +149,7 @@ def test_serve_ends_the_same_way(tiny: Path, tmp_path: Path, taken: str) -> None
     serve = [sys.executable, "-m", "rustinfer.cli", "serve"]
     started = [subprocess.Popen([*serve, *row[0]], stderr=subprocess.PIPE, text=True) for row in rows]
     for process, (_, code, says) in zip(started, rows, strict=True):
-        shown = process.communicate(timeout=120)[1]
+        shown = process.communicate(timeout=300)[1]
         assert process.returncode == code, shown
         (line,) = [line for line in shown.splitlines() if line.startswith("error: ")]
         assert says in line
@@ -207,7 +207,7 @@ REQUESTS: list[tuple[str, str, Any, int, str | None, str | None]] = [
 
 @pytest.fixture(scope="module")
 def live(running_server: Running) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=running_server.url, timeout=60) as client:
+    with httpx.Client(base_url=running_server.url, timeout=300) as client:
         yield client
 
 

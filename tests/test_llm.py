@@ -165,7 +165,7 @@ def test_threads_share_the_engine(llm: LLM) -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(60)
+        thread.join(300)
     assert [found[i] for i in range(12)] == wanted
 
 

@@ -24,7 +24,7 @@ from rustinfer.supervisor import Supervisor, also_named, environment, server_fla
 
 from .engine.tiny import save
 
-PATIENCE = 100.0
+PATIENCE = 300.0
 """Seconds for what is a matter of moments on an idle machine, and takes for ever where it goes wrong."""
 GONE_SECONDS = 2.0
 """What a start may still cost of the processor once it was told to stop."""
@@ -315,7 +315,7 @@ class Service:
         request = urllib.request.Request(
             f"{self.url}/v1/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE) as response:
             return str(json.load(response)["choices"][0]["text"])
 
 

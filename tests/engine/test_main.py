@@ -43,7 +43,7 @@ class Process:
         with self.log.open("w") as log:
             self.process = subprocess.Popen(command, stderr=log, stdout=log)
 
-    def wait(self, seconds: float = 60) -> int:
+    def wait(self, seconds: float = 300) -> int:
         return self.process.wait(seconds)
 
     def cpu_seconds_in(self, seconds: float) -> float:
@@ -68,7 +68,7 @@ class Client:
     def send(self, message: Message) -> None:
         self.socket.send_multipart(encode(message))
 
-    def read(self, *kinds: type, seconds: float = 60) -> Any:
+    def read(self, *kinds: type, seconds: float = 300) -> Any:
         """The next message of these kinds."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
@@ -132,7 +132,7 @@ def test_a_life(engine: Process) -> None:
     two.send(generate("orphan", [1], 250))
     two.read(Delta)
     two.socket.close()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while (stats := one.read(Stats)).running or stats.pages_used:
         assert time.monotonic() < deadline
     one.send(generate("again", [1, 2, 3]))
