@@ -2,7 +2,7 @@
 
 Logits of the project's own prose, each position's beside those of float32: the Kullback-Leibler divergence,
 and the error of the likeliest token's log-probability. With the bfloat16 products of `cpu` (rows of 16 bits), of `vnni`
-(of 8), and, where PATH has llama-cpp-python, llama.cpp's.
+(of 8), with those of `vnni` in one op alone, and, where PATH has llama-cpp-python, llama.cpp's.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from rustinfer.cli.facts import save
 from rustinfer.models.sources import locate
 
 PIECE, PIECES = 512, 2
+PRODUCTS = ("norm_qkv_rope_write", "norm_gate_up_silu", "linear")
 TEXT = ("README.md", "docs/architecture.md")
 PEER = """
 import sys, numpy, llama_cpp
@@ -92,6 +93,8 @@ def main() -> None:
     asked = parser.parse_args()
     pieces, exact = logits(dtype="float32")
     rows = {name: compared(logits(dtype="bfloat16", prefer=[name])[1], exact) for name in ("cpu", "vnni")}
+    for op in PRODUCTS:
+        rows[f"{op} alone of vnni"] = compared(logits(dtype="bfloat16", prefer=["cpu"], pins={op: "vnni"})[1], exact)
     if asked.llama_python:
         rows["llama.cpp"] = compared(peer(asked.llama_python, pieces), exact)
     report = {"positions": len(exact), "against float32": rows}

@@ -39,7 +39,6 @@ def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Cal
 def lm_head(target: Target, *, weight: Weight) -> Callable[[Tensor, Tensor], Tensor]:
     """Only the selected rows are read, in place."""
     pinned, run, vocab = Pinned(target.dtype, weight), library().ri_lm_head, weight.shape[0]
-    pinned.plan.eight = False  # also inside a stack whose other products round so: see vnni.py
     address, empty = pinned.address, torch.empty
 
     def call(hidden: Tensor, picked: Tensor, keep: Pinned = pinned) -> Tensor:

@@ -4,8 +4,7 @@ A weight that is kept in 4 or 8 bits meets rows of bfloat16 that are rounded to 
 of a row. llama.cpp does so with every Q4 and Q8 file. Here four columns of a block that are far larger than its others
 have 12 bits, where that spares the row much of its error: a quarter of it is left (docs/notes/cpu-step.md). It is
 quicker than the 16 bits of `cpu`, to which `--pin linear=cpu` and `--prefer cpu` go back. Rows are rounded one by
-one and integers add up exactly, so neighbours change nothing here either. The vocabulary's product stays with `cpu`: it
-waits for memory.
+one and integers add up exactly, so neighbours change nothing here either.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from .library import library, missing
 from .plan import EIGHT
 
 PRODUCTS = (
-    ops.linear, ops.gate_up_silu, ops.norm_gate_up_silu,
+    ops.linear, ops.lm_head, ops.gate_up_silu, ops.norm_gate_up_silu,
     ops.qkv_rope_write, ops.norm_qkv_rope_write, ops.decode_step,
 )  # fmt: skip
 

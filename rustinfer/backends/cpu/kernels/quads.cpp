@@ -7,7 +7,7 @@
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 
 // A quad pays where it spares this many times the error (of squares) that the row's mean block would have without any.
-constexpr float WORTH = 1.0f;
+constexpr float WORTH = 0.5f;
 constexpr float MORE = 16.0f;  // times a quad's numbers may be larger with four bits more
 constexpr long FOUR = 4;       // blocks at a time: their maxima and sums share the shuffles
 
@@ -51,6 +51,12 @@ static INLINE void scales(float* top, float* rest, long blocks) {
     }
 }
 
+// Four integers as bytes.
+static INLINE void put_four(void* to, __m128i v) {
+    int bytes = _mm_cvtsi128_si32(_mm_cvtepi32_epi8(v));
+    memcpy(to, &bytes, 4);
+}
+
 // The integers of a block, as bytes; returns 1 + its quad of larger ones, or 0, and the quad's upper parts.
 static INLINE uint8_t put(__m512i a, __m512i b, int8_t* q, float* upper) {
     _mm256_storeu_si256((__m256i*)q, _mm256_set_m128i(_mm512_cvtsepi32_epi8(b), _mm512_cvtsepi32_epi8(a)));
@@ -63,8 +69,8 @@ static INLINE uint8_t put(__m512i a, __m512i b, int8_t* q, float* upper) {
     _mm512_store_si512(whole, a);
     _mm512_store_si512(whole + LANES, b);
     __m128i all = _mm_load_si128((const __m128i*)whole + quad), high = _mm_srai_epi32(_mm_add_epi32(all, _mm_set1_epi32(8)), 4);
-    _mm_storeu_si32(q + 4 * quad, _mm_cvtepi32_epi8(_mm_sub_epi32(all, _mm_slli_epi32(high, 4))));
-    _mm_storeu_si32(upper, _mm_cvtepi32_epi8(high));
+    put_four(q + 4 * quad, _mm_sub_epi32(all, _mm_slli_epi32(high, 4)));
+    put_four(upper, high);
     return uint8_t(quad + 1);
 }
 
