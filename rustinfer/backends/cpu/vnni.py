@@ -2,7 +2,7 @@
 
 A weight that is kept in 4 or 8 bits meets rows of bfloat16 that are rounded to 8 bits, with a scale for each 32 columns
 of a row. llama.cpp does so with every Q4 and Q8 file. Here four columns of a block that are far larger than its others
-have 12 bits, where that spares the row much of its error: a quarter of it is left (docs/notes/cpu-step.md). It is
+have 12 bits, where that spares the row much of its error: two fifths of it are left (docs/notes/cpu-step.md). It is
 quicker than the 16 bits of `cpu`, to which `--pin linear=cpu` and `--prefer cpu` go back. Rows are rounded one by
 one and integers add up exactly, so neighbours change nothing here either.
 """

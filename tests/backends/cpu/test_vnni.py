@@ -37,7 +37,7 @@ def drawn(kind: str, rows: int, columns: int = 576) -> tuple[PackedWeight, Tenso
     return d.packed(form, 75, columns, group, zeros=zeros), x
 
 
-WORTH, MORE = 1.0, 16.0
+WORTH, MORE = 0.5, 16.0
 """A quad has four bits more where that spares so many times the mean block's error, and is at most so much larger."""
 FIRST = torch.tensor([0, 1, 4, 5])
 """The columns of eight in one quad, as words of eight weights of 4 bits come apart; the others are in the next."""

@@ -7,7 +7,7 @@
 #if defined(__AVX512VNNI__) && defined(__AVX512BW__)
 
 // A quad pays where it spares this many times the error (of squares) that the row's mean block would have without any.
-constexpr float WORTH = 1.0f;
+constexpr float WORTH = 0.5f;
 constexpr float MORE = 16.0f;  // times a quad's numbers may be larger with four bits more
 constexpr long FOUR = 4;       // blocks at a time: their maxima and sums share the shuffles
 
