@@ -309,13 +309,18 @@ DEVICE u32 bytes_of(u32 a, u32 b, u32 pick) {
 DEVICE float exp2_fast(float x) { return exp2f(x); }
 DEVICE float rsqrtf(float x) { return 1 / sqrtf(x); }
 
-DEVICE void mma(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+// Lays out a warp's operands and sums, has the last lane to come work on all of them, and takes this lane's sums back.
+template <class T, class F> static void together(T (&d)[4], const u32 (&mine)[6], const F& work) {
   emulated::Warp& w = emulated::warp();
   int l = emulated::lane();
-  u32 mine[6] = {a0, a1, a2, a3, b0, b1};
   memcpy(w.a[l], mine, sizeof mine);
   memcpy(w.d[l], d, sizeof d);
-  emulated::meet(w, 32, [&] {
+  emulated::meet(w, 32, [&] { work(w); });
+  memcpy(d, w.d[l], sizeof d);
+}
+
+DEVICE void mma(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+  together(d, {a0, a1, a2, a3, b0, b1}, [](emulated::Warp& w) {
     float a[16][16], b[16][8];
     for (int i = 0; i < 32; i++) {
       int g = i / 4, t = i % 4;
@@ -334,16 +339,10 @@ DEVICE void mma(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
         for (int k = 0; k < 16; k++) w.d[i][e] += a[row][k] * b[k][column];
       }
   });
-  memcpy(d, w.d[l], sizeof d);
 }
 
 DEVICE void mma_whole(int (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
-  emulated::Warp& w = emulated::warp();
-  int l = emulated::lane();
-  u32 mine[6] = {a0, a1, a2, a3, b0, b1};
-  memcpy(w.a[l], mine, sizeof mine);
-  memcpy(w.d[l], d, sizeof d);
-  emulated::meet(w, 32, [&] {
+  together(d, {a0, a1, a2, a3, b0, b1}, [](emulated::Warp& w) {
     for (int i = 0; i < 32; i++)
       for (int e = 0; e < 4; e++) {
         int sum;
@@ -355,5 +354,4 @@ DEVICE void mma_whole(int (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b
         memcpy(&w.d[i][e], &sum, 4);
       }
   });
-  memcpy(d, w.d[l], sizeof d);
 }
