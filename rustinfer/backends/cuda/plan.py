@@ -121,9 +121,28 @@ class Plan:
     @property
     def parts(self) -> int:
         """Rows for which a block keeps partial sums at a time, in whole tiles."""
-        pairs = most(self.chunks[2], self.blocks)
+        return self._parts(self.flushes)
+
+    def _parts(self, flushes: int) -> int:
+        """The same if hidden units are told so many times a layer."""
+        pairs = most(self.hidden // flushes, self.blocks)
         rows = max(most(self.qkv, self.blocks), most(self.width, self.blocks), -(-pairs // 2) * QUAD)
         return -(-rows // (4 * QUAD)) * 4 * QUAD  # whole tiles of any format
+
+    @property
+    def own(self) -> bool:
+        """Whether a warp has hidden units of its own in down, which is one stage: all its tiles fit into the ring."""
+        piece = self.hidden // WARPS
+        alike = piece % (4 * GRAIN[8]) == 0 and self.chunks[2] % piece == 0 and self.hidden % WARPS == 0
+        if self.rows > 1 or self.bits > 8 or not alike:
+            return False
+        tiles = self.hidden // self.chunks[2] * -(-most(self.width, self.blocks) // (QUAD * 16 // self.bits))
+        return tiles < (SHARED - self._fixed(self._parts(1))) // self.slot
+
+    @property
+    def flushes(self) -> int:
+        """How many times a layer hidden units are told."""
+        return 1 if self.own else self.hidden // self.chunks[2]
 
     @property
     def unit(self) -> int:
@@ -133,8 +152,12 @@ class Plan:
     @property
     def fixed(self) -> int:
         """Bytes of shared memory beside the ring: sums, what is known of the rows, mbarriers."""
+        return self._fixed(self.parts)
+
+    def _fixed(self, parts: int) -> int:
+        """The same with so many rows of sums."""
         run = WARPS * self.places // (WARPS // (self.heads // self.kv_heads))
-        floats = 2 * (self.parts + 4) * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
+        floats = 2 * (parts + 4) * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
         floats += self.rows * -(-most(self.width, self.blocks) // 2) * 2
         return 4 * floats + 8 * (2 * 16 + 3) + 32 * self.rows * (TOKENS + 1) + 16
 
@@ -189,5 +212,5 @@ class Plan:
             "PILE": min(pile, self.slots - 1), "CALM": min(calm, ahead),
             "PART_PAGES": max(PART, WARPS * self.places) // self.page,
             "AT_ONCE": 4 if self.bits < 16 and self.rows <= 2 else 2, "SPLITS": SPLITS, "APART": APART, "MANY": MANY,
-            "LIMIT": LIMIT, "MARKS": 0, "TOKENS": TOKENS,
+            "LIMIT": LIMIT, "MARKS": 0, "TOKENS": TOKENS, "OWN": int(self.own),
         } | dict(self.tuned)  # fmt: skip

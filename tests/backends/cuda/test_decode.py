@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import shutil
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -39,11 +40,14 @@ def case(stack: Stack) -> Case:
 def packed(stack: Stack, scheme: str) -> Case:
     """The same with the weights packed as `--quantization` does."""
     made = case(stack)
-    bound = made.bound["decoder"]
+    return replace(made, bound={"decoder": packed_decoder(made.bound["decoder"], scheme)})
+
+
+def packed_decoder(bound: dict[str, Any], scheme: str) -> dict[str, Any]:
+    """What is bound, packed."""
     pack, rows = SCHEMES[scheme], SCHEMES["int8"]
     layers = [{**w, **{name: pack(w[name]) for name in MATRICES}} for w in bound["layers"]]
-    table = {"embedding": rows(bound["embedding"]), "head": rows(bound["head"])}
-    return replace(made, bound={"decoder": {**bound, "layers": layers, **table}})
+    return {**bound, "layers": layers, "embedding": rows(bound["embedding"]), "head": rows(bound["head"])}
 
 
 def judge(made: Case) -> Judge:
@@ -122,6 +126,37 @@ def test_all_chunks_of_a_product_are_as_wide(
     result = kernel(seed=1)
     assert kernel.error == 0, explained(kernel.error)
     judged.require(outputs(ops.decode_step, result, made.flow))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "stack", "blocks"),
+    [
+        ("int8", Stack((40,), 192, 4096, 3, 1, 64, 2), 13),  # 2 chunks, of whose tiles the last are half used
+        ("int8", Stack((3,), 128, 8192, 2, 1, 64, 1), 31),  # 4 chunks, each of two warps
+        ("int4", Stack((9,), 512, 4096, 8, 2, 64, 2), 17),
+        ("int4", Stack((9,), 512, 8192, 8, 2, 64, 1), 31),
+    ],
+    ids=str,
+)
+def test_warps_have_hidden_units_of_their_own(scheme: str, stack: Stack, blocks: int) -> None:
+    made = packed(stack, scheme)
+    judged, kernel = judge(made), Emulated(made, blocks)
+    assert kernel.plan.own
+    result = kernel(seed=1)
+    assert kernel.error == 0, explained(kernel.error)
+    judged.require(outputs(ops.decode_step, result, made.flow))
+
+
+def test_a_hidden_unit_lost_or_no_number_is_told_all_the_same() -> None:
+    made = packed(Stack((40,), 128, 4096, 2, 1, 64, 1), "int8")
+    lost = Emulated(made, 13)
+    lost(dropped=3000)
+    assert "waited too long for hidden units" in explained(lost.error)
+    made.bound["decoder"]["layers"][0]["mlp_norm"][5] = torch.nan
+    kernel = Emulated(made, 13)
+    results = [kernel(seed) for seed in range(2)]
+    assert kernel.error == 0, explained(kernel.error)
+    assert all(result.isnan().all() for result in results)
 
 
 def test_steps_are_alike_however_blocks_take_turns() -> None:

@@ -13,12 +13,16 @@ from rustinfer import ops
 from rustinfer.backends.cuda.decode import Runs, Steps
 from rustinfer.backends.cuda.fault import explained
 from rustinfer.backends.cuda.plan import Plan
+from rustinfer.ops.decode_cases import Stack
 from rustinfer.ops.decode_tokens import NOTHING, UNSOUND
+from rustinfer.ops.decode_tokens_cases import run
+from rustinfer.ops.inputs import Draw
 from rustinfer.registry import Case, Target
 from rustinfer.testing.judge import Judge, outputs
 from rustinfer.testing.values import copied, doubled
 
 from .emulation import Emulated
+from .test_decode import packed_decoder
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="the emulation needs g++")
 CPU = torch.device("cpu")
@@ -42,6 +46,16 @@ def judge(made: Case) -> Judge:
 def test_emulated_kernel_draws_what_the_op_draws(name: str) -> None:
     made = case(name)
     judged, kernel = judge(made), Emulated(made, 5)
+    kernel.run(seed=1)
+    assert kernel.error == 0, explained(kernel.error)
+    judged.require(outputs(ops.decode_tokens, None, made.flow))
+
+
+def test_packed_weights_whose_warps_have_their_own_hidden_units_draw_alike() -> None:
+    made = run(Draw("one row", torch.bfloat16, CPU), Stack((40,), 128, 4096, 2, 1, 64, 1), 3)
+    made = replace(made, bound={**made.bound, "decoder": packed_decoder(made.bound["decoder"], "int8")})
+    judged, kernel = judge(made), Emulated(made, 13)
+    assert kernel.plan.own
     kernel.run(seed=1)
     assert kernel.error == 0, explained(kernel.error)
     judged.require(outputs(ops.decode_tokens, None, made.flow))

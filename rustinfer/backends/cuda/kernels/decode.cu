@@ -15,7 +15,7 @@ DEVICE float silu(float x) { return x / (1 + exp2_fast(-1.4426950408889634f * x)
 // One layer's products, one after the other, in one loop: the code of a product is then there once, and stays in the
 // instruction cache, which a layer's stages would otherwise drive out of it each time.
 struct Products {
-  static constexpr int QKV_AT = 0, OUT_AT = 1, GATE_UP_AT = 2, DOWN_AT = 2 + CHUNKS, END = 2 + 2 * CHUNKS;
+  static constexpr int QKV_AT = 0, OUT_AT = 1, GATE_UP_AT = 2, DOWN_AT = 2 + FLUSHES, END = DOWN_AT + (OWN ? 1 : CHUNKS);
   static constexpr bool ALIKE = WIDTH_CHUNK == MIXED_CHUNK && WIDTH_CHUNK == HIDDEN_CHUNK;
   static constexpr int N = (PARTS + TEAM - 1) / TEAM;
   Consumer& c;
@@ -68,10 +68,15 @@ struct Products {
       c.ask<BITS, MIXED, MIXED_CHUNK, MIXES>(words, e.mixed, 0);
       c.take<BITS>(a, words, S_OUT, l);
       mark(c, l, S_OUT + RECEIVED);
+    } else if (OWN && at == DOWN_AT) {
+      Words<steps(BITS, HIDDEN) * GROUPS * eights(BITS), true> words;
+      c.ask<BITS, HIDDEN, HIDDEN, 1>(words, e.hidden, 0);
+      c.take<BITS>(a, words, S_DOWN, l);
     } else if (at >= DOWN_AT) {
       if (at == DOWN_AT && LATE) ask_hidden(0);
       c.take<BITS>(a, next[0], S_DOWN, l);
     }
+    if (OWN) return;
     const int chunk = at + EARLY - DOWN_AT;
     if (EARLY > 1) next[0] = next[EARLY - 1];
     if (chunk >= LATE && chunk < CHUNKS) ask_hidden(chunk);
@@ -84,7 +89,9 @@ struct Products {
   DEVICE void multiply(int at) {
     const bool pairs = at >= GATE_UP_AT && at < DOWN_AT, add = at > DOWN_AT;
     const int quads = pairs ? (rows.count + 1) / 2 : quads_of(rows.count);
-    if (ALIKE && WIDE == 1 && MIXES == 1)
+    if (OWN && at == DOWN_AT)
+      c.product_own<BITS>(quads, a);
+    else if (ALIKE && WIDE == 1 && MIXES == 1)
       c.product<BITS, WIDTH_CHUNK>(quads, pairs, a, add);
     else if (at >= DOWN_AT)
       c.product<BITS, HIDDEN_CHUNK>(quads, false, a, add);
@@ -131,8 +138,8 @@ struct Products {
       if (at < GATE_UP_AT) {
         rows = at == QKV_AT ? share(QKV, l) : share(WIDTH, 0);
       } else if (at < DOWN_AT) {
-        rows = share(HIDDEN_CHUNK, l + at - GATE_UP_AT);
-        rows.first += (at - GATE_UP_AT) * HIDDEN_CHUNK;
+        rows = share(TOLD, l + at - GATE_UP_AT);
+        rows.first += (at - GATE_UP_AT) * TOLD;
       } else {
         rows = share(WIDTH, 0);
       }

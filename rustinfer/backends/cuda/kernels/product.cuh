@@ -8,7 +8,7 @@
 constexpr int WIDE = WIDTH / WIDTH_CHUNK, MIXES = MIXED / MIXED_CHUNK;
 constexpr int larger(int a, int b) { return a > b ? a : b; }
 constexpr int blocks_held(int bits) {
-  return larger(larger(WIDE * steps(bits, WIDTH_CHUNK), MIXES * steps(bits, MIXED_CHUNK)), steps(bits, HIDDEN_CHUNK));
+  return larger(larger(WIDE * steps(bits, WIDTH_CHUNK), MIXES * steps(bits, MIXED_CHUNK)), steps(bits, OWN ? HIDDEN : HIDDEN_CHUNK));
 }
 // A lane's activations for a product: for each chunk of K, step, group and block eight neighbouring columns, as bf16.
 constexpr int HELD = GROUPS * larger(blocks_held(BITS) * eights(BITS), WIDE * steps(HEAD_BITS, WIDTH_CHUNK) * eights(HEAD_BITS));
@@ -71,17 +71,28 @@ struct Consumer {
   DEVICE int slice(int group) const {
     return B == 16 && COLUMNS == 2 ? g / 4 + g / 2 % 2 * 2 : group * (8 / COLUMNS) + g / COLUMNS;
   }
-  DEVICE int block_of(int step, int slice) const { return (step * WARPS + warp) * SLICES + slice; }
+  // Warps take blocks of a chunk in turns; of all hidden units (a CHUNK that is no tile's) each has neighbours of its own.
+  static constexpr bool own(int chunk) { return OWN && chunk == HIDDEN; }
+  template <int B, int CHUNK>
+  DEVICE int block_of(int step, int slice) const {
+    return (own(CHUNK) ? warp * steps(B, CHUNK) + step : step * WARPS + warp) * SLICES + slice;
+  }
+  // Where it begins in its tile's rows.
+  template <int B, int CHUNK>
+  DEVICE int in_tile(int step, int slice) const {
+    const int k = block_of<B, CHUNK>(step, slice) * block_columns(B);
+    return own(CHUNK) ? k % HIDDEN_CHUNK : k;
+  }
 
   // Where the n-th of a lane's eights begins in a row, or -1.
   template <int B, int CHUNK>
   DEVICE int column(int n) const {
     constexpr int E = eights(B), S = steps(B, CHUNK);
     if (whole_numbers(B) && B == 8) {  // see `multiply_bytes`
-      const int k = block_of(n / E % S, n % E * 2 + g / 4) * block_columns(B);
+      const int k = block_of<B, CHUNK>(n / E % S, n % E * 2 + g / 4) * block_columns(B);
       return k < CHUNK ? n / (E * S) * CHUNK + k + t * 16 + g / 2 % 2 * 8 : -1;
     }
-    const int e = n % E, k = block_of(n / E / GROUPS % S, slice<B>(n / E % GROUPS)) * block_columns(B);
+    const int e = n % E, k = block_of<B, CHUNK>(n / E / GROUPS % S, slice<B>(n / E % GROUPS)) * block_columns(B);
     const int within = B == 16 ? t * 8 : B == 8 ? t * 16 + e * 8 : t * 8 + e * 32;
     return k < CHUNK ? n / (E * GROUPS * S) * CHUNK + k + within : -1;
   }
@@ -254,7 +265,7 @@ struct Consumer {
   template <int B, int CHUNK, int AT>
   DEVICE void multiply(float (&d)[GROUPS][4], const u8* tile, int row, int below, const Activations& a) const {
     constexpr int E = eights(B), STRIDE = WARPS * SLICES * block_columns(B), BYTES = row_bytes(B, CHUNK);
-    const int k = block_of(0, g % SLICES) * block_columns(B);
+    const int k = block_of<B, CHUNK>(0, g % SLICES) * block_columns(B);
     row += g / SLICES;
     const u8* from = tile + row * BYTES + row_bytes(B, k) + t * (B == 4 ? 8 : 16);
 #pragma unroll
@@ -283,7 +294,7 @@ struct Consumer {
   template <int CHUNK, int AT>
   DEVICE void dense(float (&d)[GROUPS][4], const u8* tile, int row, int below, const Activations& a) const {
     constexpr int COLUMNS_OF = 32, STRIDE = WARPS * SLICES * COLUMNS_OF;
-    const int k = block_of(0, g % 2) * COLUMNS_OF;
+    const int k = block_of<16, CHUNK>(0, g % 2) * COLUMNS_OF;
     const u8* from = tile + (row + g / 2 % 2 + g / 4 * below) * row_bytes(16, CHUNK) + row_bytes(16, k) + t * 16;
 #pragma unroll
     for (int j = 0; j < GROUPS; j++) d[j][0] = d[j][1] = d[j][2] = d[j][3] = 0;
@@ -389,7 +400,8 @@ struct Consumer {
   // what it has in its own column, that of slice t, belongs to one quad, `own`: only that is scaled and added up.
   template <int CHUNK, int AT>
   DEVICE void multiply_nibbles(float (&sum)[2], const u8* tile, int quads, int each, int below, const Activations& a) const {
-    constexpr int B = 4, STRIDE = WARPS * SLICES * block_columns(B), BYTES = row_bytes(B, CHUNK), SCALES = group_bytes(B, CHUNK);
+    constexpr int B = 4, STRIDE = WARPS * SLICES * block_columns(B), OF = own(CHUNK) ? HIDDEN_CHUNK : CHUNK;
+    constexpr int BYTES = row_bytes(B, OF), SCALES = group_bytes(B, OF);
     const int own = t ^ g % SLICES;
     sum[0] = sum[1] = 0;
 #pragma unroll
@@ -398,7 +410,7 @@ struct Consumer {
 #pragma unroll
       for (int q = 0; q < SLICES; q++) {
         if (q >= quads) continue;
-        const int k = block_of(i, g % SLICES ^ q) * block_columns(B);
+        const int k = in_tile<B, CHUNK>(i, g % SLICES ^ q);
         const u8* from = tile + (q * each + g / SLICES) * BYTES + row_bytes(B, k) + t * 8;
         int d[4] = {0, 0, 0, 0};
         uint2 u{0, 0}, v{0, 0};
@@ -413,7 +425,7 @@ struct Consumer {
           mine[e] = q == 0 || own == q ? both : mine[e];
         }
       }
-      const int k = block_of(i, t) * block_columns(B);
+      const int k = in_tile<B, CHUNK>(i, t);
       const u8* at = tile + tile_rows(B) * BYTES + (own * each + g / SLICES) * SCALES + k / GROUPED * 2;
       if (CHUNK % STRIDE && k >= CHUNK) continue;
 #pragma unroll
@@ -443,7 +455,7 @@ struct Consumer {
   // quads each lane has one, `own`, whose rows are g / 2; the column's `late` says of which of the eight.
   template <int CHUNK, int AT, int QUADS, int QUADS_OF_TILE>
   DEVICE float multiply_bytes(const u8* const* tiles, int each, int below, const Activations& a) const {
-    constexpr int B = 8, STRIDE = WARPS * SLICES * block_columns(B), BYTES = row_bytes(B, CHUNK);
+    constexpr int B = 8, STRIDE = WARPS * SLICES * block_columns(B), OF = own(CHUNK) ? HIDDEN_CHUNK : CHUNK, BYTES = row_bytes(B, OF);
     const int own = t / 2 ^ g % 2, late = t % 2;
     float sum[2] = {0, 0};
 #pragma unroll
@@ -456,7 +468,7 @@ struct Consumer {
         int d[4] = {0, 0, 0, 0};
 #pragma unroll
         for (int j = 0; j < 2; j++) {
-          const int k = block_of(i, 2 * j + (g ^ q) % 2) * block_columns(B);
+          const int k = in_tile<B, CHUNK>(i, 2 * j + (g ^ q) % 2);
           uint4 w = make_uint4(0, 0, 0, 0);
           if (CHUNK % STRIDE == 0 || k < CHUNK) w = *(const uint4*)(tiles[q / QUADS_OF_TILE] + row * BYTES + k + t * 16);
           mma_whole(d, w.x, w.y, w.z, w.w, j ? x.z : x.x, j ? x.w : x.y);
@@ -538,7 +550,7 @@ struct Consumer {
 #pragma unroll
     for (int i = 0; i < TILES; i++) from[i] = wait_for(tile + i);
     if constexpr (whole_numbers(B)) {
-      batch_whole<B, CHUNK, AT, TILES, QUADS>(from, quad, each, below, a, add);
+      multiply_whole<B, CHUNK, AT, TILES, QUADS, true>(from, quad, each, below, a, add);
     } else {
       float d[TILES * QUADS][GROUPS][4];
 #pragma unroll
@@ -556,19 +568,42 @@ struct Consumer {
       for (int i = 0; i < TILES * QUADS; i++) keep(d[i], (quad + i) * QUAD, add);
     }
   }
-  template <int B, int CHUNK, int AT, int TILES, int QUADS>
-  DEVICE void batch_whole(const u8* const (&from)[TILES], int quad, int each, int below, const Activations& a, bool add) {
+  template <int B, int CHUNK, int AT, int TILES, int QUADS, bool FREE = false>
+  DEVICE void multiply_whole(const u8* const (&from)[TILES], int quad, int each, int below, const Activations& a, bool add) {
     static_assert(TILES * QUADS <= SLICES, "a lane for each quad");
     if constexpr (B == 8) {
       const float sum = multiply_bytes<CHUNK, AT, TILES * QUADS, QUADS>(from, each, below, a);
-      free_tiles(TILES);
+      if (FREE) free_tiles(TILES);
       keep_bytes(sum * a.scale, quad, TILES * QUADS, add);
     } else {
       float sum[2];
       multiply_nibbles<CHUNK, AT>(sum, from[0], QUADS, each, below, a);
-      free_tiles(TILES);
+      if (FREE) free_tiles(TILES);
       keep_nibbles(sum, quad, QUADS, a.scale, add);
     }
+  }
+
+  // All tiles of so many quads of all chunks of hidden units, of which a warp reads only those of its own; and of the others
+  // it waits for none, but frees each as if it had read it.
+  template <int B>
+  DEVICE void product_own(int quads, const Activations& a) {
+    if constexpr (!whole_numbers(B)) return;
+    constexpr int SPAN = span(B), TILES = SPAN > AT_ONCE ? 1 : AT_ONCE / SPAN;
+    const int tiles = (quads + SPAN - 1) / SPAN, mine = tile + warp * (HIDDEN / WARPS) / HIDDEN_CHUNK * tiles;
+#pragma unroll 1
+    for (int i = 0; i < tiles; i += TILES) {
+      const u8* from[TILES];
+#pragma unroll
+      for (int j = 0; j < TILES; j++) from[j] = wait_for(mine + (i + j < tiles ? i + j : i));
+      multiply_whole<B, HIDDEN, 0, TILES, SPAN>(from, i * SPAN, QUAD, 2, a, false);
+    }
+    warp_barrier();
+    for (int i = lane; i < CHUNKS * tiles; i += 32) {
+      wait_for(tile + i);
+      mbar_arrive(s.empty + (tile + i) % SLOTS);
+    }
+    warp_barrier();
+    tile += CHUNKS * tiles;
   }
 
   // All tiles of so many quads of one chunk. A quad of `pairs` has two rows of gate and two of up, which stand further

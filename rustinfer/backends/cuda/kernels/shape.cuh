@@ -2,7 +2,7 @@
 // Set from outside (plan.py): GRID ROWS WIDTH HIDDEN HEADS KV_HEADS DIM LAYERS VOCAB PAGE, the BITS of a layer's weights,
 // HEAD_BITS and TABLE_BITS (the embedding), the chunks WIDTH_CHUNK MIXED_CHUNK HIDDEN_CHUNK, the ring's SLOTS SLOT AHEAD
 // DOWN_AHEAD PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), TOKENS (the most in a launch),
-// SPLITS, PART_PAGES, APART and MANY (of attention), LIMIT, MARKS.
+// SPLITS, PART_PAGES, APART and MANY (of attention), OWN (of hidden units), LIMIT, MARKS.
 #pragma once
 #include "ptx.cuh"
 
@@ -11,7 +11,10 @@ constexpr int WARPS = 8, CONSUMERS = WARPS * 32, PRODUCERS = 3, TIDY = (WARPS + 
 constexpr int QUAD = 4, SLICES = 4;  // rows, and pieces of K side by side, in one matrix instruction
 constexpr int COLUMNS = ROWS < 2 ? 2 : ROWS, GROUPS = COLUMNS / 2;  // activation columns; instructions for each weight
 constexpr int MIXED = HEADS * DIM, QKV = (HEADS + 2 * KV_HEADS) * DIM, GROUP = HEADS / KV_HEADS;
-constexpr int CHUNKS = HIDDEN / HIDDEN_CHUNK;  // gate/up is flushed, and down begun, by chunks of the hidden units
+constexpr int CHUNKS = HIDDEN / HIDDEN_CHUNK;  // down's tiles are of a chunk of the hidden units
+// With OWN each warp has neighbouring hidden units of its own: down is one stage, in which a warp waits for no others.
+constexpr int FLUSHES = OWN ? 1 : CHUNKS, TOLD = HIDDEN / FLUSHES;  // so often gate/up tells hidden units, so many at a time
+static_assert(!OWN || HIDDEN_CHUNK % (HIDDEN / WARPS) == 0, "a warp's hidden units are of one chunk");
 constexpr int LANES = DIM / 16, PLACES = 32 / LANES, TILE_PLACES = PLACES * WARPS, TILE_PAGES = TILE_PLACES / PAGE;
 static_assert(TILE_PAGES >= 1 && TILE_PAGES * PAGE == TILE_PLACES, "a tile of keys holds whole pages");
 // Attention: a warp takes one query head and every PIECES-th run of a tile's places.

@@ -149,9 +149,9 @@ struct Producer {
         cached(layer, mine, ids);
       }
       rows<BITS, MIXED, MIXED_CHUNK>(layer.out, share(WIDTH, 0));
-      for (int c = 0; c < CHUNKS; c++) {
-        Share pairs_of = share(HIDDEN_CHUNK, l + c);
-        pairs_of.first += c * HIDDEN_CHUNK;
+      for (int c = 0; c < FLUSHES; c++) {
+        Share pairs_of = share(TOLD, l + c);
+        pairs_of.first += c * TOLD;
         pairs<BITS, WIDTH, WIDTH_CHUNK>(layer.gate_up, pairs_of);
       }
       rows<BITS, HIDDEN, HIDDEN_CHUNK>(layer.down, share(WIDTH, 0), DOWN_AHEAD);
