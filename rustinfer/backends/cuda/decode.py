@@ -107,7 +107,8 @@ class Decoder:
         point_layers(self.argument, [{"keys": keys, "values": values} for keys, values in caches])
         self.argument.rows, self.argument.pages_stride = len(flow["tokens"]), flow["pages"].stride(0)
         self.argument.count = count
-        self.function.launch(self.plan.blocks, self.argument, cooperative=True)
+        beside = {"cluster": self.plan.paired} if self.plan.paired > 1 else {}
+        self.function.launch(self.plan.blocks, self.argument, cooperative=True, **beside)
 
     def fault(self) -> str | None:
         """What a launch reported that gave up, with the shapes; from the host's memory."""

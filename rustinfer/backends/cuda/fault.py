@@ -4,7 +4,7 @@ from __future__ import annotations
 
 STAGES = (
     "", "the layer before", "queries", "other shares", "attention", "the residual", "hidden units", "the last layer",
-    "a tile on its way", "a free slot", "the blocks' best",
+    "a tile on its way", "a free slot", "the blocks' best", "the block beside it",
 )  # fmt: skip  # as `Stage` in kernels/shape.cuh numbers them
 NO_LAYER = 0xFFFF
 

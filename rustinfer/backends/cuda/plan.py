@@ -79,6 +79,15 @@ class Plan:
         return (self.heads + 2 * self.kv_heads) * self.dim
 
     @property
+    def paired(self) -> int:
+        """Blocks that share a layer's rows, each with half of the columns: each asks for half of the activations."""
+        most_rows = most(max(self.qkv, self.width, self.chunks[2]), max(self.blocks // 2, 1))
+        team = WARPS * 32 // self.rows  # threads that finish a sequence's: a row of a half share each, and one is left
+        fits = self.bits == 16 and self.blocks % 2 == 0 and -(-most_rows // 2) < team
+        alike = len({self.width, self.mixed, *self.chunks}) == 1 and self.chunks[0] % 64 == 0
+        return self.tuned.get("PAIRED", 2 if self.rows > 4 else 1) if fits and alike else 1
+
+    @property
     def chunks(self) -> tuple[int, int, int]:
         """Columns of a tile of qkv and gate/up, of the output projection, and of the down projection."""
         grain = max(GRAIN[self.bits], GRAIN[self.head_bits])
@@ -125,8 +134,9 @@ class Plan:
 
     def _parts(self, flushes: int) -> int:
         """The same if hidden units are told so many times a layer."""
-        pairs = most(self.hidden // flushes, self.blocks)
-        rows = max(most(self.qkv, self.blocks), most(self.width, self.blocks), -(-pairs // 2) * QUAD)
+        blocks = self.blocks // self.paired
+        pairs = most(self.hidden // flushes, blocks)
+        rows = max(most(self.qkv, blocks), most(self.width, blocks), -(-pairs // 2) * QUAD)
         return -(-rows // (4 * QUAD)) * 4 * QUAD  # whole tiles of any format
 
     @property
@@ -158,7 +168,8 @@ class Plan:
         """The same with so many rows of sums."""
         run = WARPS * self.places // (WARPS // (self.heads // self.kv_heads))
         floats = 2 * (parts + 4) * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
-        floats += self.rows * -(-most(self.width, self.blocks) // 2) * 2
+        own = -(-most(self.width, self.blocks // self.paired) // self.paired)
+        floats += self.rows * -(-own // 2) * 2 + (2 * (2 * WARPS * 32 + self.rows) + 4 if self.paired > 1 else 0)
         return 4 * floats + 8 * (2 * 16 + 3) + 32 * self.rows * (TOKENS + 1) + 16
 
     @property
@@ -207,7 +218,8 @@ class Plan:
             "GRID": self.blocks, "ROWS": self.rows, "WIDTH": self.width, "HIDDEN": self.hidden, "HEADS": self.heads,
             "KV_HEADS": self.kv_heads, "DIM": self.dim, "LAYERS": self.layers, "VOCAB": self.vocab, "PAGE": self.page,
             "BITS": self.bits, "HEAD_BITS": self.head_bits, "TABLE_BITS": self.table_bits,
-            "WIDTH_CHUNK": width, "MIXED_CHUNK": mixed, "HIDDEN_CHUNK": hidden, "SLOTS": self.slots, "SLOT": self.slot,
+            "WIDTH_CHUNK": width // self.paired, "MIXED_CHUNK": mixed // self.paired, "PAIRED": self.paired,
+            "HIDDEN_CHUNK": hidden // self.paired, "HEAD_CHUNK": width, "SLOTS": self.slots, "SLOT": self.slot,
             "PARTS": self.parts, "AHEAD": ahead, "DOWN_AHEAD": down_ahead,
             "PILE": min(pile, self.slots - 1), "CALM": min(calm, ahead),
             "PART_PAGES": max(PART, WARPS * self.places) // self.page,

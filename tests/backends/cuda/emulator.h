@@ -227,6 +227,21 @@ DEVICE void bulk_copy(void* to, const void* from, u32 bytes, u64* b) {
 }
 DEVICE void bulk_copy_once(void* to, const void* from, u32 bytes, u64* b, u64) { bulk_copy(to, from, bytes, b); }
 
+DEVICE bool lost() { return ++emulated::machine->published == emulated::machine->dropped; }
+// Blocks by twos: both meet, and one tells the other a word, which arrives late. Until then there is none: whoever still reads
+// the one before reads a NaN.
+namespace emulated {
+inline std::unordered_map<int, Gate> pairs;
+}
+DEVICE void pair_barrier() { emulated::meet(emulated::pairs[block() / 2], 2 * emulated::machine->threads); }
+DEVICE void tell_pair(const float* p, float v, const u64* b) {
+  using namespace emulated;
+  Block &mine = here(), &other = machine->blocks[block() ^ 1];
+  u8 *to = other.base + ((const u8*)p - mine.base), *barrier = other.base + ((const u8*)b - mine.base);
+  memset(to, 0xff, 4);
+  other.copies.push_back({to, nullptr, lost() ? 0u : 4u, (u64*)barrier, std::vector<u8>((u8*)&v, (u8*)&v + 4)});
+}
+
 DEVICE float as_float(u32 u) {
   float x;
   memcpy(&x, &u, 4);
@@ -243,7 +258,6 @@ DEVICE u32 rounded(float x) {
   return (u + 0x7fff + (u >> 16 & 1)) >> 16;
 }
 constexpr u32 ABSENT = 0xffffffffu;
-DEVICE bool lost() { return ++emulated::machine->published == emulated::machine->dropped; }
 DEVICE void publish(float* p, float v) {
   if (as_bits(*p) != ABSENT) abort();  // a word is written once in a launch
   if (!lost()) *p = v;

@@ -159,6 +159,38 @@ def test_a_hidden_unit_lost_or_no_number_is_told_all_the_same() -> None:
     assert all(result.isnan().all() for result in results)
 
 
+@pytest.mark.parametrize(
+    ("most", "stack", "blocks", "paired"),
+    [
+        (128, Stack((5, 64, 0, 130, 16, 2, 99, 65), 128, 512, 2, 1, 64, 2), 10, 2),  # hidden units in four parts
+        (512, Stack((5, 64, 0, 30, 16, 2, 9), 512, 512, 8, 2, 64, 1), 30, 2),
+        (128, Stack((40, 3, 70), 128, 256, 2, 2, 64, 2), 8, 2),  # four rows, which do not share by themselves
+        (128, Stack((40, 3, 70, 1, 9), 128, 256, 2, 2, 64, 1), 8, 1),
+    ],
+    ids=str,
+)
+def test_two_blocks_share_rows_and_have_half_of_the_columns_each(
+    most: int, stack: Stack, blocks: int, paired: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan, "MOST_COLUMNS", most)
+    made = case(stack)
+    judged, kernel = judge(made), Emulated(made, blocks, {"PAIRED": paired})
+    assert kernel.plan.paired == paired
+    results = [kernel(seed) for seed in range(2)]
+    assert kernel.error == 0, explained(kernel.error)
+    assert torch.equal(*results)
+    judged.require(outputs(ops.decode_step, results[0], made.flow))
+
+
+@pytest.mark.parametrize("dropped", [1, 100, 700, 900, 1500])
+def test_a_word_lost_between_two_blocks_ends_in_an_error(dropped: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "MOST_COLUMNS", 64)
+    kernel = Emulated(case(Stack((40, 3, 70, 1, 9), 64, 128, 1, 1, 64, 2)), 8)
+    assert kernel.plan.paired == 2
+    kernel(dropped=dropped)
+    assert "waited too long for" in explained(kernel.error)
+
+
 def test_steps_are_alike_however_blocks_take_turns() -> None:
     kernel = Emulated(case(Stack((150, 90), 64, 64, 2, 1, 64, 2)), 5)
     results = [kernel(seed) for seed in range(5)]  # the halves of the exchange change places each time

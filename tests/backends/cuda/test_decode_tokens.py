@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rustinfer import ops
+from rustinfer.backends.cuda import plan
 from rustinfer.backends.cuda.decode import Runs, Steps
 from rustinfer.backends.cuda.fault import explained
 from rustinfer.backends.cuda.plan import Plan
@@ -56,6 +57,16 @@ def test_packed_weights_whose_warps_have_their_own_hidden_units_draw_alike() -> 
     made = replace(made, bound={**made.bound, "decoder": packed_decoder(made.bound["decoder"], "int8")})
     judged, kernel = judge(made), Emulated(made, 13)
     assert kernel.plan.own
+    kernel.run(seed=1)
+    assert kernel.error == 0, explained(kernel.error)
+    judged.require(outputs(ops.decode_tokens, None, made.flow))
+
+
+def test_blocks_that_share_rows_draw_what_the_op_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "MOST_COLUMNS", 64)
+    made = run(Draw("five rows", torch.bfloat16, CPU), Stack((33, 0, 17, 5, 9), 64, 128, 1, 1, 64, 1), 3, hot=(0,))
+    judged, kernel = judge(made), Emulated(made, 8)
+    assert kernel.plan.paired == 2
     kernel.run(seed=1)
     assert kernel.error == 0, explained(kernel.error)
     judged.require(outputs(ops.decode_tokens, None, made.flow))

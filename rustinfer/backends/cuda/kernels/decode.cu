@@ -24,7 +24,7 @@ struct Products {
   const Exchange e;
   const u16* before;  // the stream before this layer; none before the first, which has the embedding
   Activations a;
-  static constexpr int EARLY = ROWS <= (BITS == 16 ? 4 : 2) ? 2 : 1;  // so many chunks before its product hidden units are asked for
+  static constexpr int EARLY = ROWS <= (BITS == 16 ? 4 * PAIRED : 2) ? 2 : 1;  // so many chunks before its product hidden units are asked for
   // Whether the first chunk is not asked for before its own product: the only one is told by nobody before.
   static constexpr bool LATE = EARLY == 1 && (CHUNKS == 1 || BITS < 16);
   Words<steps(BITS, HIDDEN_CHUNK) * GROUPS * eights(BITS), true> next[EARLY];
@@ -39,8 +39,9 @@ struct Products {
   DEVICE void embed() {
     const int b = thread() / TEAM, token = c.row(b).token;
     if (b >= p.rows) return;
-    for (int row = thread() % TEAM; row < rows.count; row += TEAM)
-      *residual(b, row) = embedded(p, token, rows.first + row, table_scale(p, token));
+    const Share mine = finished(rows);
+    for (int row = thread() % TEAM; row < mine.count; row += TEAM)
+      *residual(b, row) = embedded(p, token, mine.first + row, table_scale(p, token));
   }
   // The scales of the rows of 8-bit weights, also ahead of the product.
   DEVICE void read_scales(int at) {
@@ -83,7 +84,7 @@ struct Products {
   }
   // Ahead; when its turn comes, again only if it was not there yet.
   DEVICE void ask_hidden(int chunk) {
-    c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next[EARLY - 1], e.hidden, chunk * HIDDEN_CHUNK);
+    c.ask<BITS, HIDDEN, HIDDEN_CHUNK, 1>(next[EARLY - 1], e.hidden, chunk * TOLD);
   }
 
   DEVICE void multiply(int at) {
@@ -106,6 +107,7 @@ struct Products {
     if (at >= DOWN_AT && at < END - 1) return;
     barrier(1, CONSUMERS);
     moment(c, l, at * 5 + 3);
+    if (PAIRED > 1) return flush_pair(at);
 #pragma unroll
     for (int n = 0; n < N; n++) {
       const int b = thread() / TEAM, row = thread() % TEAM + n * TEAM, to = rows.first + row;
@@ -125,6 +127,41 @@ struct Products {
     }
     c.half ^= 1;
   }
+
+  // A pair's blocks have half of each sum: what the other is to finish is sent to it, what this one finishes is awaited. A
+  // thread has one row, or one of gate and one of up. There are two inboxes: the other may be one flush ahead, and no
+  // further, since for the next it needs this block's.
+  DEVICE void flush_pair(int at) {
+    static_assert(PAIRED == 1 || ((QKV + PAIRS - 1) / PAIRS + 1) / 2 < TEAM && ((TOLD + PAIRS - 1) / PAIRS + 1) / 2 < TEAM, "a thread for each");
+    const bool pairs = at >= GATE_UP_AT && at < DOWN_AT, normed = pairs || at == QKV_AT;
+    const Share mine = finished(rows);
+    const int b = thread() / TEAM, row = thread() % TEAM, box = c.heard % 2, gone = rows.count - mine.count;
+    const int ours = mine.first - rows.first + row, theirs = (rank() ? 0 : mine.count) + row;
+    const bool used = b < p.rows;
+    float* inbox = c.s.inbox + box * INBOX;
+    u64* heard = c.s.heard + box;
+    if (thread() == 0) mbar_expect(heard, 4 * p.rows * (mine.count * (pairs ? 2 : 1) + normed));
+    if (used && row < gone) {
+      tell_pair(inbox + thread(), pairs ? c.total(gate_row(theirs), b) : c.total(theirs, b), heard);
+      if (pairs) tell_pair(inbox + CONSUMERS + thread(), c.total(gate_row(theirs) + 2, b), heard);
+    }
+    if (used && normed && row == TEAM - 1) tell_pair(inbox + 2 * CONSUMERS + b, c.squares(b), heard);
+    const float first = c.total(pairs ? gate_row(ours) : ours, b), second = pairs ? c.total(gate_row(ours) + 2, b) : 0;
+    await(p, heard, c.heard / 2, S_PAIR);
+    if (used && row < mine.count) {
+      const float sum = first + inbox[thread()];
+      const float norm = normed ? c.norm_scale(b, inbox[2 * CONSUMERS + b]) : 1;
+      if (at == QKV_AT)
+        publish(e.qkv + b * QKV + mine.first + row, sum * norm);
+      else if (pairs)
+        publish(e.hidden + b * HIDDEN + mine.first + row, silu(sum * norm) * ((second + inbox[CONSUMERS + thread()]) * norm));
+      else
+        publish((at == OUT_AT ? e.middle : e.stream) + b * WIDTH + mine.first + row, *residual(b, row) += sum);
+    }
+    c.heard++, c.half ^= 1;
+  }
+  // Where a row of gate is among the sums; that of up is two further.
+  DEVICE static int gate_row(int row) { return row / 2 * QUAD + row % 2; }
 
   DEVICE void calm(bool on) const {
     if (thread() == 0) *c.s.calm = on;
@@ -167,10 +204,10 @@ struct Products {
 DEVICE void head_stage(Consumer& c, Drawing& drawing) {
   constexpr int N = (PARTS + TEAM - 1) / TEAM;
   const Arguments& p = c.p;
-  const Share mine = share(VOCAB, LAYERS);
+  const Share mine = share<1>(VOCAB, LAYERS);
   Activations a;
   c.begin();
-  c.load_normed<HEAD_BITS, WIDTH, WIDTH_CHUNK>(a, c.at(LAYERS - 1).stream, p.norm, S_HEAD, LAYERS);
+  c.load_normed<HEAD_BITS, WIDTH, HEAD_CHUNK>(a, c.at(LAYERS - 1).stream, p.norm, S_HEAD, LAYERS);
   mark(c, LAYERS, S_HEAD + RECEIVED);
   for (int first = 0; first < mine.count; first += PARTS) {
     const Share rows = part_of(mine, first);
@@ -180,7 +217,7 @@ DEVICE void head_stage(Consumer& c, Drawing& drawing) {
 #pragma unroll
     for (int n = 0; n < (HEAD_BITS == 8 ? N : 0); n++)
       if (member + n * TEAM < rows.count) scale[n] = scales[member + n * TEAM];
-    c.products<HEAD_BITS, WIDTH_CHUNK, WIDE>(quads_of(rows.count), false, a);
+    c.products<HEAD_BITS, HEAD_CHUNK, HEADWIDE>(quads_of(rows.count), false, a);
     barrier(1, CONSUMERS);
 #pragma unroll
     for (int n = 0; n < N; n++) {
@@ -239,6 +276,7 @@ KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
     mbar_init(s.drawn, 1);
     *s.calm = 0;
     for (int i = 0; i < PRODUCERS; i++) mbar_init(s.turns + i, 1);
+    for (int i = 0; i < (PAIRED > 1 ? 2 : 0); i++) mbar_init(s.heard + i, 1);
     mbars_visible();
   }
   for (int i = thread(); i < tokens * p.rows; i += THREADS)
@@ -247,6 +285,7 @@ KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
     s.wishes[thread()] = {p.seeds[thread()], p.begin[thread()], p.temperature[thread()]};
   const int epoch = *p.epoch;
   block_barrier();
+  if (PAIRED > 1) pair_barrier();
   if (warp >= WARPS) {
     leave_registers<72>();
     if (thread() < TIDY)
@@ -257,4 +296,5 @@ KERNEL(THREADS) decode(const __grid_constant__ Arguments p) {
     take_registers<216>();
     consume(p, s, epoch);
   }
+  if (PAIRED > 1) pair_barrier();  // nobody ends while the other may still tell it something
 }

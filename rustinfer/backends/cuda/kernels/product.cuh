@@ -5,14 +5,14 @@
 #pragma once
 #include "shape.cuh"
 
-constexpr int WIDE = WIDTH / WIDTH_CHUNK, MIXES = MIXED / MIXED_CHUNK;
+constexpr int WIDE = WIDTH / WIDTH_CHUNK / PAIRED, MIXES = MIXED / MIXED_CHUNK / PAIRED, HEADWIDE = WIDTH / HEAD_CHUNK;
 constexpr int larger(int a, int b) { return a > b ? a : b; }
 constexpr int blocks_held(int bits) {
   return larger(larger(WIDE * steps(bits, WIDTH_CHUNK), MIXES * steps(bits, MIXED_CHUNK)), steps(bits, OWN ? HIDDEN : HIDDEN_CHUNK));
 }
 // A lane's activations for a product: for each chunk of K, step, group and block eight neighbouring columns, as bf16.
-constexpr int HELD = GROUPS * larger(blocks_held(BITS) * eights(BITS), WIDE * steps(HEAD_BITS, WIDTH_CHUNK) * eights(HEAD_BITS));
-constexpr int BLOCKS_HELD = larger(blocks_held(BITS), WIDE * steps(HEAD_BITS, WIDTH_CHUNK));
+constexpr int HELD = GROUPS * larger(blocks_held(BITS) * eights(BITS), HEADWIDE * steps(HEAD_BITS, HEAD_CHUNK) * eights(HEAD_BITS));
+constexpr int BLOCKS_HELD = larger(blocks_held(BITS), HEADWIDE * steps(HEAD_BITS, HEAD_CHUNK));
 struct Activations {
   uint4 v[HELD];
   float sums[BLOCKS_HELD][GROUPS][2];  // of a block: what the weights' zeros are to be multiplied by, or have been
@@ -39,6 +39,7 @@ struct Consumer {
   const Arguments& p;
   const Shared& s;
   int turn = 0;  // of the exchange
+  int heard = 0;  // how often the pair's other block was listened to
   int token = 0;  // of the launch
   int warp, lane, g, t;  // g, t: the lane's row (or column) and its quarter in a matrix instruction
   int tile, half;        // half: which half of `parts` is being filled
@@ -90,11 +91,17 @@ struct Consumer {
     constexpr int E = eights(B), S = steps(B, CHUNK);
     if (whole_numbers(B) && B == 8) {  // see `multiply_bytes`
       const int k = block_of<B, CHUNK>(n / E % S, n % E * 2 + g / 4) * block_columns(B);
-      return k < CHUNK ? n / (E * S) * CHUNK + k + t * 16 + g / 2 % 2 * 8 : -1;
+      return k < CHUNK ? chunk_of<CHUNK>(n / (E * S)) + k + t * 16 + g / 2 % 2 * 8 : -1;
     }
     const int e = n % E, k = block_of<B, CHUNK>(n / E / GROUPS % S, slice<B>(n / E % GROUPS)) * block_columns(B);
     const int within = B == 16 ? t * 8 : B == 8 ? t * 16 + e * 8 : t * 8 + e * 32;
-    return k < CHUNK ? n / (E * GROUPS * S) * CHUNK + k + within : -1;
+    return k < CHUNK ? chunk_of<CHUNK>(n / (E * GROUPS * S)) + k + within : -1;
+  }
+  // Where this block's n-th chunk of a row begins.
+  template <int CHUNK>
+  DEVICE static int chunk_of(int n) {
+    constexpr int SHARERS = sharers(CHUNK);
+    return SHARERS > 1 ? (n * SHARERS + rank()) * CHUNK : n * CHUNK;
   }
   // Ask for activations that are bf16 already: [rows][K], N chunks from `column` on.
   template <int B, int K, int CHUNK, int N>
@@ -203,7 +210,7 @@ struct Consumer {
   // are summed on the way, and `norm_scale` is applied to what comes out of the product.
   template <int B, int K, int CHUNK>
   DEVICE void load_normed(Activations& a, const u16* from, const u16* norm, int stage, int layer) {
-    constexpr int ALL = K / CHUNK * steps(B, CHUNK) * GROUPS * eights(B);
+    constexpr int ALL = K / CHUNK / sharers(CHUNK) * steps(B, CHUNK) * GROUPS * eights(B);
     constexpr bool EARLY = ALL <= 8;  // the weights can wait in registers
     const int row = row_of_column<B>();
     Words<ALL, true> h(from);
@@ -252,11 +259,15 @@ struct Consumer {
     squares += a * a + b * b;
     return pack(a * low(w), b * high(w));
   }
-  // Once all warps have summed their squares.
-  DEVICE float norm_scale(int row) const {
+  // Once all warps have summed their squares; `others` are those of the pair's other block.
+  DEVICE float squares(int row) const {
     float sum = 0;
 #pragma unroll
     for (int w = 0; w < WARPS; w++) sum += s.sums[w * 8 + row];
+    return sum;
+  }
+  DEVICE float norm_scale(int row, float others = 0) const {
+    const float sum = PAIRED > 1 ? squares(row) + others : squares(row);
     return rsqrtf(sum / WIDTH + p.eps);
   }
 
@@ -283,8 +294,8 @@ struct Consumer {
       if (B == 8)
         bytes(d, valid, top, bottom, x);
       else {
-        const u8* scales = tile + tile_rows(4) * BYTES + row * group_bytes(4, CHUNK) + (k + i * STRIDE) / GROUPED * 2;
-        nibbles(d, valid, top, bottom, scales, tile_rows(4) * group_bytes(4, CHUNK), below * group_bytes(4, CHUNK), x,
+        const u8* scales = tile + tile_rows(4, CHUNK) * BYTES + row * group_bytes(4, CHUNK) + (k + i * STRIDE) / GROUPED * 2;
+        nibbles(d, valid, top, bottom, scales, tile_rows(4, CHUNK) * group_bytes(4, CHUNK), below * group_bytes(4, CHUNK), x,
                 a.sums[AT + i]);
       }
     }
@@ -426,12 +437,12 @@ struct Consumer {
         }
       }
       const int k = in_tile<B, CHUNK>(i, t);
-      const u8* at = tile + tile_rows(B) * BYTES + (own * each + g / SLICES) * SCALES + k / GROUPED * 2;
+      const u8* at = tile + tile_rows(B, CHUNK) * BYTES + (own * each + g / SLICES) * SCALES + k / GROUPED * 2;
       if (CHUNK % STRIDE && k >= CHUNK) continue;
 #pragma unroll
       for (int e = 0; e < 2; e++, at += below * SCALES)
         sum[e] += half_float(*(const u16*)at) * mine[e] +
-                  half_float(*(const u16*)(at + tile_rows(B) * SCALES)) * a.sums[AT + i][0][0];
+                  half_float(*(const u16*)(at + tile_rows(B, CHUNK) * SCALES)) * a.sums[AT + i][0][0];
     }
   }
   // Its sums over the slices, into `parts`.
@@ -545,7 +556,7 @@ struct Consumer {
   // (a tile, shared memory, a matrix instruction, a shuffle) must hide behind the other quads.
   template <int B, int CHUNK, int AT, int TILES, int QUADS>
   DEVICE void batch(int quad, bool pairs, const Activations& a, bool add) {
-    const int each = pairs ? 2 : QUAD, below = pairs ? 2 * span(B) : 2;
+    const int each = pairs ? 2 : QUAD, below = pairs ? 2 * span(B, CHUNK) : 2;
     const u8* from[TILES];
 #pragma unroll
     for (int i = 0; i < TILES; i++) from[i] = wait_for(tile + i);
@@ -588,7 +599,7 @@ struct Consumer {
   template <int B>
   DEVICE void product_own(int quads, const Activations& a) {
     if constexpr (!whole_numbers(B)) return;
-    constexpr int SPAN = span(B), TILES = SPAN > AT_ONCE ? 1 : AT_ONCE / SPAN;
+    constexpr int SPAN = span(B, HIDDEN_CHUNK), TILES = SPAN > AT_ONCE ? 1 : AT_ONCE / SPAN;
     const int tiles = (quads + SPAN - 1) / SPAN, mine = tile + warp * (HIDDEN / WARPS) / HIDDEN_CHUNK * tiles;
 #pragma unroll 1
     for (int i = 0; i < tiles; i += TILES) {
@@ -610,7 +621,7 @@ struct Consumer {
   // down. What is computed beyond the last quad is not looked at: `parts` has room for whole batches.
   template <int B, int CHUNK, int AT = 0>
   DEVICE void product(int quads, bool pairs, const Activations& a, bool add) {
-    constexpr int SPAN = span(B), TILES = SPAN > AT_ONCE ? 1 : AT_ONCE / SPAN;
+    constexpr int SPAN = span(B, CHUNK), TILES = SPAN > AT_ONCE ? 1 : AT_ONCE / SPAN;
     static_assert(AT_ONCE == 2 || AT_ONCE == 4, "what is left over is two quads and one");
     int i = 0;
 #pragma unroll 1

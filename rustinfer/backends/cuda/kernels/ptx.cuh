@@ -115,6 +115,21 @@ DEVICE void fence() {
   asm volatile("fence.acq_rel.gpu;" ::: "memory");
   asm volatile("fence.proxy.async;" ::: "memory");
 }
+// Two neighbouring blocks, a cluster: all threads of both meet; and a word for the other's shared memory, at the place that it
+// has in this block's, counted by the other's mbarrier.
+DEVICE void pair_barrier() {
+  asm volatile("barrier.cluster.arrive.release;\nbarrier.cluster.wait.acquire;" ::: "memory");
+}
+DEVICE u32 of_pair(const void* p) {
+  u32 there;
+  asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(p)), "r"((blockIdx.x & 1) ^ 1));
+  return there;
+}
+DEVICE void tell_pair(const float* p, float v, const u64* b) {
+  asm volatile("st.async.weak.shared::cluster.mbarrier::complete_tx::bytes.b32 [%0], %1, [%2];" ::"r"(of_pair(p)),
+               "r"(__float_as_uint(v)), "r"(of_pair(b))
+               : "memory");
+}
 // Words between the host and the device, while both run.
 DEVICE void tell_host(i64* p, i64 v) { asm volatile("st.relaxed.sys.global.u64 [%0], %1;" ::"l"(p), "l"(v) : "memory"); }
 DEVICE i64 ask_host(const i64* p) {

@@ -1,6 +1,7 @@
 // The shape of the model and of the launch, the kernel's one argument, and who does what share of a product.
 // Set from outside (plan.py): GRID ROWS WIDTH HIDDEN HEADS KV_HEADS DIM LAYERS VOCAB PAGE, the BITS of a layer's weights,
-// HEAD_BITS and TABLE_BITS (the embedding), the chunks WIDTH_CHUNK MIXED_CHUNK HIDDEN_CHUNK, the ring's SLOTS SLOT AHEAD
+// HEAD_BITS and TABLE_BITS (the embedding), the chunks WIDTH_CHUNK MIXED_CHUNK HIDDEN_CHUNK HEAD_CHUNK, PAIRED (blocks that share
+// a layer's rows, of each of which they have every second chunk, 1 or 2), the ring's SLOTS SLOT AHEAD
 // DOWN_AHEAD PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), TOKENS (the most in a launch),
 // SPLITS, PART_PAGES, APART and MANY (of attention), OWN (of hidden units), LIMIT, MARKS.
 #pragma once
@@ -11,7 +12,12 @@ constexpr int WARPS = 8, CONSUMERS = WARPS * 32, PRODUCERS = 3, TIDY = (WARPS + 
 constexpr int QUAD = 4, SLICES = 4;  // rows, and pieces of K side by side, in one matrix instruction
 constexpr int COLUMNS = ROWS < 2 ? 2 : ROWS, GROUPS = COLUMNS / 2;  // activation columns; instructions for each weight
 constexpr int MIXED = HEADS * DIM, QKV = (HEADS + 2 * KV_HEADS) * DIM, GROUP = HEADS / KV_HEADS;
-constexpr int CHUNKS = HIDDEN / HIDDEN_CHUNK;  // down's tiles are of a chunk of the hidden units
+constexpr int PAIRS = GRID / PAIRED;  // who share rows: blocks, or pairs of neighbours
+static_assert(PAIRED == 1 || (WIDTH_CHUNK == MIXED_CHUNK && WIDTH_CHUNK == HIDDEN_CHUNK && WIDTH_CHUNK < HEAD_CHUNK && GRID % 2 == 0),
+              "by its columns a chunk is known for a half");
+constexpr int sharers(int chunk) { return PAIRED > 1 && chunk == WIDTH_CHUNK ? PAIRED : 1; }
+DEVICE int rank() { return PAIRED > 1 ? block() % PAIRED : 0; }
+constexpr int CHUNKS = HIDDEN / HIDDEN_CHUNK / PAIRED;  // down's tiles are of a chunk of the hidden units
 // With OWN each warp has neighbouring hidden units of its own: down is one stage, in which a warp waits for no others.
 constexpr int FLUSHES = OWN ? 1 : CHUNKS, TOLD = HIDDEN / FLUSHES;  // so often gate/up tells hidden units, so many at a time
 static_assert(!OWN || HIDDEN_CHUNK % (HIDDEN / WARPS) == 0, "a warp's hidden units are of one chunk");
@@ -23,15 +29,15 @@ static_assert(GROUP <= WARPS && RUN % PLACES == 0, "a warp for each query head")
 
 constexpr int TURNS = 3;  // parts of the exchange: in use, clean, being cleared. A launch of several tokens goes through them
 
-enum Stage { S_QKV = 1, S_ATTENTION, S_MERGE, S_OUT, S_GATE_UP, S_DOWN, S_HEAD, S_ARRIVAL, S_SLOT, S_DRAW };
+enum Stage { S_QKV = 1, S_ATTENTION, S_MERGE, S_OUT, S_GATE_UP, S_DOWN, S_HEAD, S_ARRIVAL, S_SLOT, S_DRAW, S_PAIR };
 
 // How weights are stored. 16 bits: bf16. 8: signed integers with a scale for each row. 4: unsigned integers, with a scale
 // and a zero for each GROUPED columns of a row; of a group's 32 bytes, byte j has column j below column j + 32.
 constexpr int GROUPED = 64;
 constexpr int row_bytes(int bits, int columns) { return columns * bits / 8; }
 constexpr int group_bytes(int bits, int columns) { return bits == 4 ? columns / GROUPED * 2 : 0; }  // of a row's scales
-constexpr int span(int bits) { return 16 / bits; }                      // quads of rows in a tile of the ring
-constexpr int tile_rows(int bits) { return QUAD * span(bits); }
+constexpr int span(int bits, int chunk) { return 16 / bits * sharers(chunk); }  // quads of rows in a tile of the ring
+constexpr int tile_rows(int bits, int chunk) { return QUAD * span(bits, chunk); }
 constexpr int block_columns(int bits) { return bits == 16 ? 32 : 64; }  // that four lanes take side by side
 constexpr int eights(int bits) { return block_columns(bits) / 32; }     // of a lane's activations for a block
 constexpr int steps(int bits, int chunk) {
@@ -96,10 +102,18 @@ constexpr int WINNERS = (2 * ROWS * GRID + 3) / 4 * 4;  // words of the blocks' 
 struct Share {
   int first, count;
 };
-// This block's part of n rows. `turn` moves the larger parts on from block to block, so that all carry the same load.
+// This block's part of n rows, or its pair's. `turn` moves the larger parts on, so that all carry the same load.
+template <int SHARERS = PAIRED>
 DEVICE Share share(int n, int turn) {
-  int i = (block() + turn) % GRID, first = n * i / GRID;
-  return {first, n * (i + 1) / GRID - first};
+  constexpr int ALL = GRID / SHARERS;
+  int i = (block() / SHARERS + turn) % ALL, first = n * i / ALL;
+  return {first, n * (i + 1) / ALL - first};
+}
+// Of a pair's rows those that this block finishes: it gets the other's sums of them.
+DEVICE Share finished(Share whole) {
+  if (PAIRED == 1) return whole;
+  const int half = (whole.count + 1) / 2;
+  return rank() ? Share{whole.first + half, whole.count - half} : Share{whole.first, half};
 }
 
 // Of a share that is too large for `parts`, PARTS rows from the i-th on.
@@ -130,7 +144,8 @@ DEVICE uint4 embedded8(const Arguments& p, int token, int k, float scale) {
 // From one sequence's sums to the next one's: so neither who writes four rows' of eight sequences nor who reads rows' meets a
 // bank twice.
 constexpr int PARTS_APART = PARTS + 4;
-constexpr int RESIDUAL = ((WIDTH + GRID - 1) / GRID + 1) / 2 * 2;  // of the width, in the largest share
+constexpr int RESIDUAL = (((WIDTH + PAIRS - 1) / PAIRS + PAIRED - 1) / PAIRED + 1) / 2 * 2;  // of the width, in the largest share
+constexpr int INBOX = 2 * WARPS * 32 + ROWS;  // what the pair's other block says at a time: two sums for each thread, and squares
 
 // Shared memory, carved once.
 // What a token asks of a row, read once: a layer that had to read it would wait for memory that streams weights.
@@ -154,8 +169,10 @@ struct Shared {
   float* merge;    // [WARPS][DIM + 2]: a warp's sums, peak and weight
   float* sums;     // [WARPS][8]
   float* residual;  // [ROWS][RESIDUAL]: of this block's part of the width, in fp32. What others are told of it is rounded
+  float* inbox;     // [2][INBOX]
   u64 *full, *empty;
   u64* turns;  // [PRODUCERS]: whether it is a producer's turn to open a slot
+  u64* heard;  // [2]: whether the inbox is full
   u64* drawn;  // whether the next token may begin; then `going` says whether there is one
   int* going;
   volatile int* calm;  // whether the block waits for others, stage after stage, with little to multiply
@@ -170,10 +187,12 @@ DEVICE Shared carve() {
   s.merge = s.weights + WARPS * RUN;
   s.sums = s.merge + WARPS * (DIM + 2);
   s.residual = s.sums + WARPS * 8;
-  s.full = (u64*)(s.residual + ROWS * RESIDUAL);
+  s.inbox = s.residual + ROWS * RESIDUAL;
+  s.full = (u64*)(s.inbox + (PAIRED > 1 ? 2 * INBOX : 0));
   s.empty = s.full + SLOTS;
   s.turns = s.empty + SLOTS;
-  s.drawn = s.turns + PRODUCERS;
+  s.heard = s.turns + PRODUCERS;
+  s.drawn = s.heard + (PAIRED > 1 ? 2 : 0);
   s.going = (int*)(s.drawn + 1);
   s.calm = s.going + 1;
   return s;

@@ -4,7 +4,8 @@
 #pragma once
 #include "shape.cuh"
 
-constexpr int QKV_TILES = ((QKV + GRID - 1) / GRID + tile_rows(BITS) - 1) / tile_rows(BITS) * (WIDTH / WIDTH_CHUNK);
+constexpr int QKV_TILES =
+    ((QKV + PAIRS - 1) / PAIRS + tile_rows(BITS, WIDTH_CHUNK) - 1) / tile_rows(BITS, WIDTH_CHUNK) * (WIDTH / WIDTH_CHUNK / PAIRED);
 struct Producer {
   const Arguments& p;
   const Shared& s;
@@ -46,7 +47,7 @@ struct Producer {
   // `first` on.
   template <int B, int K, int CHUNK>
   DEVICE void copy(const Matrix& m, int chunk, int from, int n, int to, int first) {
-    constexpr int BYTES = row_bytes(B, CHUNK), SCALES = group_bytes(B, CHUNK), MOST = tile_rows(B);
+    constexpr int BYTES = row_bytes(B, CHUNK), SCALES = group_bytes(B, CHUNK), MOST = tile_rows(B, CHUNK);
     int i = lane() - first;
     if (i < 0 || i >= (K == CHUNK ? 1 : n)) return;
     if (K != CHUNK) n = 1;
@@ -62,8 +63,8 @@ struct Producer {
   // Rows, chunk by chunk of their columns.
   template <int B, int K, int CHUNK>
   DEVICE void rows(const Matrix& m, Share share, int ahead = AHEAD) {
-    constexpr int MOST = tile_rows(B);
-    for (int c = 0; c < K / CHUNK; c++)
+    constexpr int MOST = tile_rows(B, CHUNK), SHARERS = sharers(CHUNK);
+    for (int c = SHARERS > 1 ? rank() : 0; c < K / CHUNK; c += SHARERS)
       for (int i = 0; i < share.count; i += MOST) {
         int n = share.count - i < MOST ? share.count - i : MOST;
         if (!open(n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)), ahead)) continue;
@@ -73,8 +74,8 @@ struct Producer {
   // Pairs of gate and up rows: a tile's first half is gate, its second up.
   template <int B, int K, int CHUNK>
   DEVICE void pairs(const Matrix& m, Share share) {
-    constexpr int MOST = tile_rows(B) / 2;
-    for (int c = 0; c < K / CHUNK; c++)
+    constexpr int MOST = tile_rows(B, CHUNK) / 2, SHARERS = sharers(CHUNK);
+    for (int c = SHARERS > 1 ? rank() : 0; c < K / CHUNK; c += SHARERS)
       for (int i = 0; i < share.count; i += MOST) {
         int n = share.count - i < MOST ? share.count - i : MOST;
         if (!open(2 * n * (row_bytes(B, CHUNK) + 2 * group_bytes(B, CHUNK)))) continue;
@@ -156,8 +157,8 @@ struct Producer {
       }
       rows<BITS, HIDDEN, HIDDEN_CHUNK>(layer.down, share(WIDTH, 0), DOWN_AHEAD);
     }
-    const Share mine = share(VOCAB, LAYERS);
-    for (int i = 0; i < mine.count; i += PARTS) rows<HEAD_BITS, WIDTH, WIDTH_CHUNK>(p.head, part_of(mine, i));
+    const Share mine = share<1>(VOCAB, LAYERS);
+    for (int i = 0; i < mine.count; i += PARTS) rows<HEAD_BITS, WIDTH, HEAD_CHUNK>(p.head, part_of(mine, i));
   }
 };
 
