@@ -315,15 +315,10 @@ def cycles(moments: Tensor, plan: Plan) -> Report:
 
     Of attention (of blocks that have a part in it): begun, queries, newest position, tiles, all warps' ends, words out.
     """
-    chunks = plan.hidden // plan.chunks[2]
-    stages = {
-        "qkv": 0,
-        "out": 1,
-        "gate and up": 2,
-        "more of them": 3,
-        "down": 2 + chunks,
-        "the last of it": 1 + 2 * chunks,
-    }
+    down, last = 2 + plan.flushes, 1 + plan.flushes + (1 if plan.own else plan.flushes)
+    stages = {"qkv": 0, "out": 1, "gate and up": 2, "more of them": 3, "down": down, "the last of it": last}
+    if plan.own:  # each of these is one stage
+        del stages["more of them"], stages["the last of it"]
     found: Report = {}
     for name, at in stages.items():
         parts = moments[..., 5 * at : 5 * at + 5].diff(dim=-1).double().mean((0, 1))

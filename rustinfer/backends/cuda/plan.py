@@ -48,7 +48,7 @@ class Plan:
     """A decoder's shape, the most rows of a step, and the blocks (one on each multiprocessor) that share the work.
 
     `bits`, `head_bits` and `table_bits` are those of a layer's weights, the head's and the embedding's: 16, 8 or 4.
-    `tuned` overrides what is chosen here: AHEAD, PILE, CALM, AT_ONCE, SPLITS, APART, MANY, SLOTS, MARKS, LIMIT.
+    `tuned` overrides what is chosen here: AHEAD, PILE, CALM, AT_ONCE, SPLITS, APART, MANY, SLOTS, PAIRED, MARKS, LIMIT.
     """
 
     width: int
