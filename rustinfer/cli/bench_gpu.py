@@ -18,11 +18,10 @@ from statistics import median
 
 from .. import LLM, SamplingParams
 from ..engine.options import Options
+from ..roofline import Floors, Roof, roof
 from .chart import draw
 from .facts import report
 from .local import open_llm
-from .roofline import Floors
-from .stopwatch import Roof, roof
 
 CONTEXT = 9216
 DEPTH, MADE = 512, 128  # of the batches: the prompts' length, and the steps that are timed

@@ -16,10 +16,11 @@ from ..engine.options import Options
 from ..errors import Refused, UserError
 from ..flags import DEVICES, DTYPES, QUANTIZATIONS
 from ..registry import REFERENCE, Target, UnknownOpError, load_plugins
+from ..roofline import Roof, roof
+from ..stopwatch import seconds
 from . import output
 from .ops_workload import WORKLOADS, Maker, Workload
 from .parser import examples
-from .stopwatch import Roof, roof, seconds
 
 if TYPE_CHECKING:
     from ..registry import Op, Registry

@@ -74,7 +74,7 @@ def figures(made: Forecast) -> list[tuple[str, float, str]]:
         ("cache, tokens", made.size.pages * made.page, "tokens"),
         ("context", made.size.context, "tokens"),
         ("concurrency", round(made.concurrency, 2), "sequences of the whole context"),
-        ("memory bandwidth", round(made.bandwidth / 1e9, 1), "GB/s, measured"),
+        ("memory bandwidth", round(made.roof.bandwidth / 1e9, 1), "GB/s, measured"),
         ("speed of one", round(made.bound(1, CONTEXT), 1), f"tokens/s at most, at {CONTEXT} tokens of context"),
         (
             f"speed of {made.sequences}",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
 from math import prod
 
@@ -13,6 +12,7 @@ from ..models.checkpoint import Checkpoint
 from ..models.quantise import packed_bytes
 from ..models.shapes import weight_shapes
 from ..registry import Binding, Plugins, Policy, Target
+from ..roofline import Roof, bandwidth
 from .build import Binders, builder_of, on_device, packed
 from .headroom import GRAPHS, least_bytes, require_room, stored_bytes
 from .machine import free_memory
@@ -20,13 +20,10 @@ from .options import Options
 from .sizing import Size, choose_size
 from .storage import WARM_TOKENS, allocate, bytes_per_token, idle, warm_up
 
-PROBE_BYTES = 256 << 20
-ROUNDS = 5
-
 
 @dataclass(frozen=True)
 class Forecast:
-    """Sizes are in bytes, `bandwidth` in bytes a second. `weights` are those that each token reads.
+    """Sizes are in bytes. The roof is that of memory alone. `weights` are those that each token reads.
 
     `scratch` is what the kernels' workspace takes, which all layers share.
     """
@@ -39,7 +36,7 @@ class Forecast:
     page: int
     sequences: int
     scratch: int
-    bandwidth: float
+    roof: Roof
     bindings: tuple[Binding, ...]
 
     @property
@@ -54,7 +51,7 @@ class Forecast:
 
     def bound(self, sequences: int, context: int) -> float:
         """Tokens a second at most: each step reads the weights once, and the cache of every sequence."""
-        return sequences * self.bandwidth / (self.weights + sequences * context * self.token)
+        return sequences / self.roof.floor(self.weights + sequences * context * self.token, 0)
 
 
 def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Forecast:
@@ -85,7 +82,7 @@ def forecast(checkpoint: Checkpoint, options: Options, plugins: Plugins) -> Fore
         page=options.block_size,
         sequences=options.sequences,
         scratch=target.workspace.nbytes,
-        bandwidth=bandwidth(target.device),
+        roof=Roof(bandwidth(target.device)),
         bindings=bind.bindings,
     )
 
@@ -106,14 +103,3 @@ def free_bytes(options: Options, stored: int) -> int:
         return max(free_memory() - stored, 0)
     free, total = torch.cuda.mem_get_info()
     return max(int(total * options.gpu_memory_utilization) - (total - free) - stored - GRAPHS, 0)
-
-
-def bandwidth(device: torch.device) -> float:
-    """Bytes a second that the device reads, measured: the best of some sums over more than its caches hold."""
-    data = torch.ones(PROBE_BYTES // 4, device=device)
-    best = float("inf")
-    for _ in range(ROUNDS):
-        started = time.perf_counter()
-        data.sum().item()
-        best = min(best, time.perf_counter() - started)
-    return PROBE_BYTES / best

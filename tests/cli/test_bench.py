@@ -14,8 +14,8 @@ import pytest
 from rustinfer.cli import bench_cpu, bench_gpu, bench_latency, bench_measure, bench_throughput
 from rustinfer.cli import main as cli
 from rustinfer.cli.bench_cpu import Speed
-from rustinfer.cli.stopwatch import Roof
 from rustinfer.errors import UserError
+from rustinfer.roofline import Roof
 
 from ..engine.tiny import save
 

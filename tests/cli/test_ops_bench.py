@@ -11,9 +11,10 @@ import torch
 from rustinfer.cli import main as cli
 from rustinfer.cli import ops_bench
 from rustinfer.cli.ops_workload import WORKLOADS, Maker
-from rustinfer.cli.stopwatch import Roof, seconds
 from rustinfer.errors import UserError
 from rustinfer.registry import load_plugins
+from rustinfer.roofline import Roof
+from rustinfer.stopwatch import seconds
 
 CPU = torch.device("cpu")
 SMALL = {"rows": 3, "columns": 64, "outputs": 96, "hidden": 32, "heads": 4, "kv_heads": 2, "dim": 16, "vocab": 50}

@@ -14,6 +14,7 @@ from rustinfer.cli import main as cli
 from rustinfer.engine.forecast import Forecast
 from rustinfer.engine.sizing import Size
 from rustinfer.registry import Target, load_plugins
+from rustinfer.roofline import Roof
 from tests.engine.tiny import save
 
 
@@ -65,7 +66,7 @@ def test_the_bound_is_bytes_over_bandwidth() -> None:
         page=16,
         sequences=4,
         scratch=0,
-        bandwidth=1e6,
+        roof=Roof(1e6),
         bindings=(),
     )
     assert made.bound(1, 0) == 1000

@@ -47,7 +47,7 @@ def test_packed_weights_take_what_they_take(scheme: str) -> None:
     assert least_bytes(made, scheme) == packed < least_bytes(made)
     told = forecast(made, Options(device="cpu", quantization=scheme), load_plugins())
     assert told.stored == packed
-    assert told.bound(1, 0) > told.bandwidth / least_bytes(made)
+    assert told.bound(1, 0) > told.roof.bandwidth / least_bytes(made)
     dense = forecast(made, Options(device="cpu"), load_plugins())
     assert [b.rejected for b in told.bindings] != [b.rejected for b in dense.bindings], "a dense weight's kernels"
 

@@ -3,12 +3,46 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
-from ..models.config import ModelConfig
-from ..models.shapes import SHAPES, weight_shapes
-from .stopwatch import Roof
+import torch
+
+from .models.config import ModelConfig
+from .models.shapes import SHAPES, weight_shapes
+from .stopwatch import seconds
 
 BYTES = 2  # of a number, in bfloat16
+
+
+@dataclass(frozen=True)
+class Roof:
+    """Bytes per second of a large copy, both ways counted, and operations per second of a large product.
+
+    Without a rate only memory is a limit.
+    """
+
+    bandwidth: float
+    rate: float = math.inf
+
+    def floor(self, nbytes: float, flops: float) -> float:
+        """The seconds that so many bytes and operations take at least."""
+        return max(nbytes / self.bandwidth, flops / self.rate)
+
+
+def roof(device: torch.device, dtype: torch.dtype) -> Roof:
+    """Measured here and now."""
+    width = 8192 if device.type == "cuda" else 1024
+    a, b = (torch.empty(width, width, dtype=dtype, device=device).normal_() for _ in "ab")
+    return Roof(bandwidth(device), 2 * width**3 / seconds([lambda: a @ b], device))
+
+
+def bandwidth(device: torch.device) -> float:
+    """Bytes a second, measured here and now over more than the caches hold."""
+    source = torch.empty(1 << (28 if device.type == "cuda" else 25), device=device).normal_()
+    target = torch.empty_like(source)
+    # By a kernel on a GPU: a copy in a graph goes to the copy engines, which reach two thirds of what kernels do.
+    copy = (lambda: torch.add(source, 1, out=target)) if device.type == "cuda" else lambda: target.copy_(source)
+    return 2 * source.nbytes / seconds([copy], device)
 
 
 class Floors:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rustinfer.cli.roofline import Floors
-from rustinfer.cli.stopwatch import Roof
+from rustinfer.roofline import Floors, Roof
 
 MEMORY = Roof(bandwidth=1e12, rate=1e30)
 ARITHMETIC = Roof(bandwidth=1e30, rate=1e15)
