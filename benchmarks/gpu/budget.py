@@ -18,10 +18,8 @@ from typing import Any
 import torch
 
 from rustinfer.cli.facts import save
-from rustinfer.engine.build import load
-from rustinfer.engine.options import Options
-from rustinfer.engine.sequence import Request
-from rustinfer.protocol.sampling import SamplingParams
+
+from .driven import ask, drain, ids, opened
 
 Step = tuple[str, int, Any]
 
@@ -55,11 +53,10 @@ def run(engine: Any, steps: list[Step], prompts: list[list[int]], outputs: list[
     steps.clear()
     first = torch.cuda.Event(enable_timing=True)
     start = time.perf_counter()
-    for i, (prompt, count) in enumerate(zip(prompts, outputs, strict=True)):
-        engine.add(Request(f"{i}", prompt, SamplingParams(temperature=temperature, max_tokens=count, ignore_eos=True)))
+    for prompt, count in zip(prompts, outputs, strict=True):
+        ask(engine, prompt, count, temperature)
     first.record()
-    while engine.has_work:
-        engine.step()
+    drain(engine)
     seconds = time.perf_counter() - start
     torch.cuda.synchronize()
     found: dict[str, list[tuple[float, int]]] = defaultdict(list)
@@ -87,22 +84,15 @@ def main() -> None:
     parser.add_argument("--offline", type=int, default=1, help="runs of 256 requests, the first at temperature 0.6")
     parser.add_argument("--kv-cache-tokens", type=int, help="fewer than fit, where others use the card")
     asked = parser.parse_args()
-    options = Options(
-        device="cuda", load_format="dummy", max_model_len=9216, max_num_seqs=256, enable_prefix_caching=False,
-        max_num_batched_tokens=16384,
-        kv_cache_tokens=asked.kv_cache_tokens,
-    )  # fmt: skip
-    loaded, steps, source = load(asked.model, options), list[Step](), random.Random(0)
+    loaded = opened(asked.model, max_num_seqs=256, kv_cache_tokens=asked.kv_cache_tokens)
+    steps, source = list[Step](), random.Random(0)
     report: dict[str, Any] = {"model": asked.model, "start": str(loaded.phases)}
     print(report["start"], flush=True)
     watch(loaded.engine.runner, steps)
-
-    def prompt(tokens: int) -> list[int]:
-        return [source.randrange(10, 120000) for _ in range(tokens)]
-
     for size in [int(size) for size in asked.batches.split(",") if size]:
+        prompts = [[ids(source, 512) for _ in range(size)] for _ in range(4)]
         rows = [
-            run(loaded.engine, steps, [prompt(512) for _ in range(size)], [n] * size, 0.0) for n in (1, 1, 129, 129)
+            run(loaded.engine, steps, some, [n] * size, 0.0) for some, n in zip(prompts, (1, 1, 129, 129), strict=True)
         ]
         least = min(row["seconds"] for row in rows[:2])
         report[f"batch of {size}"] = {
@@ -113,7 +103,7 @@ def main() -> None:
         print(size, json.dumps(report[f"batch of {size}"], indent=1), flush=True)
     for number in range(asked.offline):
         source = random.Random(0)
-        prompts = [prompt(source.randint(100, 1024)) for _ in range(256)]
+        prompts = [ids(source, source.randint(100, 1024)) for _ in range(256)]
         outputs = [source.randint(100, 1024) for _ in range(256)]
         name = f"offline {number}, temperature {(temperature := 0.0 if number else 0.6)}"
         report[name] = run(loaded.engine, steps, prompts, outputs, temperature)

@@ -6,7 +6,6 @@ python -m benchmarks.gpu.decode_step --out DIR [--only right,repeat,whole,line,s
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 import traceback
@@ -24,6 +23,7 @@ from rustinfer import ops
 from rustinfer.backends.cuda import nvrtc
 from rustinfer.backends.cuda.decode import Decoder, shape
 from rustinfer.backends.cuda.plan import Plan
+from rustinfer.cli.facts import save
 from rustinfer.models.config import ModelConfig
 from rustinfer.models.llama import decoder as bound_decoder
 from rustinfer.models.model import Step
@@ -377,7 +377,7 @@ def main() -> None:
                 report[f"{name} failed"] = traceback.format_exc()
                 print(report[f"{name} failed"], flush=True)
             print(f"-- {name}: {time.time() - begun:.0f} s", flush=True)
-            (given.out / "decode_step.json").write_text(json.dumps(report, indent=1, default=str))
+            save(given.out / "decode_step.json", report)
 
 
 if __name__ == "__main__":

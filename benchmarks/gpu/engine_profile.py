@@ -19,11 +19,9 @@ from typing import Any
 import torch
 
 from rustinfer.cli.facts import save
-from rustinfer.engine.build import load
 from rustinfer.engine.flight import Told
-from rustinfer.engine.options import Options
-from rustinfer.engine.sequence import Request
-from rustinfer.protocol.sampling import SamplingParams
+
+from .driven import ask, drain, fill, ids, opened
 
 STEPS, WAITED = 96, [0.0]
 
@@ -38,12 +36,7 @@ def watched(flight: Told, real: Any = Told.result) -> Any:
 
 def measure(engine: Any, count: int, temperature: float) -> dict[str, float]:
     """Microseconds of a step with `count` sequences at a context of about 512."""
-    params = SamplingParams(temperature=temperature, max_tokens=STEPS + 40, ignore_eos=True)
-    source = torch.Generator().manual_seed(count)
-    for i in range(count):
-        engine.add(Request(f"{i}", torch.randint(10, 120000, (512,), generator=source).tolist(), params))
-    while engine.scheduler.waiting or any(q.generated < 8 for q in engine.scheduler.running):
-        engine.step()
+    fill(engine, count, made=8, answer=STEPS + 40, temperature=temperature)
     WAITED[0], times = 0.0, []
     for _ in range(STEPS):
         start = time.perf_counter()
@@ -52,8 +45,7 @@ def measure(engine: Any, count: int, temperature: float) -> dict[str, float]:
     waited = WAITED[0] / STEPS * 1e6
     mean = statistics.mean(times)
     bare = replayed(engine, temperature)
-    while engine.has_work:
-        engine.step()
+    drain(engine)
     return {"step": mean, "host": mean - waited, "wait": waited, "graphs alone": bare}
 
 
@@ -84,14 +76,13 @@ def prompt(engine: Any, tokens: int, runs: int = 14) -> dict[str, float]:
               "tell": runner.mixed, "fetch": runner._arrivals}  # fmt: skip
     for name, owner in owners.items():
         setattr(owner, name, noting(getattr(owner, name), name, spent))
-    source, params, rows = random.Random(0), SamplingParams(temperature=0.0, max_tokens=1, ignore_eos=True), []
-    for run in range(runs):
+    source, rows = random.Random(0), []
+    for _ in range(runs):
         spent.clear()
-        ids = [source.randrange(10, 120000) for _ in range(tokens)]
+        asked = ids(source, tokens)
         start = time.perf_counter()
-        engine.add(Request(f"p{tokens} {run}", ids, params))
-        while engine.has_work:
-            engine.step()
+        ask(engine, asked, 1)
+        drain(engine)
         rows.append({"whole": (time.perf_counter() - start) * 1e6, **spent})
     for name, owner in owners.items():
         delattr(owner, name)
@@ -112,11 +103,7 @@ def noting(call: Any, name: str, spent: dict[str, float]) -> Any:
 
 def functions(engine: Any, count: int) -> None:
     """Print where the host's time goes in decode steps of `count` sequences."""
-    params = SamplingParams(temperature=0.0, max_tokens=300, ignore_eos=True)
-    for i in range(count):
-        engine.add(Request(f"f{i}", [i + 10] * 64, params))
-    while engine.scheduler.waiting or any(q.generated < 8 for q in engine.scheduler.running):
-        engine.step()
+    fill(engine, count, made=8, answer=300, context=64)
     profile = cProfile.Profile()
     profile.enable()
     for _ in range(100):
@@ -125,8 +112,7 @@ def functions(engine: Any, count: int) -> None:
     text = io.StringIO()
     pstats.Stats(profile, stream=text).sort_stats("tottime").print_stats(14)
     print("\n".join(line[:110] for line in text.getvalue().splitlines()[7:24]))
-    while engine.has_work:
-        engine.step()
+    drain(engine)
 
 
 def main() -> None:
@@ -136,14 +122,7 @@ def main() -> None:
     parser.add_argument("--model", default="llama-3.2-1b")
     asked = parser.parse_args()
     Told.result = watched  # type: ignore[method-assign]
-    options = Options(
-        device="cuda",
-        load_format="dummy",
-        max_model_len=9216,
-        enable_prefix_caching=False,
-        max_num_batched_tokens=16384,
-    )
-    loaded = load(asked.model, options)
+    loaded = opened(asked.model)
     report: dict[str, Any] = {"model": asked.model, "start": str(loaded.phases)}
     print(report["start"], flush=True)
     for temperature in (0.0, 0.6):

@@ -2,13 +2,12 @@
 
     PYTHONPATH=. python3 -m benchmarks.gpu.first_light --out DIR [--only PART,PART,...]
 
-Writes DIR/first_light.json and prints tables. Needs a GPU, torch, triton and pluggy; rustinfer need not be installed.
+Writes DIR/first_light.json and prints tables. rustinfer need not be installed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import subprocess
 import sys
@@ -21,10 +20,12 @@ from typing import Any
 import torch
 
 from rustinfer.backends.triton import launch
+from rustinfer.cli.facts import save
 from rustinfer.registry import Target
 
 from .graph import Graph, milliseconds
 from .judged import judge
+from .profiled import by_kernel, profiled
 from .roof import limits
 from .sites import Bench, Site
 from .sweep import best, prepare, sweep
@@ -133,25 +134,22 @@ def decode(
         report[str(batch)] = row
         print(f"decode {batch:4}: {row['ms']:.3f} ms {row['tok/s']:9.0f} tok/s {row['TB/s']:.2f} TB/s; "
               f"no pdl {row.get('ms without pdl', 0):.3f}; eager {row['eager ms']:.2f}", flush=True)  # fmt: skip
-        print("   ", dict(list(row["kernels us"].items())[:9]), flush=True)
+        shown(row["kernels us"])
     return report
 
 
-def profile(call: Callable[[], object]) -> dict[str, str]:
-    """Kernel time of one call by kernel name, longest first: "total us (launches)"."""
-    from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as record
-
+def profile(call: Callable[[], object]) -> dict[str, Any]:
+    """Kernel time of one call by kernel name, longest first: microseconds and launches."""
     try:
         call()
-        torch.cuda.synchronize()
-        with record(activities=[ProfilerActivity.CUDA]) as recorded:
-            call()
-            torch.cuda.synchronize()
-        spent = sorted(recorded.key_averages(), key=lambda e: -e.device_time_total)
-        return {e.key[:48]: f"{e.device_time_total:.0f} ({e.count})" for e in spent if e.device_time_total}
+        return by_kernel(profiled(call))
     except Exception as error:  # the profiler is a luxury
         return {"error": str(error)[:100]}
+
+
+def shown(kernels: dict[str, Any]) -> None:
+    """The longest, on one line."""
+    print("   ", {name[:48]: row for name, row in list(kernels.items())[:9]}, flush=True)
 
 
 def prefill(name: str = "llama-3.2-1b") -> Report:
@@ -175,7 +173,7 @@ def prefill(name: str = "llama-3.2-1b") -> Report:
             f"prefill {tokens:5}: {row['ms']:.3f} ms (eager {row['eager ms']:.3f}) {row['TFLOP/s']:.0f} TFLOP/s",
             flush=True,
         )
-        print("   ", dict(list(row["kernels us"].items())[:9]), flush=True)
+        shown(row["kernels us"])
     return report
 
 
@@ -295,7 +293,7 @@ def main() -> None:
             print(report[name]["error"], flush=True)
         torch.cuda.empty_cache()
         print(f"--- {name}: {time.time() - began:.1f} s", flush=True)
-        (chosen.out / "first_light.json").write_text(json.dumps(report, indent=1, default=str))
+        save(chosen.out / "first_light.json", report)
     tables(report)
 
 

@@ -17,23 +17,19 @@ from typing import Any
 import torch
 
 from rustinfer.cli.facts import save
-from rustinfer.engine.build import load
 from rustinfer.engine.memory import measure
-from rustinfer.engine.options import Options
-from rustinfer.engine.sequence import Request
-from rustinfer.protocol.sampling import SamplingParams
+
+from .driven import ask, ids, opened
 
 STEPS = 20 * 3600
 LONGEST = 4000  # tokens of an answer
 EVERY = 6000
 
 
-def ask(engine: Any, source: random.Random, number: int) -> None:
+def more(engine: Any, source: random.Random, number: int) -> None:
     """One more request, of some length."""
-    prompt = [source.randrange(10, 120000) for _ in range(source.randint(20, 1000))]
-    temperature = 0.6 if number % 2 else 0.0
-    most = source.randint(LONGEST // 4, LONGEST)
-    engine.add(Request(f"{number}", prompt, SamplingParams(temperature=temperature, max_tokens=most, ignore_eos=True)))
+    prompt = ids(source, source.randint(20, 1000))
+    ask(engine, prompt, source.randint(LONGEST // 4, LONGEST), 0.6 if number % 2 else 0.0)
 
 
 def now(device: str) -> dict[str, int]:
@@ -58,14 +54,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--seconds", type=float, default=3600.0, help="stop then, whatever the steps")
     asked = parser.parse_args()
-    sizes = {"max_model_len": 8192, "max_num_seqs": max(asked.streams, 8), "enable_prefix_caching": False}
-    engine = load(asked.model, Options(device="cuda", load_format="dummy", **sizes)).engine
+    engine = opened(asked.model, max_model_len=8192, max_num_seqs=max(asked.streams, 8)).engine
     source, begun, steps, requests = random.Random(0), time.perf_counter(), 0, 0
     rows: list[dict[str, Any]] = []
     while steps < asked.steps and time.perf_counter() - begun < asked.seconds:
         while len(engine.scheduler.running) + len(engine.scheduler.waiting) < asked.streams:
             requests += 1
-            ask(engine, source, requests)
+            more(engine, source, requests)
         if steps % EVERY == 0:
             gc.collect()
             rows.append({"steps": steps, "seconds": round(time.perf_counter() - begun, 2), **now("cuda")})

@@ -12,55 +12,29 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rustinfer.cli.facts import save
-from rustinfer.engine.build import load
-from rustinfer.engine.options import Options
-from rustinfer.engine.sequence import Request
-from rustinfer.protocol.sampling import SamplingParams
 
-STEPS, CONTEXT, SHOWN = 16, 512, 18
+from .driven import drain, fill, opened
+from .profiled import by_kernel, profiled
 
-
-def fill(engine: Any, count: int) -> None:
-    """So many sequences, half way through 128 tokens of answer."""
-    params = SamplingParams(temperature=0.0, max_tokens=160, ignore_eos=True)
-    source = torch.Generator().manual_seed(count)
-    for i in range(count):
-        engine.add(Request(f"{i}", torch.randint(10, 120000, (CONTEXT,), generator=source).tolist(), params))
-    while engine.scheduler.waiting or any(q.generated < 64 for q in engine.scheduler.running):
-        engine.step()
-
-
-def profiled(engine: Any) -> dict[str, tuple[float, float]]:
-    """Microseconds and runs a step, by kernel."""
-    torch.cuda.synchronize()
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
-        for _ in range(STEPS):
-            engine.step()
-        torch.cuda.synchronize()
-    took: dict[str, tuple[float, float]] = {}
-    for e in profile.events():
-        if "CUDA" in str(e.device_type):
-            us, runs = took.get(e.name, (0.0, 0.0))
-            took[e.name] = us + (e.time_range.end - e.time_range.start) / STEPS, runs + 1 / STEPS
-    return dict(sorted(took.items(), key=lambda item: -item[1][0]))
+STEPS, SHOWN = 16, 18
 
 
 def measure(engine: Any, count: int) -> dict[str, Any]:
-    """One number of sequences."""
-    fill(engine, count)
+    """One number of sequences, half way through 128 tokens of answer."""
+    fill(engine, count, made=64, answer=160)
+
+    def steps() -> None:
+        for _ in range(STEPS):
+            engine.step()
+
     start = time.perf_counter()
-    for _ in range(STEPS):
-        engine.step()
+    steps()
     step = (time.perf_counter() - start) / STEPS * 1e6
-    kernels = profiled(engine)
-    while engine.has_work:
-        engine.step()
-    total = sum(us for us, _ in kernels.values())
-    found = {name[:120]: {"us": round(us, 1), "runs": round(n, 1)} for name, (us, n) in list(kernels.items())[:SHOWN]}
-    return {"step": round(step, 1), "kernels": round(total, 1), **found}
+    kernels = by_kernel(profiled(steps), STEPS)
+    drain(engine)
+    total = sum(row["us"] for row in kernels.values())
+    return {"step": round(step, 1), "kernels": round(total, 1), **dict(list(kernels.items())[:SHOWN])}
 
 
 def main() -> None:
@@ -70,8 +44,7 @@ def main() -> None:
     parser.add_argument("--model", default="llama-3.2-1b")
     parser.add_argument("--rows", default="8,32,256", help="sequences, separated by commas")
     asked = parser.parse_args()
-    options = Options(device="cuda", load_format="dummy", max_model_len=9216, enable_prefix_caching=False)
-    engine = load(asked.model, options).engine
+    engine = opened(asked.model).engine
     report: dict[str, Any] = {}
     for count in map(int, asked.rows.split(",")):
         report[f"{count} sequences"] = row = measure(engine, count)
