@@ -16,14 +16,15 @@ import torch
 from torch import Tensor
 
 from rustinfer import ops
-from rustinfer.backends.cuda import few
+from rustinfer.backends.cuda import few, joint
 from rustinfer.cli.facts import save
-from rustinfer.registry import Target
+from rustinfer.registry import Policy, Target
 
 from .graph import Graph, milliseconds
 from .world import DEVICE, PAGE, caches, configuration, logits, registry, step, weights, wire
 
-WAYS = {"before": ("triton", "cublas"), "after": ("cuda", "triton", "cublas")}
+ALL, JOINTS = ("cuda", "triton", "cublas"), ("linear_norm_gate_up_silu", "linear_norm_qkv_rope_write")
+WAYS = {"before": (ALL[1:], ()), "norms apart": (ALL, JOINTS), "after": (ALL, ())}  # back ends, and what is composed
 STEPS = "llama-3.2-1b:32,llama-3.2-1b:64,llama-3.2-1b:16,llama-3.1-8b:64,llama-3.1-8b:32"
 CASES = (  # rows, the most rows, width, hidden units, heads, key heads, a head's size
     (32, 32, 2048, 8192, 32, 8, 64),
@@ -65,10 +66,22 @@ def right(rows: int, most: int, width: int, hidden: int, heads: int, kv_heads: i
     exact["q"] = ops.qkv_rope_write.reference(
         x.float(), positions, slots, *wide, weight=qkv.float(), bias=added.float(), **rest
     )
-    return {name: error(got[name], exact[name]) for name in got} | {
+    said = {name: error(got[name], exact[name]) for name in got} | {
         "k": error(cache[0], wide[0]),
         "v": error(cache[1], wide[1]),
     }
+    residual, norm = draw(rows, width), torch.rand(width, device=DEVICE).bfloat16() + 0.5
+    bound = {"first": down, "first_bias": bias, "norm": norm, "eps": 1e-5}
+    floats = {name: part.float() if isinstance(part, Tensor) else part for name, part in bound.items()}
+    pair = joint.linear_norm_gate_up_silu(target, **bound, weight=gates)(y, residual)
+    want = ops.linear_norm_gate_up_silu.reference(y.float(), residual.float(), **floats, weight=gates.float())
+    said |= {"joint gate_up": error(pair[0], want[0]), "sum": error(pair[1], want[1])}
+    rest |= {"bias": None}
+    pair = joint.linear_norm_qkv_rope_write(target, **bound, weight=qkv, **rest)(y, residual, positions, slots, *cache)
+    want = ops.linear_norm_qkv_rope_write.reference(
+        y.float(), residual.float(), positions, slots, *wide, **floats, weight=qkv.float(), **rest
+    )
+    return said | {"joint q": error(pair[0], want[0]), "joint k": error(cache[0], wide[0])}
 
 
 def steps(model: str, rows: int, rounds: int = 5) -> dict[str, Any]:
@@ -78,8 +91,9 @@ def steps(model: str, rows: int, rounds: int = 5) -> dict[str, Any]:
     cache = caches(config, s.pages.numel(), torch.bfloat16)
     index, target = torch.arange(rows, device=DEVICE), Target.of(DEVICE, torch.bfloat16).decoding(rows)
     graphs, said, times = {}, {}, {label: [] for label in WAYS}  # type: ignore[var-annotated]
-    for label, names in WAYS.items():
-        made, binder = wire(config, registry(*names), target, held, cache)
+    for label, (names, apart) in WAYS.items():
+        policy = Policy(pins=dict.fromkeys(apart, "reference"))
+        made, binder = wire(config, registry(*names), target, held, cache, policy)
         pick = binder.argmax()
         graphs[label] = Graph(lambda m=made, p=pick: (out := logits(m, s, index), p(out)))
         graphs[label].replay()
@@ -91,7 +105,7 @@ def steps(model: str, rows: int, rounds: int = 5) -> dict[str, Any]:
     return {
         "ms": ms,
         "tokens/s": {label: round(rows / each * 1e3) for label, each in ms.items()},
-        "distance": error(said["after"], said["before"]),
+        "distance": {label: error(other, said["before"]) for label, other in said.items()},
         "replays of 50 that differ": differing(graphs["after"], said["after"]),
         "all": {label: [round(t, 4) for t in taken] for label, taken in times.items()},
     }

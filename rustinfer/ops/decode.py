@@ -86,15 +86,18 @@ def _(ops: Binder, *, decoder: Decoder) -> Function:
     ops.site = f"{at}.embed_tokens"
     embed = ops.embedding(weight=decoder["embedding"])
     scale = (2 * decoder["cos"].shape[1]) ** -0.5
-    bound = []
-    for i, w in enumerate(decoder["layers"]):
+    layers, bound = decoder["layers"], []
+    for i, w in enumerate(layers):
         ops.site = f"{at}.layers.{i}.self_attn"
-        qkv = ops.norm_qkv_rope_write(**projection(decoder, w))
+        before = {"first": layers[i - 1]["down"]} if i else {}
+        project = ops.linear_norm_qkv_rope_write if i else ops.norm_qkv_rope_write
+        qkv = project(**before, **projection(decoder, w))
         attend = ops.attention(scale=scale, window=decoder["window"])
-        out = ops.linear(weight=w["out"], bias=w["out_bias"])
         ops.site = f"{at}.layers.{i}.mlp"
-        gate_up = ops.norm_gate_up_silu(norm=w["mlp_norm"], eps=eps, weight=w["gate_up"])
-        bound.append((qkv, attend, out, gate_up, ops.linear(weight=w["down"])))
+        first = {"first": w["out"], "first_bias": w["out_bias"]}
+        gate_up = ops.linear_norm_gate_up_silu(**first, norm=w["mlp_norm"], eps=eps, weight=w["gate_up"])
+        bound.append((qkv, attend, gate_up))
+    down = ops.linear(weight=layers[-1]["down"])
     ops.site = f"{at}.norm"
     last = ops.add_rms_norm(weight=decoder["norm"], eps=eps)
     ops.site = "lm_head"
@@ -112,12 +115,10 @@ def _(ops: Binder, *, decoder: Decoder) -> Function:
     ) -> Tensor:
         residual = embed(tokens)
         x = torch.zeros_like(residual)
-        for (qkv, attend, out, gate_up, down), cache in zip(bound, caches, strict=True):
+        for (qkv, attend, gate_up), cache in zip(bound, caches, strict=True):
             q, residual = qkv(x, residual, positions, slots, *cache)
-            x = out(attend(q, *cache, query_starts, lengths, pages).flatten(1))
-            hidden, residual = gate_up(x, residual)
-            x = down(hidden)
-        logits: Tensor = head(last(x, residual)[0], picks(len(tokens)))
+            x, residual = gate_up(attend(q, *cache, query_starts, lengths, pages).flatten(1), residual)
+        logits: Tensor = head(last(down(x), residual)[0], picks(len(tokens)))
         return logits
 
     return call

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -14,6 +14,7 @@ from rustinfer.registry import FP8, INT4, INT8, Case, Weight, dense
 from .cache import caches, wrapped
 from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
 from .inputs import MAGNITUDES, Draw, strided
+from .joint import linear_norm_gate_up_silu, linear_norm_qkv_rope_write
 from .mutants import Arguments, wrong
 from .rotary import table
 
@@ -136,6 +137,28 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
         yield Case(d.name, (x, residual, *flow), {**rows.norm(d), **bound}, rows.decode)
 
 
+def joints(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[Draw, Rows, tuple[Tensor, ...], dict[str, Any]]]:
+    """Of each case the rows behind the first product, (x, residual), and what is bound of that product and the norm."""
+    for rows, width in (*((rows, 128) for rows in VARIANTS), *zip(FEW, (256, 640), strict=True)):
+        d, after = rows.draw(dtype, device), replace(rows, width=width)
+        bias = d.normal(width, scale=rows.scale) if rows.rows % 2 else None
+        bound = {"first": rows.weight(d, width), "first_bias": bias, **after.norm(d)}
+        yield d, after, (rows.x(d), d.normal(rows.rows, width, scale=rows.scale)), bound
+
+
+@linear_norm_gate_up_silu.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    for d, rows, flow, bound in joints(dtype, device):
+        yield Case(d.name, flow, {**bound, "weight": rows.weight(d, 2 * 64)}, rows.decode)
+
+
+@linear_norm_qkv_rope_write.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    for i, (d, rows, flow, bound) in enumerate(joints(dtype, device)):
+        rest, more = projection(d, rows, *HEADS[i % len(HEADS)] if rows.width == 128 else (9, 3, 64))
+        yield Case(d.name, (*flow, *rest), {**bound, **more}, rows.decode)
+
+
 def halves_swapped(a: Arguments) -> Arguments:
     return {"weight": torch.cat(dense(a["weight"]).chunk(2)[::-1])}
 
@@ -153,16 +176,21 @@ def last_column_lost(a: Arguments) -> Arguments:
     return {"weight": weight}
 
 
-for _op in (gate_up_silu, norm_gate_up_silu):
+for _op in (gate_up_silu, norm_gate_up_silu, linear_norm_gate_up_silu):
     wrong(_op, "halves swapped")(halves_swapped)
     wrong(_op, "rows of the weight reversed")(lambda a: {"weight": dense(a["weight"]).flip(0)})
     wrong(_op, "last input column skipped")(last_column_lost)
-for _op in (qkv_rope_write, norm_qkv_rope_write):
+for _op in (qkv_rope_write, norm_qkv_rope_write, linear_norm_qkv_rope_write):
     wrong(_op, "weight read as q, v, k")(values_first)
     wrong(_op, "slot -1 wraps to the last slot")(wrapped)
     wrong(_op, "bias dropped")(lambda a: {"bias": None})
     wrong(_op, "positions one too high")(lambda a: {"positions": (a["positions"] + 1) % a["cos"].shape[0]})
-for _op in (norm_gate_up_silu, norm_qkv_rope_write):
+JOINTS = (linear_norm_gate_up_silu, linear_norm_qkv_rope_write)
+for _op in (norm_gate_up_silu, norm_qkv_rope_write, *JOINTS):
     wrong(_op, "residual left out")(lambda a: {"residual": torch.zeros_like(a["residual"])})
     wrong(_op, "eps dropped")(lambda a: {"eps": 0.0})
+for _op in JOINTS:
+    wrong(_op, "bias of the first product dropped")(lambda a: {"first_bias": None})
+    wrong(_op, "rows of the first weight reversed")(lambda a: {"first": dense(a["first"]).flip(0)})
+for _op in (norm_gate_up_silu, norm_qkv_rope_write):
     wrong(_op, "residual updated in place")(lambda a: {"residual": a["residual"].add_(a["x"]), "x": a["x"] * 0})

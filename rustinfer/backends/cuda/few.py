@@ -25,6 +25,7 @@ TILE = 64  # weight rows of a matrix instruction
 BESIDE, ALONE = 112, 220  # KiB of a block: with room for another beside it, which may be the next kernel's, or without
 POINTERS = ("bias", "out", "positions", "slots", "keys", "values", "cosines", "sines")
 STRIDES = ("page_stride", "head_stride", "slot_stride")
+ABOUT_A_NORM = ("residual", "norm", "total", "squares")  # pointers, too
 
 
 class Arguments(ctypes.Structure):
@@ -32,7 +33,8 @@ class Arguments(ctypes.Structure):
 
     _fields_ = [
         ("weight", Words), ("x", Words), *((name, ctypes.c_void_p) for name in POINTERS),
-        *((name, ctypes.c_int64) for name in STRIDES), ("rows", ctypes.c_int32), ("unused", ctypes.c_int32 * 9),
+        *((name, ctypes.c_int64) for name in STRIDES), ("rows", ctypes.c_int32), ("eps", ctypes.c_float),
+        *((name, ctypes.c_void_p) for name in ABOUT_A_NORM),
     ]  # fmt: skip
 
 
@@ -68,7 +70,7 @@ class Cut:
     def shared(self) -> int:
         """Bytes of shared memory of a block."""
         stage = (self.tiles * TILE + self.rows) * BAND * 2
-        return 1024 + self.stages * (stage + 16) + self.rows * (self.tiles * TILE + 4) * 4
+        return 1024 + self.stages * (stage + 16) + self.rows * (self.tiles * TILE + 4 + 1) * 4
 
     @property
     def blocks(self) -> int:
@@ -115,13 +117,25 @@ HOPPER = Requires("cuda", frozenset({BF16}), min_sm=(9, 0), max_rows=MOST_ROWS)
 
 
 class Product:
-    """The kernel for one weight. A call launches it with x [rows, columns] and tensors by the names of POINTERS."""
+    """The kernel for one weight. A call launches it with x [rows, columns] and tensors by the names of the pointers.
 
-    def __init__(self, target: Target, weight: Tensor, bias: Tensor | None = None, **more: int) -> None:
+    norm: 0, or 1 in front of one and 2 behind one, as kernels/few.cu says.
+    """
+
+    def __init__(
+        self,
+        target: Target,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        *,
+        norm: int = 0,
+        eps: float = 0.0,
+        **more: int,
+    ) -> None:
         outputs, columns = weight.shape
         self.cut = Cut.of(target.rows or MOST_ROWS, outputs, columns, more.get("DIM", TILE), gated=bool(more["GATED"]))
-        self.function = loaded("few", target, THREADS, self.cut.shared, **self.cut.defines, **more)
-        self.argument: Any = Arguments()
+        self.function = loaded("few", target, THREADS, self.cut.shared, **self.cut.defines, **more, NORM=norm)
+        self.argument: Any = Arguments(eps=eps)
         self.argument.weight = tensor_map(weight, TILE)
         self.argument.bias = None if bias is None else bias.data_ptr()
         self._kept, self._x = (weight, bias), (0, 0, 0)
@@ -155,13 +169,18 @@ def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Fun
 @cuda.kernel(ops.gate_up_silu, build=True, requires=HOPPER, when=gated_refusal)
 def gate_up_silu(target: Target, *, weight: Weight) -> Function:
     """Gate and up rows side by side in a block; the activation is its epilogue."""
-    assert isinstance(weight, Tensor)
-    product, hidden = Product(target, weight, HEADS=0, GATED=1), weight.shape[0] // 2
+    return gated(target, weight)
 
-    def call(x: Tensor) -> Tensor:
+
+def gated(target: Target, weight: Weight, **norm: Any) -> Function:
+    """x -> hidden; behind a norm, whose words `Product` takes, with squares=."""
+    assert isinstance(weight, Tensor)
+    product, hidden = Product(target, weight, HEADS=0, GATED=1, **norm), weight.shape[0] // 2
+
+    def call(x: Tensor, **squares: Tensor) -> Tensor:
         out = torch.empty((len(x), hidden), dtype=x.dtype, device=x.device)
         if out.numel():
-            product(x, out=out)
+            product(x, out=out, **squares)
         return out
 
     return call
@@ -172,24 +191,41 @@ def qkv_rope_write(
     target: Target, *, weight: Weight, bias: Tensor | None = None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
 ) -> Function:
     """A block makes whole heads, so that it can rotate them and write them where they belong."""
+    return rotated(target, weight, bias, cos, sin, heads, kv_heads)
+
+
+def rotated(
+    target: Target,
+    weight: Weight,
+    bias: Tensor | None,
+    cos: Tensor,
+    sin: Tensor,
+    heads: int,
+    kv_heads: int,
+    **norm: Any,
+) -> Function:
+    """(x, positions, slots, caches) -> q; behind a norm as `gated`."""
     assert isinstance(weight, Tensor)
     dim = 2 * cos.shape[1]
     made: dict[int, Product] = {}
 
     def build(page: int) -> Product:
         shape = {"HEADS": heads, "KV_HEADS": kv_heads, "DIM": dim, "PAGE": page, "GATED": 0}
-        made[page] = Product(target, weight, bias, **shape)
+        made[page] = Product(target, weight, bias, **shape, **norm)
         return made[page]
 
     build(16)
 
-    def call(x: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor) -> Tensor:
+    def call(
+        x: Tensor, positions: Tensor, slots: Tensor, k_cache: Tensor, v_cache: Tensor, **squares: Tensor
+    ) -> Tensor:
         q = torch.empty((len(x), heads, dim), dtype=x.dtype, device=x.device)
         if q.numel():
             product = made.get(k_cache.shape[2]) or build(k_cache.shape[2])
             for name, stride in zip(STRIDES, k_cache.stride(), strict=False):
                 setattr(product.argument, name, stride)
-            product(x, out=q, positions=positions, slots=slots, keys=k_cache, values=v_cache, cosines=cos, sines=sin)
+            flow = {"positions": positions, "slots": slots, "keys": k_cache, "values": v_cache}
+            product(x, out=q, **flow, cosines=cos, sines=sin, **squares)
         return q
 
     return call

@@ -13,18 +13,34 @@ import torch
 from torch import Tensor
 
 from rustinfer import ops
-from rustinfer.backends.cuda import few, nvrtc
+from rustinfer.backends.cuda import cuda, few, nvrtc
 from rustinfer.backends.cuda.few import Cut
 from rustinfer.registry import Case, Op, Target
 from rustinfer.testing.conformance import first_rows
+from rustinfer.testing.values import tensors
 
 from . import grids
 
-HEADS = {"GATED": 0, "HEADS": 32, "KV_HEADS": 8, "DIM": 128, "PAGE": 16}
+PLAIN = {"HEADS": 0, "GATED": 0, "NORM": 0}
+HEADS = {"GATED": 0, "HEADS": 32, "KV_HEADS": 8, "DIM": 128, "PAGE": 16, "NORM": 0}
+EPILOGUES = {
+    "plain": PLAIN,
+    "rotated": HEADS,
+    "gated": PLAIN | {"GATED": 1},
+    "in front of a norm": PLAIN | {"NORM": 1},
+    "rotated behind one": HEADS | {"NORM": 2},
+    "gated behind one": PLAIN | {"GATED": 1, "NORM": 2},
+}
 SHAPES = ((2048, 2048), (2048, 8192), (4096, 14336), (576, 576), (192, 1024), (6144, 4096))
 CPU = torch.device("cpu")
-KERNELS = {ops.linear: few.linear, ops.gate_up_silu: few.gate_up_silu, ops.qkv_rope_write: few.qkv_rope_write}
-REFUSALS = {ops.linear: few.refusal, ops.gate_up_silu: few.gated_refusal, ops.qkv_rope_write: few.rotated_refusal}
+OPS = (
+    ops.linear,
+    ops.gate_up_silu,
+    ops.qkv_rope_write,
+    ops.linear_norm_gate_up_silu,
+    ops.linear_norm_qkv_rope_write,
+)
+KERNELS = {op: cuda.kernels[op.name] for op in OPS}
 TARGET = Target(torch.device("cuda"), torch.bfloat16, (9, 0), 32, decode=True)
 
 
@@ -32,12 +48,11 @@ def weight(*shape: int) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.bfloat16, device="meta")
 
 
-@pytest.mark.parametrize(
-    "heads", [{"HEADS": 0, "GATED": 0}, HEADS, {"HEADS": 0, "GATED": 1}], ids=["plain", "rotated", "gated"]
-)
+@pytest.mark.parametrize("epilogue", EPILOGUES)
 @pytest.mark.parametrize("rows", [16, 32, 64])
-def test_it_compiles_for_hopper_and_does_not_spill(heads: dict[str, int], rows: int) -> None:
-    made = nvrtc.compile_source("few.cu", Cut.of(rows, 6144, 4096, 128).defines | heads, (9, 0))
+def test_it_compiles_for_hopper_and_does_not_spill(epilogue: str, rows: int) -> None:
+    cut = Cut.of(rows, 4096, 4096) if "front" in epilogue else Cut.of(rows, 6144, 4096, 128)
+    made = nvrtc.compile_source("few.cu", cut.defines | EPILOGUES[epilogue], (9, 0))
     assert made.code[:4] == b"\x7fELF"
     assert re.search(r"\b0 bytes spill stores", made.log), made.log
 
@@ -45,7 +60,7 @@ def test_it_compiles_for_hopper_and_does_not_spill(heads: dict[str, int], rows: 
 @pytest.mark.parametrize("sm", [(8, 0), (10, 0)])
 def test_other_chips_are_refused_in_words(sm: tuple[int, int]) -> None:
     with pytest.raises(nvrtc.CompileError, match=r"needs compute capability 9\.0"):
-        nvrtc.compile_source("few.cu", Cut.of(32, 2048, 2048).defines | {"HEADS": 0, "GATED": 0}, sm)
+        nvrtc.compile_source("few.cu", Cut.of(32, 2048, 2048).defines | PLAIN, sm)
     assert few.refusal({"weight": weight(2048, 2048), "target": replace(TARGET, sm=sm)})
 
 
@@ -93,7 +108,7 @@ def emulated(op: Op) -> Iterator[tuple[Case, Target]]:
         rows = first_rows(case)
         target = Target(CPU, torch.bfloat16, (9, 0), max(rows, few.LEAST_ROWS), decode=True)
         bound = op.complete(case.bound) | {"target": target}
-        if 0 < rows <= few.MOST_ROWS and not REFUSALS[op](bound):
+        if 0 < rows <= few.MOST_ROWS and not KERNELS[op].when(bound):
             yield case, target
 
 
@@ -108,10 +123,10 @@ def test_emulated_kernel_does_what_the_op_says(op: Op) -> None:
     with mock.patch.object(few, "loaded", grids.loaded), mock.patch.object(few, "tensor_map", grids.tensor_map):
         for case, target in cases:
             exact, bound = [wide(part) for part in case.flow], op.complete(case.bound)
-            got = KERNELS[op](target, **bound)(*case.flow)
+            got = KERNELS[op].build(target, **bound)(*case.flow)
             want = op.reference(*exact, **{name: wide(value) for name, value in bound.items()})
-            for ours, theirs in zip((got, *case.flow), (want, *exact), strict=True):
-                assert (ours.double() - theirs.double()).norm() <= 4e-3 * theirs.double().norm(), case.name  # type: ignore[union-attr]
+            for (_, ours), (_, theirs) in zip(tensors((got, *case.flow), ""), tensors((want, *exact), ""), strict=True):
+                assert (ours.double() - theirs.double()).norm() <= 4e-3 * theirs.double().norm(), case.name
 
 
 def test_products_are_alike_however_blocks_and_copies_take_turns() -> None:

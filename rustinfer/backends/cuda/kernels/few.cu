@@ -4,6 +4,9 @@
 #include "group.cuh"
 
 // With HEADS, queries and keys are rotated, and keys and values go into the cache; GATED, outputs are silu(gate) * up.
+// A norm between two products is shared by them: its factor of a row is not known before all of the row is. In front of it
+// (NORM 1) the outputs are added to the residual; out come that sum, the sum times the norm's weight, and the squares of each
+// 64 outputs. Behind it (NORM 2) x are such rows, and a row's sums are multiplied by the factor that its squares give.
 constexpr int BAND = 64;                       // columns of a step: 128 bytes, the widest swizzle
 constexpr int TILE = 64 * BAND * 2;            // bytes of 64 weight rows
 constexpr int STAGE = TILES * TILE + ROWS * BAND * 2;
@@ -24,7 +27,11 @@ struct Arguments {
   u16 *keys, *values;
   const float *cosines, *sines;
   i64 page_stride, head_stride, slot_stride;
-  int rows, unused;
+  int rows;
+  float eps;
+  const u16 *residual, *norm;
+  u16* total;
+  float* squares;  // [rows][64 outputs each]
 };
 
 DEVICE float silu(float v) { return v / (1.0f + exp_fast(-v)); }
@@ -94,7 +101,52 @@ DEVICE void hand_out(const float (&sums)[TILES][ROWS / 2], float* places) {
   }
 }
 
-// Two neighbouring sums over all shares, in their order.
+// What a warp asks for before it multiplies.
+constexpr int MINE = PER / WARPS;  // rows of a warp that finishes whole rows
+#if NORM == 1
+static_assert(TILES == 1 && PER % WARPS == 0, "a warp has a whole row of the block's outputs");
+struct Early {
+  u32 residual[MINE], norm;
+  DEVICE Early(const Arguments& a) {
+    int n = block_of_outputs() * WIDE + thread() % 32 * 2;
+    norm = *(const u32*)(a.norm + n);
+#pragma unroll
+    for (int j = 0; j < MINE; j++) {
+      int m = share() * PER + j * WARPS + thread() / 32;
+      residual[j] = m < a.rows ? *(const u32*)(a.residual + (i64)m * OUTPUTS + n) : 0;
+    }
+  }
+};
+#else
+struct Early {
+  DEVICE Early(const Arguments&) {}
+};
+#endif
+
+DEVICE float sum_of_lanes(float v) {
+#pragma unroll
+  for (int mask = 16; mask; mask /= 2) v += shuffle_xor(v, mask);
+  return v;
+}
+
+// The norm's factors of the rows that this block finishes. Of rows that are not there they are anything.
+DEVICE void find_factors(const Arguments& a, float* factors) {
+  constexpr int PARTS = COLUMNS / 64;
+  int warp = thread() / 32, lane = thread() % 32;
+  float sums[MINE] = {};
+#pragma unroll
+  for (int j = 0; j < MINE; j++)
+#pragma unroll
+    for (int part = 0; part < PARTS; part += 32)
+      if (part + lane < PARTS) sums[j] += a.squares[(share() * PER + j * WARPS + warp) * PARTS + part + lane];
+#pragma unroll
+  for (int j = 0; j < MINE; j++) {
+    float squares = sum_of_lanes(sums[j]);
+    if (lane == 0) factors[j * WARPS + warp] = rsqrtf(squares / COLUMNS + a.eps);
+  }
+}
+
+// Two neighbouring sums over all shares, in their order. The factors lie behind all places.
 DEVICE float2 total(const float* places, int row, int column) {
   float2 sum = {0.0f, 0.0f};
 #pragma unroll
@@ -103,13 +155,17 @@ DEVICE float2 total(const float* places, int row, int column) {
     sum.x += part.x;
     sum.y += part.y;
   }
+#if NORM == 2
+  float factor = (places + ROWS * LINE)[row];
+  sum.x *= factor, sum.y *= factor;
+#endif
   return sum;
 }
 
 DEVICE void put(u16* to, float a, float b) { *(u32*)to = pack(a, b); }
 
 #if GATED
-DEVICE void finish(const Arguments& a, const float* places) {
+DEVICE void finish(const Arguments& a, const float* places, const Early&) {
   for (int i = thread(); i < PER * 32; i += WARPS * 32) {
     int row = i / 32, column = i % 32 * 2, m = share() * PER + row;
     if (m >= a.rows) return;
@@ -117,8 +173,24 @@ DEVICE void finish(const Arguments& a, const float* places) {
     put(a.out + (i64)m * (OUTPUTS / 2) + block_of_outputs() * 64 + column, silu(gate.x) * up.x, silu(gate.y) * up.y);
   }
 }
+#elif NORM == 1
+DEVICE void finish(const Arguments& a, const float* places, const Early& early) {
+  int column = thread() % 32 * 2, n = block_of_outputs() * WIDE + column;
+#pragma unroll
+  for (int j = 0; j < MINE; j++) {
+    int row = j * WARPS + thread() / 32, m = share() * PER + row;
+    if (m >= a.rows) return;
+    float2 sum = total(places, row, column);
+    if (a.bias) sum.x += number(a.bias[n]), sum.y += number(a.bias[n + 1]);
+    u32 both = pack(sum.x + low(early.residual[j]), sum.y + high(early.residual[j]));
+    *(u32*)(a.total + (i64)m * OUTPUTS + n) = both;
+    *(u32*)(a.out + (i64)m * OUTPUTS + n) = times(both, early.norm);
+    float squares = sum_of_lanes(low(both) * low(both) + high(both) * high(both));
+    if (thread() % 32 == 0) a.squares[(i64)m * (OUTPUTS / 64) + block_of_outputs()] = squares;
+  }
+}
 #elif HEADS == 0
-DEVICE void finish(const Arguments& a, const float* places) {
+DEVICE void finish(const Arguments& a, const float* places, const Early&) {
   for (int i = thread(); i < PER * WIDE / 2; i += WARPS * 32) {
     int row = i / (WIDE / 2), column = i % (WIDE / 2) * 2, m = share() * PER + row;
     if (m >= a.rows) return;
@@ -130,7 +202,7 @@ DEVICE void finish(const Arguments& a, const float* places) {
 }
 #else
 constexpr int HALF = DIM / 2;
-DEVICE void finish(const Arguments& a, const float* places) {
+DEVICE void finish(const Arguments& a, const float* places, const Early&) {
   for (int i = thread(); i < PER * WIDE / 4; i += WARPS * 32) {
     int row = i / (WIDE / 4), m = share() * PER + row;
     if (m >= a.rows) return;
@@ -164,7 +236,8 @@ DEVICE void finish(const Arguments& a, const float* places) {
 KERNEL(THREADS) few(const __grid_constant__ Arguments a) {
   u8* base = shared_base() + (1024 - shared_address(shared_base()) % 1024) % 1024;
   float* places = (float*)(base + STAGES * STAGE);
-  u64* barriers = (u64*)(places + ROWS * LINE);
+  float* factors = places + ROWS * LINE;
+  u64* barriers = (u64*)(factors + (NORM == 2 ? ROWS : 0));
   Ring ring = {base, barriers, barriers + STAGES};
   let_successor_begin();
   if (thread() == WARPS * 32) {
@@ -183,10 +256,12 @@ KERNEL(THREADS) few(const __grid_constant__ Arguments a) {
   }
   float sums[TILES][ROWS / 2] = {};
   wait_for_predecessor();
+  Early early(a);
+  if (NORM == 2) find_factors(a, factors);
   multiply(sums, ring);
   cluster_wait();
   hand_out(sums, places);
   cluster_arrive();
   cluster_wait();
-  finish(a, places);
+  finish(a, places, early);
 }
