@@ -117,6 +117,22 @@ struct Early {
     }
   }
 };
+#elif HEADS
+constexpr int HALF = DIM / 2, QUARTERS = PER * WIDE / 4, EACH = (QUARTERS + WARPS * 32 - 1) / (WARPS * 32);
+struct Early {
+  float2 cosines[EACH], sines[EACH];
+  i64 slots[EACH];
+  DEVICE Early(const Arguments& a) {
+#pragma unroll
+    for (int e = 0; e < EACH; e++) {
+      int i = e * WARPS * 32 + thread(), m = share() * PER + i / (WIDE / 4), at = i % (WIDE / 4) * 2 % HALF;
+      bool there = i < QUARTERS && m < a.rows;
+      i64 turn = (there ? a.positions[m] : 0) * HALF + at;
+      slots[e] = there ? a.slots[m] : -1;
+      cosines[e] = *(const float2*)(a.cosines + turn), sines[e] = *(const float2*)(a.sines + turn);
+    }
+  }
+};
 #else
 struct Early {
   DEVICE Early(const Arguments&) {}
@@ -201,11 +217,11 @@ DEVICE void finish(const Arguments& a, const float* places, const Early&) {
   }
 }
 #else
-constexpr int HALF = DIM / 2;
-DEVICE void finish(const Arguments& a, const float* places, const Early&) {
-  for (int i = thread(); i < PER * WIDE / 4; i += WARPS * 32) {
-    int row = i / (WIDE / 4), m = share() * PER + row;
-    if (m >= a.rows) return;
+DEVICE void finish(const Arguments& a, const float* places, const Early& early) {
+#pragma unroll
+  for (int e = 0; e < EACH; e++) {
+    int i = e * WARPS * 32 + thread(), row = i / (WIDE / 4), m = share() * PER + row;
+    if (i >= QUARTERS || m >= a.rows) return;
     int pair = i % (WIDE / 4) * 2, at = pair % HALF, local = pair / HALF;  // at and at + HALF of one of the block's heads
     int head = block_of_outputs() * (WIDE / DIM) + local, n = head * DIM + at;
     float2 low = total(places, row, local * DIM + at), high = total(places, row, local * DIM + at + HALF);
@@ -214,15 +230,14 @@ DEVICE void finish(const Arguments& a, const float* places, const Early&) {
       high.x += number(a.bias[n + HALF]), high.y += number(a.bias[n + HALF + 1]);
     }
     if (head < HEADS + KV_HEADS) {
-      float2 c = *(const float2*)(a.cosines + a.positions[m] * HALF + at);
-      float2 s = *(const float2*)(a.sines + a.positions[m] * HALF + at);
+      float2 c = early.cosines[e], s = early.sines[e];
       float2 turned = {low.x * c.x - high.x * s.x, low.y * c.y - high.y * s.y};
       high = {high.x * c.x + low.x * s.x, high.y * c.y + low.y * s.y};
       low = turned;
     }
     u16* to = a.out + ((i64)m * HEADS + head) * DIM + at;
     if (head >= HEADS) {
-      i64 slot = a.slots[m];
+      i64 slot = early.slots[e];
       if (slot < 0) continue;
       to = (head < HEADS + KV_HEADS ? a.keys : a.values) + slot / PAGE * a.page_stride +
            (head - HEADS) % KV_HEADS * a.head_stride + slot % PAGE * a.slot_stride + at;
