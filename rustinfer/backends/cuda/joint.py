@@ -1,4 +1,7 @@
-"""Two products of few rows and the norm between them, in two launches: each does half of the norm (kernels/few.cu)."""
+"""Two products of few rows and the norm between them, in two launches: each does half of the norm (kernels/few.cu).
+
+The second may be Triton's, where that is the faster one.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,9 @@ from torch import Tensor
 from ... import ops
 from ...registry import Refusal, Target, Weight
 from ...registry.op import Function
+from ..triton.backend import triton
+from ..triton.fused import gate_up, qkv
+from ..triton.matrix import readable
 from .backend import cuda
 from .few import HOPPER, TILE, Product, gated, gated_refusal, refusal, rotated, rotated_refusal
 
@@ -21,6 +27,11 @@ def first_refusal(bound: Mapping[str, Any]) -> Refusal:
     """Why the kernel does not make the first product."""
     told = refusal({"weight": bound["first"], "target": bound["target"]})
     return told and f"as the first product {told}"
+
+
+def second_refusal(bound: Mapping[str, Any], own: Refusal) -> Refusal:
+    """Why nobody makes the second product, for which `own` is what our kernel says."""
+    return own and (triton.missing() or readable(bound))
 
 
 def front(target: Target, first: Weight, bias: Tensor | None, norm: Tensor) -> Function:
@@ -49,17 +60,27 @@ def joined(first: Function, second: Function) -> Function:
 
 
 @cuda.kernel(
-    ops.linear_norm_gate_up_silu, build=True, requires=HOPPER, when=lambda b: first_refusal(b) or gated_refusal(b)
+    ops.linear_norm_gate_up_silu,
+    build=True,
+    requires=HOPPER,
+    when=lambda b: first_refusal(b) or second_refusal(b, gated_refusal(b)),
 )
 def linear_norm_gate_up_silu(
     target: Target, *, first: Weight, first_bias: Tensor | None = None, norm: Tensor, eps: float, weight: Weight
 ) -> Function:
     """The sum with the residual is the first product's epilogue."""
-    return joined(front(target, first, first_bias, norm), gated(target, weight, norm=BEHIND, eps=eps))
+    before = front(target, first, first_bias, norm)
+    if not gated_refusal({"weight": weight, "target": target}):
+        return joined(before, gated(target, weight, norm=BEHIND, eps=eps))
+    second = gate_up(target, weight, None, eps, behind=True)
+    return joined(before, lambda x, squares: second(x, squares)[0])
 
 
 @cuda.kernel(
-    ops.linear_norm_qkv_rope_write, build=True, requires=HOPPER, when=lambda b: first_refusal(b) or rotated_refusal(b)
+    ops.linear_norm_qkv_rope_write,
+    build=True,
+    requires=HOPPER,
+    when=lambda b: first_refusal(b) or second_refusal(b, rotated_refusal(b)),
 )
 def linear_norm_qkv_rope_write(
     target: Target,
@@ -76,5 +97,8 @@ def linear_norm_qkv_rope_write(
     kv_heads: int,
 ) -> Function:
     """The same in front of queries, keys and values."""
-    second = rotated(target, weight, bias, cos, sin, heads, kv_heads, norm=BEHIND, eps=eps)
-    return joined(front(target, first, first_bias, norm), second)
+    before, rest = front(target, first, first_bias, norm), (weight, bias, cos, sin, heads, kv_heads)
+    if not rotated_refusal({"weight": weight, "target": target, "cos": cos}):
+        return joined(before, rotated(target, *rest, norm=BEHIND, eps=eps))
+    second = qkv(target, None, eps, *rest, behind=True)
+    return joined(before, lambda x, *flow, squares: second(x, squares, *flow)[0])

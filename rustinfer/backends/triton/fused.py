@@ -19,13 +19,17 @@ from .linear import library_product
 from .matrix import Matrix, few, readable
 
 
-def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> Function:
-    """(x, residual) -> (hidden, x + residual); without a norm the residual is ignored and the sum is not written."""
+def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float, *, behind: bool = False) -> Function:
+    """(x, residual) -> (hidden, x + residual); without a norm the residual is ignored and the sum is not written.
+
+    `behind` a norm whose factor x [T, K] lacks, T being more than 1: (x, squares) -> (hidden, something). Squares are
+    those of each 64 numbers of a row, [T or more, K / 64] in fp32.
+    """
     from .kernels.fused import gate_up_kernel
 
     matrix, most, hidden = Matrix.of(weight), target.rows or 1, weight.shape[0] // 2
     config = matrix.config(target, most, tuning.choose(target, matrix, most, pairs=True))
-    config |= {"NORM": norm is not None, "KP": power(matrix.columns), "HIDDEN": hidden}
+    config |= {"NORM": norm is not None, "KP": power(matrix.columns), "HIDDEN": hidden, "BEHIND": behind}
 
     def grid(rows: int) -> tuple[int, int, int]:
         return -(-rows // config["BM"]), -(-hidden // (config["BR"] // 2)), config["SPLITS"]
@@ -67,15 +71,15 @@ def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weigh
 
 def qkv(
     target: Target, norm: Tensor | None, eps: float, weight: Weight, bias: Tensor | None,
-    cos: Tensor, sin: Tensor, heads: int, kv_heads: int,
+    cos: Tensor, sin: Tensor, heads: int, kv_heads: int, *, behind: bool = False,
 ) -> Function:  # fmt: skip
-    """(x, residual, positions, slots, caches) -> (q, x + residual), for a few rows."""
+    """(x, residual, positions, slots, caches) -> (q, x + residual), for a few rows; `behind` as in `gate_up`."""
     from .kernels.fused import qkv_kernel
 
     matrix, most, dim = Matrix.of(weight), target.rows or 1, 2 * cos.shape[1]
     choice = tuning.choose(target, matrix, most, pairs=True)
     config = matrix.config(target, most, choice | {"BR": min(choice["BR"], power(dim, 16 if most > 1 else 2))})
-    config |= {"NORM": norm is not None, "KP": power(matrix.columns), "BIAS": bias is not None}
+    config |= {"NORM": norm is not None, "KP": power(matrix.columns), "BIAS": bias is not None, "BEHIND": behind}
     config |= {"HEADS": heads, "KV_HEADS": kv_heads, "DIM": dim}
     blocks = (heads + 2 * kv_heads) * -(-(dim // 2) // (config["BR"] // 2))
     added = matrix.parts[0] if bias is None else bias

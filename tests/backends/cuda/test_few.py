@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -127,6 +132,15 @@ def test_emulated_kernel_does_what_the_op_says(op: Op) -> None:
             want = op.reference(*exact, **{name: wide(value) for name, value in bound.items()})
             for (_, ours), (_, theirs) in zip(tensors((got, *case.flow), ""), tensors((want, *exact), ""), strict=True):
                 assert (ours.double() - theirs.double()).norm() <= 4e-3 * theirs.double().norm(), case.name
+
+
+def test_a_product_of_tritons_takes_what_one_of_ours_left_of_a_norm() -> None:
+    root = Path(__file__).parents[3]
+    environment = os.environ | {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(root)}
+    command = [sys.executable, "-m", "tests.backends.cuda.joints"]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=170, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert max(json.loads(done.stdout.splitlines()[-1])) < 5e-3
 
 
 def test_products_are_alike_however_blocks_and_copies_take_turns() -> None:

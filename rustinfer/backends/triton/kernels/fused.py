@@ -13,7 +13,7 @@ import triton.language as tl
 
 from .activation import silu
 from .common import begin
-from .tiles import product
+from .tiles import product, squares_of
 
 
 @triton.jit
@@ -22,9 +22,12 @@ def gate_up_kernel(
     HIDDEN: tl.constexpr,
     K: tl.constexpr, FORMAT: tl.constexpr, GROUP: tl.constexpr, ZEROS: tl.constexpr, NORM: tl.constexpr,
     BM: tl.constexpr, BR: tl.constexpr, BK: tl.constexpr, SPAN: tl.constexpr, KP: tl.constexpr,
-    STAGES: tl.constexpr, SPLITS: tl.constexpr, PDL: tl.constexpr,
+    STAGES: tl.constexpr, SPLITS: tl.constexpr, PDL: tl.constexpr, BEHIND: tl.constexpr,
 ):  # fmt: skip
-    """out[m, n] = silu(x[m] . w[n]) * (x[m] . w[HIDDEN + n]), BM x BR / 2 outputs a program; programs as in linear."""
+    """out[m, n] = silu(x[m] . w[n]) * (x[m] . w[HIDDEN + n]), BM x BR / 2 outputs a program; programs as in linear.
+
+    BEHIND a norm whose factor x lacks, `residual` has the squares of each 64 of a row's numbers, in fp32.
+    """
     begin(PDL)
     column = tl.program_id(1)
     block = column * tl.num_programs(0) + tl.program_id(0)
@@ -33,11 +36,15 @@ def gate_up_kernel(
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     present = m < M
     row = m.to(tl.int64)
+    if BEHIND:
+        squares = squares_of(residual, row, present, K // 64, KP // 64, PDL)
     acc, last = product(x, row * x_row, present, residual, norm, eps, total, column == 0,
                         w, scales, zeros, n + (pair % 2) * HIDDEN, n < HIDDEN,
                         parts, counter, block, tl.program_id(2),
                         K, FORMAT, GROUP, ZEROS, NORM, BM, BR, BK, SPAN, KP, STAGES, SPLITS, PDL)  # fmt: skip
     if last:
+        if BEHIND:
+            acc *= tl.rsqrt(tl.sum(squares, 1) / K + eps)[:, None]
         gate, up = tl.split(tl.reshape(acc, (BM, BR // 2, 2)))
         made = column * (BR // 2) + tl.arange(0, BR // 2)
         pointers = out + row[:, None] * HIDDEN + made[None, :]
@@ -52,9 +59,12 @@ def qkv_kernel(
     HEADS: tl.constexpr, KV_HEADS: tl.constexpr, DIM: tl.constexpr, PAGE: tl.constexpr, BIAS: tl.constexpr,
     K: tl.constexpr, FORMAT: tl.constexpr, GROUP: tl.constexpr, ZEROS: tl.constexpr, NORM: tl.constexpr,
     BM: tl.constexpr, BR: tl.constexpr, BK: tl.constexpr, SPAN: tl.constexpr, KP: tl.constexpr,
-    STAGES: tl.constexpr, SPLITS: tl.constexpr, PDL: tl.constexpr,
+    STAGES: tl.constexpr, SPLITS: tl.constexpr, PDL: tl.constexpr, BEHIND: tl.constexpr,
 ):  # fmt: skip
-    """Queries to q, rotated keys and values to the cache; a program makes BR / 2 pairs (i, i + DIM / 2) of a head."""
+    """Queries to q, rotated keys and values to the cache; a program makes BR / 2 pairs (i, i + DIM / 2) of a head.
+
+    BEHIND as in `gate_up_kernel`.
+    """
     begin(PDL)
     HALF: tl.constexpr = DIM // 2
     BLOCKS: tl.constexpr = (HALF + BR // 2 - 1) // (BR // 2)
@@ -69,10 +79,14 @@ def qkv_kernel(
     m = tl.program_id(0) * BM + tl.arange(0, BM)
     present = m < M
     row = m.to(tl.int64)
+    if BEHIND:
+        squares = squares_of(residual, row, present, K // 64, KP // 64, PDL)
     acc, last = product(x, row * x_row, present, residual, norm, eps, total, column == 0,
                         w, scales, zeros, rows, live, parts, counter, block, tl.program_id(2),
                         K, FORMAT, GROUP, ZEROS, NORM, BM, BR, BK, SPAN, KP, STAGES, SPLITS, PDL)  # fmt: skip
     if last:
+        if BEHIND:
+            acc *= tl.rsqrt(tl.sum(squares, 1) / K + eps)[:, None]
         if BIAS:
             acc += tl.load(bias + rows, mask=live, other=0.0).to(tl.float32)[None, :]
         a, b = tl.split(tl.reshape(acc, (BM, BR // 2, 2)))

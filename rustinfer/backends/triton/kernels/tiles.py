@@ -89,6 +89,16 @@ def gathered(acc, parts, counter, block, split, BM: tl.constexpr, BR: tl.constex
 
 
 @triton.jit
+def squares_of(squares, row, present, COUNT: tl.constexpr, POWER: tl.constexpr, PDL: tl.constexpr):
+    """COUNT sums of squares a row [BM, POWER], asked for ahead of a product of rows that lack their norm's factor."""
+    wait(PDL)
+    at = tl.arange(0, POWER)
+    return tl.load(
+        squares + row[:, None] * COUNT + at[None, :], mask=present[:, None] & (at < COUNT)[None, :], other=0.0
+    )
+
+
+@triton.jit
 def product(
     x, offsets, present, residual, norm, eps, total, write, w, scales, zeros, rows, live,
     parts, counter, block, split,
