@@ -38,10 +38,7 @@ class Launcher:
     """
 
     def __init__(
-        self,
-        runner: Launches,
-        fail: Callable[[Plan, Exception | None], None],
-        land: Callable[[], None] = lambda: None,
+        self, runner: Launches, fail: Callable[[Plan, Exception | None], None], land: Callable[[], None] = lambda: None
     ) -> None:
         self._runner, self._fail, self._land = runner, fail, land
 

@@ -52,9 +52,7 @@ def _readable(bound: Mapping[str, Any]) -> str | None:
 
 @cpu.kernel(ops.decode_step, requires=Requires("cpu", DTYPES, decode=True), build=True, when=_readable)
 def decode_step(
-    target: Target,
-    *,
-    decoder: Decoder,
+    target: Target, *, decoder: Decoder
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Caches], Tensor]:
     """A token costs the host one call instead of five a layer; the numbers are those of the parts."""
     dtype = target.dtype

@@ -58,14 +58,7 @@ def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weigh
 
 @cpu.kernel(ops.qkv_rope_write, requires=PRODUCT, build=True, when=readable, batch_invariant=True)
 def qkv_rope_write(
-    target: Target,
-    *,
-    weight: Weight,
-    bias: Tensor | None = None,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
+    target: Target, *, weight: Weight, bias: Tensor | None = None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Queries and keys are rotated in fp32 before they are rounded; keys and values go straight to their slots."""
     pinned = projection(target.dtype, None, 0.0, weight, bias, cos, sin, heads, kv_heads)

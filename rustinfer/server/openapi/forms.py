@@ -72,10 +72,7 @@ _GIVEN: Form = {"anyOf": [{"type": ["object", "boolean"]}, TEXT]}
 _MAYBE: Form = {"type": ["string", "null"]}
 _FORMAT = _object(["schema"], name=_MAYBE, description=_MAYBE, schema=_GIVEN, strict={"type": ["boolean", "null"]})
 _TAG = _object(["begin", "schema", "end"], begin=_STRING, schema={"type": ["object", "boolean"]}, end=_STRING)
-_TAGS: dict[str, Form] = {
-    "structures": _list(_TAG, minItems=1, maxItems=128),
-    "triggers": _list(TEXT, minItems=1),
-}
+_TAGS: dict[str, Form] = {"structures": _list(_TAG, minItems=1, maxItems=128), "triggers": _list(TEXT, minItems=1)}
 RESPONSE_FORMAT: Form = {
     "anyOf": [
         _object(["type"], type={"const": "text"}),
