@@ -93,8 +93,7 @@ def decode_step(
 def _layer(dtype: torch.dtype, decoder: Decoder, w: LayerWeights) -> tuple[Pinned, Pinned, Pinned, Pinned]:
     eps, table = decoder["eps"], (decoder["cos"], decoder["sin"], decoder["heads"], decoder["kv_heads"])
     qkv = projection(dtype, w["norm"], eps, w["qkv"], w["qkv_bias"], *table)
-    gate_up = Pinned(dtype, w["gate_up"], norm=w["mlp_norm"].to(dtype))
-    gate_up.plan.eps = eps
+    gate_up = Pinned(dtype, w["gate_up"], eps, norm=w["mlp_norm"])
     return qkv, Pinned(dtype, w["out"], bias=w["out_bias"]), gate_up, Pinned(dtype, w["down"])
 
 

@@ -53,31 +53,25 @@ class Plan(ctypes.Structure):
 class Pinned:
     """A Plan and the tensors it points into: it must outlive every call."""
 
-    def __init__(self, dtype: torch.dtype, weight: Weight, **tensors: Tensor | None) -> None:
+    def __init__(self, dtype: torch.dtype, weight: Weight, eps: float = 0.0, **tensors: Tensor | None) -> None:
         matrix, storage = shared(weight, "cpu strips", lambda: arranged(weight))
+        if (norm := tensors.get("norm")) is not None:
+            tensors["norm"] = norm.to(dtype)
         held = {name: None if t is None else t.contiguous() for name, t in tensors.items()}
         self.keep = (storage, held, weight)
-        self.plan = Plan(w=matrix, dtype=DTYPES[dtype], eight=EIGHT.get())
+        self.plan = Plan(w=matrix, dtype=DTYPES[dtype], eight=EIGHT.get(), eps=eps)
         for name, tensor in held.items():
             setattr(self.plan, name, None if tensor is None else tensor.data_ptr())
         self.address = ctypes.addressof(self.plan)
 
 
 def projection(
-    dtype: torch.dtype,
-    norm: Tensor | None,
-    eps: float,
-    weight: Weight,
-    bias: Tensor | None,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-) -> Pinned:
+    dtype: torch.dtype, norm: Tensor | None, eps: float, weight: Weight, bias: Tensor | None,
+    cos: Tensor, sin: Tensor, heads: int, kv_heads: int,
+) -> Pinned:  # fmt: skip
     """The plan of a joint projection to queries, keys and values, normalised before it where `norm` is given."""
-    scale = None if norm is None else norm.to(dtype)
-    pinned = Pinned(dtype, weight, bias=bias, norm=scale, cos=cos.float(), sin=sin.float())
-    pinned.plan.eps, pinned.plan.heads, pinned.plan.kv_heads = eps, heads, kv_heads
+    pinned = Pinned(dtype, weight, eps, norm=norm, bias=bias, cos=cos.float(), sin=sin.float())
+    pinned.plan.heads, pinned.plan.kv_heads = heads, kv_heads
     pinned.plan.dim = weight.shape[0] // (heads + 2 * kv_heads)
     return pinned
 

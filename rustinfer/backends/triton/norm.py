@@ -17,43 +17,33 @@ def warps(block: int) -> int:
     return min(max(block // 512, 1), 16)
 
 
-@triton.kernel(ops.rms_norm, build=True, batch_invariant=True)
-def rms_norm(target: Target, *, weight: Tensor, eps: float) -> Function:
-    """One program a row."""
+def norm(target: Target, weight: Tensor, eps: float, *, add: bool) -> Function:
+    """(x, residual) -> (normalised, sum), one program a row; where nothing is added there is no sum."""
     from .kernels.norm import rms_norm_kernel
 
-    width = weight.shape[0]
-    block = power(width)
-    config = {"num_warps": warps(block), **pdl(target)}
+    block = power(weight.shape[0])
+    config = {"WIDTH": weight.shape[0], "BLOCK": block, "ADD": add, "num_warps": warps(block), **pdl(target)}
 
-    def call(x: Tensor) -> Tensor:
-        rows, out = flat(x), torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    def call(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
+        rows, other = flat(x), flat(residual)
+        out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+        total = torch.empty(x.shape, dtype=x.dtype, device=x.device) if add else out
         if len(rows):
-            rms_norm_kernel[(len(rows),)](
-                rows, rows, weight, out, out, rows.stride(0), 0, eps, WIDTH=width, BLOCK=block, ADD=False, **config
-            )
-        return out
+            strides = rows.stride(0), other.stride(0)
+            rms_norm_kernel[(len(rows),)](rows, other, weight, out, total, *strides, eps, **config)
+        return out, total
 
     return call
+
+
+@triton.kernel(ops.rms_norm, build=True, batch_invariant=True)
+def rms_norm(target: Target, *, weight: Tensor, eps: float) -> Function:
+    """One pass over each row, in fp32 throughout."""
+    call = norm(target, weight, eps, add=False)
+    return lambda x: call(x, x)[0]
 
 
 @triton.kernel(ops.add_rms_norm, build=True, batch_invariant=True)
 def add_rms_norm(target: Target, *, weight: Tensor, eps: float) -> Function:
-    """One program a row; the sum is rounded once, stored and normalised."""
-    from .kernels.norm import rms_norm_kernel
-
-    width = weight.shape[0]
-    block = power(width)
-    config = {"num_warps": warps(block), **pdl(target)}
-
-    def call(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        rows, other = flat(x), flat(residual)
-        out, total = (torch.empty(x.shape, dtype=x.dtype, device=x.device) for _ in "ab")
-        if len(rows):
-            strides = rows.stride(0), other.stride(0)
-            rms_norm_kernel[(len(rows),)](
-                rows, other, weight, out, total, *strides, eps, WIDTH=width, BLOCK=block, ADD=True, **config
-            )
-        return out, total
-
-    return call
+    """The sum is rounded once, stored and normalised."""
+    return norm(target, weight, eps, add=True)
