@@ -550,7 +550,10 @@ struct Consumer {
   DEVICE static float halved(float even, float odd, bool second, int mask) {
     return (second ? odd : even) + shuffle_xor(second ? even : odd, mask);
   }
-  DEVICE float* part(int warp, int row, int b) const { return s.parts + ((half * WARPS + warp) * ROWS + b) * PARTS_APART + row; }
+  DEVICE float* part(int warp, int row, int b) const {
+    if (BESIDE) return s.parts + ((half * PARTS + row) * ROWS + b) * WARPS + warp;
+    return s.parts + ((half * WARPS + warp) * ROWS + b) * PARTS_APART + row;
+  }
 
   // TILES tiles with QUADS quads each, all of which are on their way at once: there are few warps, so what they wait for
   // (a tile, shared memory, a matrix instruction, a shuffle) must hide behind the other quads.
@@ -641,6 +644,10 @@ struct Consumer {
 
   // The sum of all warps' parts of one row.
   DEVICE float total(int row, int b) const {
+    if (BESIDE) {
+      const float4 *from = (const float4*)part(0, row, b), x = from[0], y = from[1];
+      return ((x.x + x.y) + (x.z + x.w)) + ((y.x + y.y) + (y.z + y.w));
+    }
     float x[WARPS];
 #pragma unroll
     for (int w = 0; w < WARPS; w++) x[w] = *part(w, row, b);

@@ -142,7 +142,8 @@ DEVICE uint4 embedded8(const Arguments& p, int token, int k, float scale) {
 }
 
 // From one sequence's sums to the next one's: so neither who writes four rows' of eight sequences nor who reads rows' meets a
-// bank twice.
+// bank twice. Four sequences of packed weights have the warps' sums of a row beside each other, read by two loads.
+constexpr bool BESIDE = BITS < 16 && ROWS == 4;
 constexpr int PARTS_APART = PARTS + 4;
 constexpr int RESIDUAL = (((WIDTH + PAIRS - 1) / PAIRS + PAIRED - 1) / PAIRED + 1) / 2 * 2;  // of the width, in the largest share
 constexpr int INBOX = 2 * WARPS * 32 + ROWS;  // what the pair's other block says at a time: two sums for each thread, and squares
@@ -164,7 +165,7 @@ struct Shared {
   u8* ring;
   Row* rows;       // [TOKENS][ROWS]
   Wish* wishes;    // [ROWS]
-  float* parts;    // [2][WARPS][ROWS][PARTS_APART]
+  float* parts;    // [2][WARPS][ROWS][PARTS_APART], or [2][PARTS][ROWS][WARPS] where they are BESIDE each other
   float* weights;  // [WARPS][RUN]: attention weights of a warp's places
   float* merge;    // [WARPS][DIM + 2]: a warp's sums, peak and weight
   float* sums;     // [WARPS][8]
