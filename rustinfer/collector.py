@@ -14,12 +14,9 @@ from .text import TextDelta, TextStream, Tokenizer
 class Mute:
     """Stands for a TextStream where no text is wanted or there is no tokenizer: no text, no stop strings."""
 
-    def push(self, token_ids: Sequence[int]) -> TextDelta:
+    def take(self, token_ids: Sequence[int], reason: str | None) -> TextDelta:
         """Nothing, from all of the tokens."""
-        return TextDelta("", None, len(token_ids))
-
-    def finish(self) -> str:
-        return ""
+        return TextDelta("", None, len(token_ids), 0)
 
 
 class Collector:
@@ -69,20 +66,15 @@ class Collector:
             self._scan(news.prompt_logprobs)
         output, stream = self.result.outputs[news.index], self._streams[news.index]
         self.result.num_cached_tokens = news.cached_tokens
-        # The token that ended it belongs to the tokens, not to the text.
-        ended = news.finish_reason == "stop" and not self.params.include_stop_str_in_output
-        delta = stream.push(news.token_ids[:-1] if ended else news.token_ids)
-        used = news.token_ids[: delta.tokens] if delta.stopped is not None else news.token_ids
+        delta = stream.take(news.token_ids, news.finish_reason)
+        used = news.token_ids[: delta.tokens]
         output.token_ids += used
         self._score(output, used, news.logprobs)
         if delta.stopped is not None:
             self._end(output, CompletionDelta(news.index, delta.text, used, "stop", delta.stopped))
             return None if news.finish_reason else news.index
-        if news.finish_reason is None:
-            self._add(output, CompletionDelta(news.index, delta.text, used))
-        else:
-            text = delta.text + stream.finish()
-            self._end(output, CompletionDelta(news.index, text, used, news.finish_reason, news.stop_reason))
+        told = CompletionDelta(news.index, delta.text, used, news.finish_reason, news.stop_reason)
+        (self._add if news.finish_reason is None else self._end)(output, told)
         return None
 
     def _add(self, output: CompletionOutput, delta: CompletionDelta) -> None:

@@ -43,8 +43,7 @@ class Choice:
     """Not reusable. `completion_tokens` counts what was used, the ending token included, beyond a stop string not."""
 
     def __init__(self, tokenizer: Tokenizer, params: SamplingParams) -> None:
-        keep = params.include_stop_str_in_output
-        self._tokenizer, self._keep_ending = tokenizer, keep
+        keep, self._tokenizer = params.include_stop_str_in_output, tokenizer
         self._wants_logprobs = params.logprobs is not None
         self._skipped = tokenizer.special_ids if params.skip_special_tokens else frozenset()
         self._stream = TextStream(tokenizer, params.stop, params.skip_special_tokens, keep, params.min_tokens)
@@ -53,24 +52,14 @@ class Choice:
         self.finished = False
 
     def take(self, output: Output) -> Part:
-        # An ending token belongs to the count, not to the text.
-        visible = output.token_ids
-        if output.finish_reason == "stop" and not self._keep_ending:
-            visible = visible[:-1]
-        delta = self._stream.push(visible)
-        stopped = delta.stopped
-        text = delta.text
-        if stopped is None and output.finish_reason is not None:
-            text += self._stream.finish()
-            stopped = self._stream.stopped
-        used = delta.tokens if delta.stopped is not None else len(output.token_ids)
-        self.completion_tokens += used
-        tokens = self._tokens(visible[: delta.tokens], output.logprobs or [])
-        reason: FinishReason | None = "stop" if stopped is not None else output.finish_reason
-        why = stopped if stopped is not None else output.stop_reason
-        early = stopped is not None and output.finish_reason is None
+        delta = self._stream.take(output.token_ids, output.finish_reason)
+        self.completion_tokens += delta.tokens
+        tokens = self._tokens(output.token_ids[: delta.told], output.logprobs or [])
+        early = delta.stopped is not None and output.finish_reason is None
+        reason: FinishReason | None = output.finish_reason if delta.stopped is None else "stop"
+        why = output.stop_reason if delta.stopped is None else delta.stopped
         self.finished = reason is not None
-        return Part(text, tokens, reason, why, early, output.prompt_logprobs or [], output.embedding)
+        return Part(delta.text, tokens, reason, why, early, output.prompt_logprobs or [], output.embedding)
 
     def _tokens(self, ids: list[int], logprobs: list[TokenLogprob]) -> list[TokenText]:
         if not self._wants_logprobs:

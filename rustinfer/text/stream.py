@@ -12,11 +12,16 @@ from .tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class TextDelta:
-    """What a push added: the text that is now certain, the stop string that was met (or None), and the tokens used."""
+    """What came of some tokens: the text that is now certain, the stop string that was met (or None), the tokens used.
+
+    The last of those may have no part in the text.
+    """
 
     text: str
     stopped: str | None
     tokens: int
+    told: int
+    """Tokens whose text it is, if they have any."""
 
 
 class TextStream:
@@ -48,10 +53,22 @@ class TextStream:
         self._ready = ""
         self.stopped: str | None = None
 
+    def take(self, token_ids: Sequence[int], reason: str | None) -> TextDelta:
+        """Take an output's tokens, and, where it says the `reason`, the end: what was held back comes, too.
+
+        A token that ended it is used, but is no text unless stop strings are.
+        """
+        shown = token_ids[:-1] if reason == "stop" and not self._include_stop else token_ids
+        delta = self.push(shown)
+        if delta.stopped is not None:
+            return delta
+        text = delta.text + (self.finish() if reason is not None else "")
+        return TextDelta(text, self.stopped, len(token_ids), delta.told)
+
     def push(self, token_ids: Sequence[int]) -> TextDelta:
         """Take the next tokens. After a stop string, further tokens are not used and add nothing."""
         if self.stopped is not None:
-            return TextDelta("", self.stopped, 0)
+            return TextDelta("", self.stopped, 0, 0)
         used = 0
         for token_id in token_ids:
             used += 1
@@ -59,7 +76,7 @@ class TextStream:
             if token_id not in self._skipped and self._take(self._decoder.decode(self._piece(token_id))):
                 break
         text, self._ready = self._ready, ""
-        return TextDelta(text, self.stopped, used)
+        return TextDelta(text, self.stopped, used, used)
 
     def finish(self) -> str:
         """The text that was held back, at the end of the sequence. Half a code point becomes U+FFFD."""
