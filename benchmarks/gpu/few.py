@@ -92,7 +92,7 @@ def steps(model: str, rows: int, rounds: int = 5) -> dict[str, Any]:
     index, target = torch.arange(rows, device=DEVICE), Target.of(DEVICE, torch.bfloat16).decoding(rows)
     graphs, said, times = {}, {}, {label: [] for label in WAYS}  # type: ignore[var-annotated]
     for label, (names, apart) in WAYS.items():
-        policy = Policy(pins=dict.fromkeys(apart, "reference"))
+        policy = Policy(pins=dict.fromkeys((*apart, "decode_step"), "reference"))
         made, binder = wire(config, registry(*names), target, held, cache, policy)
         pick = binder.argmax()
         graphs[label] = Graph(lambda m=made, p=pick: (out := logits(m, s, index), p(out)))

@@ -70,7 +70,11 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     for rows in (1, 5, 8, 16):
         d = draw(f"decode {rows}")
         yield Case(d.name, (d.normal(rows, 576),), {"weight": d.weight(192, 576)}, decode=True)
-    for rows, columns, outputs in ((11, 1024, 192), (40, 4096, 256)):  # a few rows have kernels of their own
+    for rows, columns, outputs in (
+        (1, 1536, 92),
+        (11, 1024, 192),
+        (40, 4096, 256),
+    ):  # a few rows have kernels of their own
         d = draw(f"decode {rows}x{columns} with bias")
         bound = {"weight": d.weight(outputs, columns), "bias": d.normal(outputs)}
         yield Case(d.name, (d.normal(rows, columns),), bound, decode=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...registry import Backend, hookimpl
-from . import decode, few, joint
+from . import decode, few, joint, one
 from .backend import cuda
 
-__all__ = ["cuda", "decode", "few", "joint"]
+__all__ = ["cuda", "decode", "few", "joint", "one"]
 
 
 @hookimpl

@@ -13,6 +13,7 @@ from torch import Tensor
 from ... import ops
 from ...registry import Refusal, Requires, Target, Weight
 from ...registry.op import Function
+from . import one
 from .backend import cuda
 from .loaded import loaded
 from .tensor_map import BAND, Words, tensor_map
@@ -151,10 +152,17 @@ class Product:
         self.function.launch(self.cut.blocks, self.argument, cluster=self.cut.splits, programmatic=1)
 
 
-@cuda.kernel(ops.linear, build=True, requires=HOPPER, when=refusal)
+def multipliable(bound: Mapping[str, Any]) -> Refusal:
+    """The same of a plain product, for which one row has a kernel of its own."""
+    return one.refusal(bound) if bound["target"].rows == 1 else refusal(bound)
+
+
+@cuda.kernel(ops.linear, build=True, requires=HOPPER, when=multipliable)
 def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Function:
     """A share of the columns in each block of a cluster, whose sums meet in shared memory."""
     assert isinstance(weight, Tensor)
+    if target.rows == 1:
+        return one.linear(target, weight, bias)
     product = Product(target, weight, bias, HEADS=0, GATED=0)
 
     def call(x: Tensor) -> Tensor:
