@@ -32,14 +32,14 @@ from .penalty import penalize
 from .place import advance
 from .place_rows import place_rows
 from .rotary import rope
-from .sampling import argmax, sample
+from .sampling import argmax, sample, sound
 from .typical import keep_typical
 
 __all__ = [
     "add_rms_norm", "advance", "argmax", "attention", "bias_logits", "decode_step", "decode_tokens", "embedding",
     "gate_up_silu", "gelu_mul", "keep_typical", "linear", "linear_norm_gate_up_silu", "linear_norm_qkv_rope_write",
     "lm_head", "mask_logits", "norm_gate_up_silu", "norm_qkv_rope_write", "penalize", "place_rows", "qkv_rope_write",
-    "rms_norm", "rope", "sample", "silu_mul", "write_kv",
+    "rms_norm", "rope", "sample", "silu_mul", "sound", "write_kv",
 ]  # fmt: skip
 
 

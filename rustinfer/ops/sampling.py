@@ -8,6 +8,7 @@ from torch import Tensor
 from rustinfer.registry import op
 
 from .philox import gumbel
+from .precision import EXACT
 
 
 @op(rows=("logits",))
@@ -40,6 +41,18 @@ def sample(
     kept = scaled.masked_fill(scaled < cutoff(scaled, top_k, top_p, min_p), -torch.inf)
     noise = gumbel(seeds, positions, logits.shape[1]).to(logits.dtype)
     return (kept + noise).argmax(-1).where(random, greedy)
+
+
+@op(rows=("logits", "tokens"), tolerance=EXACT)
+def sound(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+    """What the next step is fed, and what the host is told: a token always, and -1 where its logit is not finite.
+
+    logits: [R, vocab] fp32; tokens: [R] int64, of which a kernel may have named any where a row is nothing but NaN.
+    Returns tokens of the vocabulary, [R] int64, and the same or -1, [R] int64.
+    """
+    tokens = tokens.clamp(0, logits.shape[1] - 1)
+    finite = logits.gather(1, tokens[:, None])[:, 0].abs() < torch.inf
+    return tokens, tokens.where(finite, -1)
 
 
 def cutoff(scaled: Tensor, top_k: Tensor, top_p: Tensor, min_p: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from rustinfer.registry import Case
 from .inputs import Draw
 from .mutants import Arguments, instead, spoilt, wrong
 from .philox import gumbel
-from .sampling import argmax, cutoff, sample
+from .sampling import argmax, cutoff, sample, sound
 
 
 @argmax.cases
@@ -51,6 +51,30 @@ wrong(argmax, "last token skipped")(lambda a: {"logits": a["logits"][:, : max(a[
 wrong(argmax, "starts from zero")(lambda a: {"logits": a["logits"].clamp(min=0)})
 wrong(argmax, "compares in bf16")(lambda a: {"logits": a["logits"].bfloat16()})
 spoilt(argmax, "returns int32")(Tensor.int)
+
+
+@sound.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    for rows, vocab in ((7, 97), (300, 1000), (0, 97)):
+        d = Draw(f"{rows}x{vocab}", dtype, device)
+        logits, tokens = d.normal(rows, vocab, dtype=torch.float32), d.integers(rows, below=vocab)
+        yield Case(f"{d.name}, all sound", (logits, tokens), decode=True)
+        if rows:
+            broken = logits.clone()
+            for first, what in enumerate((torch.nan, torch.inf, -torch.inf)):
+                broken[torch.arange(first, rows, 4, device=device), tokens[first::4]] = what
+            yield Case(f"{d.name}, three in four not finite", (broken, tokens), decode=True)
+            outside = torch.cat((tokens[:-1], tokens.new_tensor([2**31 - 1]))) - 5 * (tokens % 2)
+            yield Case(f"{d.name}, some outside", (logits, outside), decode=True)
+    wide = d.normal(4, 64, dtype=torch.float32)
+    yield Case("a part of wider rows", (wide[:, :33], d.integers(4, below=33)))
+
+
+spoilt(sound, "the host is told of no row")(lambda found: (found[0], found[0]))
+spoilt(sound, "the next step is fed -1")(lambda found: (found[1], found[1]))
+instead(sound, "only NaN is not sound")(
+    lambda a: sound(a["logits"].nan_to_num(nan=torch.nan, posinf=1.0, neginf=1.0), a["tokens"])
+)
 
 
 Row = tuple[float, int, float, float]  # temperature, top_k, top_p, min_p

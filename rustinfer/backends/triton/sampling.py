@@ -78,6 +78,26 @@ def sample(target: Target) -> Function:
     return call
 
 
+@triton.kernel(ops.sound, build=True, batch_invariant=True)
+def sound(target: Target) -> Function:
+    """One thread a row, in one launch."""
+    from .kernels.sampling import sound_kernel
+
+    config = {"num_warps": 4, **pdl(target)}
+
+    def call(logits: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        rows, vocab = logits.shape
+        kept, told = (torch.empty_like(tokens) for _ in "ab")
+        if rows:
+            block = min(power(rows), 128)
+            sound_kernel[(-(-rows // block),)](
+                logits, tokens, kept, told, rows, vocab, logits.stride(0), BLOCK=block, **config
+            )
+        return kept, told
+
+    return call
+
+
 def cutoffs(
     logits: Tensor, wanted: tuple[Tensor, Tensor, Tensor], min_p: Tensor, shape: dict[str, int], config: dict[str, Any]
 ) -> Tensor:

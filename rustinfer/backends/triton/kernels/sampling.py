@@ -72,6 +72,19 @@ def argmax_kernel(
 
 
 @triton.jit
+def sound_kernel(logits, tokens, kept, told, rows, VOCAB, row_stride, BLOCK: tl.constexpr, PDL: tl.constexpr):
+    """A token of the vocabulary for each row, and -1 for the host where its logit is not finite."""
+    begin(PDL)
+    wait(PDL)
+    r = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    there = r < rows
+    token = tl.minimum(tl.maximum(tl.load(tokens + r, mask=there, other=0), 0), VOCAB - 1)
+    value = tl.load(logits + r.to(tl.int64) * row_stride + token, mask=there, other=0.0)
+    tl.store(kept + r, token, mask=there)
+    tl.store(told + r, tl.where(tl.abs(value) < float("inf"), token, -1), mask=there)
+
+
+@triton.jit
 def random_bits(seed, position, first, BLOCK: tl.constexpr):
     """24 random bits for each of BLOCK vocabulary entries from `first`, a multiple of 4: as `rustinfer.ops.philox`.
 
