@@ -40,11 +40,11 @@ def seconds(calls: Sequence[Call], device: torch.device, *, capturable: bool = T
 
 
 def _on_cpu(calls: Sequence[Call]) -> float:
-    # The best and not the median: what else runs on a machine can only add.
-    best, until = float("inf"), time.perf_counter() + CPU_SECONDS
+    # The best and not the median: what else runs on a machine can only add. Once at least, however long that takes.
     for call in calls:
         call()
-    while time.perf_counter() < until:
+    best, until = float("inf"), time.perf_counter() + CPU_SECONDS
+    while best == float("inf") or time.perf_counter() < until:
         start = time.perf_counter()
         for call in calls:
             call()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 
 import pytest
 import torch
@@ -61,6 +62,11 @@ def test_the_roof_is_the_slower_of_bytes_and_operations() -> None:
     assert Roof(10.0, 100.0).floor(20.0, 100.0) == 2.0
     assert Roof(10.0, 100.0).floor(20.0, 300.0) == 3.0
     assert seconds([lambda: torch.ones(4).sum()], CPU) > 0
+
+
+def test_a_call_that_takes_longer_than_it_may_is_timed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rustinfer.stopwatch.CPU_SECONDS", -1.0)
+    assert 0 < seconds([lambda: torch.ones(4).sum()], CPU) < math.inf
 
 
 def test_the_table_and_its_json(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
