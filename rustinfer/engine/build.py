@@ -19,10 +19,11 @@ from ..models.model import ModelBuilder
 from ..models.quantise import Quantised
 from ..models.sources import open_checkpoint
 from ..protocol.messages import ModelCard
-from ..registry import Binder, Binding, Faults, Guard, Plugins, Policy, Target, Workspace, load_plugins
+from ..registry import Binding, Faults, Guard, Plugins, Policy, Target, Workspace, load_plugins
 from ..text import ChatTemplate, Tokenizer
 from .admission import Admission
 from .batch import Batcher, items
+from .binders import Binders
 from .card import model_card, text_side
 from .decoding import can_capture, decodes
 from .draw import Draw
@@ -185,33 +186,6 @@ def builder_of(architecture: str, plugins: Plugins) -> ModelBuilder:
     if architecture not in models:
         raise UnknownArchitecture(architecture, models)
     return cast("ModelBuilder", models[architecture])
-
-
-class Binders:
-    """Makes binders of one policy, and knows what all of them bound, and which kernels raised."""
-
-    def __init__(self, plugins: Plugins, policy: Policy) -> None:
-        self.plugins, self.policy, self.guard = plugins, policy, Guard()
-        self.made: list[Binder] = []
-
-    def __call__(self, target: Target) -> Binder:
-        self.made.append(self.probe(target))
-        return self.made[-1]
-
-    def probe(self, target: Target) -> Binder:
-        """A binder whose bindings do not stay."""
-        return Binder(self.plugins.registry, target, self.policy, self.plugins.wrap, self.guard)
-
-    @property
-    def bindings(self) -> tuple[Binding, ...]:
-        """Every binding so far, as it is by now."""
-        return tuple(self.guard.now(binding) for binder in self.made for binding in binder.bindings)
-
-    def idle_orders(self) -> list[str]:
-        """Pins of ops that were bound nowhere, and preferred back ends that run nothing."""
-        ops, running = {b.op.name for b in self.bindings}, {b.backend for b in self.bindings}
-        pins = [f"--pin {op}={name}" for op, name in self.policy.pins.items() if op not in ops]
-        return pins + [f"--prefer {name}" for name in self.policy.prefer if name not in running]
 
 
 def assemble(runner: Runner, checkpoint: Checkpoint, options: Options, size: Size, few: int) -> Engine:

@@ -13,7 +13,8 @@ from ..models.quantise import packed_bytes
 from ..models.shapes import weight_shapes
 from ..registry import Binding, Plugins, Policy, Target
 from ..roofline import Roof, bandwidth
-from .build import Binders, builder_of, on_device, packed
+from .binders import Binders
+from .build import builder_of, on_device, packed
 from .headroom import GRAPHS, least_bytes, require_room, stored_bytes
 from .machine import free_memory
 from .options import Options

@@ -162,7 +162,7 @@ def first_word(server: Server) -> float:
 @pytest.fixture
 def patient(world: World) -> Iterator[Server]:
     """A server before the shared engine that does not take it for lost, however long it or the machine stands."""
-    run = "from rustinfer.protocol import dealer; dealer.SILENT_MS = 600_000; "
+    run = "from rustinfer.protocol import connection; connection.SILENT_MS = 600_000; "
     run += "from rustinfer.server.main import main; main()"
     server = Server(world.folder, world.engine.address, run=run)
     try:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from rustinfer.protocol import dealer
+from rustinfer.protocol import connection
 from rustinfer.protocol.bans import TOLERATED
 from rustinfer.protocol.codec import encode
 from rustinfer.protocol.dealer import ServerChannel
@@ -26,7 +26,7 @@ from .test_codec import V
 
 
 def test_server_end_to_end(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dealer, "SILENT_MS", 600_000)  # a loss shows by the connection's end
+    monkeypatch.setattr(connection, "SILENT_MS", 600_000)  # a loss shows by the connection's end
 
     async def run() -> None:
         channel, log, task = await started(address)

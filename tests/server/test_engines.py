@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import pytest
 
-from rustinfer.protocol import dealer
+from rustinfer.protocol import connection
 from rustinfer.protocol.router import EngineChannel
 from rustinfer.server import orphans, pulse
 
@@ -39,7 +39,7 @@ def engine_process(address: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_f1_f2_killed_engine(own_address: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dealer, "SILENT_MS", 600_000)  # by the end of its connection, at once
+    monkeypatch.setattr(connection, "SILENT_MS", 600_000)  # by the end of its connection, at once
     with live(own_address) as server, httpx.Client(base_url=server.url, timeout=60) as http:
         with engine_process(own_address) as process:
             server.wait_ready()
