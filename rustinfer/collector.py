@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from .outputs import CompletionDelta, CompletionOutput, Logprob, RequestOutput
-from .protocol.messages import Failed, Output, TokenLogprob
+from .protocol.messages import Failed, Output, TokenLogprob, ranked
 from .protocol.sampling import SamplingParams
 from .text import TextDelta, TextStream, Tokenizer
 
@@ -112,11 +112,7 @@ class Collector:
 
     def _row(self, token: int, scored: TokenLogprob) -> dict[int, Logprob]:
         """One place's log-probabilities: the token itself first, then the best."""
-        score, best, rank = scored
-        row = {token: Logprob(score, rank, self._word(token))}
-        for place, (other, value) in enumerate(best, 1):
-            row.setdefault(other, Logprob(value, place, self._word(other)))
-        return row
+        return {each: Logprob(score, rank, self._word(each)) for each, score, rank in ranked(token, scored)}
 
     def _word(self, token: int) -> str:
         return self.tokenizer.token_bytes(token).decode("utf-8", "replace") if self.tokenizer else ""

@@ -38,12 +38,10 @@ def installed() -> bool:
 def commands(plugins: Plugins) -> Added:
     """Ask each plugin for its verbs, by itself: one that fails is named, adds nothing, and the others go on."""
     added = Added()
-    everyone = plugins.manager.get_plugins()
     for name, plugin in plugins.manager.list_name_plugin():
         found = Commands(taken=added.verbs)
-        others = [other for other in everyone if other is not plugin]
         try:
-            plugins.manager.subset_hook_caller("rustinfer_cli", others)(commands=found)
+            plugins.ask(plugin, "rustinfer_cli", commands=found)
         except Exception as error:
             log.error("plugin %s failed to add its verbs: %s: %s", name, type(error).__name__, error)
             added.failures[name] = f"{type(error).__name__}: {error}"

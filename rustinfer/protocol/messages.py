@@ -22,6 +22,12 @@ The rank counts from 1, among all of the vocabulary; tokens as likely as this on
 """
 
 
+def ranked(token: int, scored: TokenLogprob) -> list[tuple[int, float, int]]:
+    """A place's tokens, each with its log-probability and rank: the one that stands there, then the best others."""
+    logprob, best, rank = scored
+    return [(token, logprob, rank), *((other, p, place) for place, (other, p) in enumerate(best, 1) if other != token)]
+
+
 @dataclass(frozen=True)
 class OpRow:
     """One binding of the running model: which kernel runs at `site`, and why each other one does not."""

@@ -64,6 +64,12 @@ class Plugins:
         wrapped: Callable[..., Any] | None = self.manager.hook.rustinfer_wrap(binding=binding)
         return wrapped
 
+    def ask(self, plugin: object, hook: str, **given: Any) -> list[Any]:
+        """What one plugin's implementation of a hook returns, by itself in a list: an empty one where it has none."""
+        others = [other for other in self.manager.get_plugins() if other is not plugin]
+        answers: list[Any] = self.manager.subset_hook_caller(hook, others)(**given)
+        return answers
+
     def failures(self) -> list[PluginRecord]:
         """The plugins that did not load."""
         return [record for record in self.records if record.state == "failed"]
@@ -146,16 +152,11 @@ def _check_version(plugin: object) -> None:
 
 def _collect(plugins: Plugins, plugin: object, owner: str) -> tuple[str, ...]:
     """Ask one plugin what it brings, and add all of it or nothing."""
-    others = [p for p in plugins.manager.get_plugins() if p is not plugin]
-
-    def ask(hook: str) -> list[Any]:
-        # Batches of what the hook's one implementation returned: none where the plugin has no such hook.
-        answers: list[Any] = plugins.manager.subset_hook_caller(hook, others)()
-        return answers
-
-    ops: list[Op] = [op for batch in ask("rustinfer_ops") for op in batch]
-    backends: list[Backend] = [backend for batch in ask("rustinfer_backends") for backend in batch]
-    models: dict[str, ModelBuilder] = {k: build for batch in ask("rustinfer_models") for k, build in batch.items()}
+    ops: list[Op] = [op for batch in plugins.ask(plugin, "rustinfer_ops") for op in batch]
+    backends: list[Backend] = [backend for batch in plugins.ask(plugin, "rustinfer_backends") for backend in batch]
+    models: dict[str, ModelBuilder] = dict(
+        pair for batch in plugins.ask(plugin, "rustinfer_models") for pair in batch.items()
+    )
     plugins.registry.add(ops, backends, models, owner)
     named = [f"op {o.name}" for o in ops] + [f"back end {b.name}" for b in backends] + [f"model {m}" for m in models]
     return tuple(named)

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Sequence
 from typing import Any
 
-from rustinfer.protocol.messages import TokenLogprob
+from rustinfer.protocol.messages import TokenLogprob, ranked
 from rustinfer.text import Tokenizer
 
 from .choice import TokenText, clamped
@@ -31,9 +31,8 @@ def scored(
 ) -> list[dict[str, dict[str, Any]] | None]:
     """vLLM's `prompt_logprobs`: for each token but the first, its own and the best, by id, with their ranks."""
     found: list[dict[str, dict[str, Any]] | None] = [None]
-    for id, (logprob, top, rank) in zip(ids[1:], logprobs, strict=False):
-        ranked = [(id, logprob, rank)] + [(t, p, r) for r, (t, p) in enumerate(top, 1) if t != id]
-        found.append({str(t): _entry(tokenizer.token_bytes(t), p, r) for t, p, r in ranked})
+    for id, place in zip(ids[1:], logprobs, strict=False):
+        found.append({str(t): _entry(tokenizer.token_bytes(t), p, r) for t, p, r in ranked(id, place)})
     return found
 
 
