@@ -7,28 +7,23 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial, wraps
 from itertools import count
-from operator import countOf
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from .collector import Collector
 from .engine.build import Loaded, load
 from .engine.options import Options
-from .engine.sequence import Request, numbers
+from .engine.sequence import Request
 from .errors import UserError
 from .outputs import CompletionDelta, RequestOutput
 from .progress import Advance, progress
+from .prompts import Encoded, Message, Prompt, Prompts
 from .protocol.bad_words import tokenized
 from .protocol.sampling import SamplingParams
 from .text import ChatTemplate, Tokenizer
-from .text.content import content_of
 
 if TYPE_CHECKING:
     from .registry import Binding
 
-Prompt = str | Mapping[str, Any]
-"""A text, {"prompt": text} or {"prompt_token_ids": ids}."""
-Message = Mapping[str, Any]
-Encoded = tuple[str | None, list[int], Sequence[int]]
 Params = SamplingParams | Sequence[SamplingParams] | None
 Fields = ParamSpec("Fields")
 
@@ -79,7 +74,7 @@ class LLM:
         """Continue the prompts; results are in the order of the prompts. One set of parameters, or one per prompt."""
         one = isinstance(prompts, (str, Mapping)) or not isinstance(prompts, Iterable)
         many: list[Any] = [prompts] if one else list(prompts)
-        return self._run([self._encode(prompt) for prompt in many], sampling_params, use_tqdm)
+        return self._run([self._prompts.encode(prompt) for prompt in many], sampling_params, use_tqdm)
 
     def chat(
         self,
@@ -91,15 +86,15 @@ class LLM:
         """Answer a conversation, or several. Further keyword arguments go to the chat template."""
         one = not isinstance(messages, Sequence) or not messages or isinstance(messages[0], (Mapping, str))
         conversations: Sequence[Any] = [messages] if one else messages
-        return self._run([self._render(c, template) for c in conversations], sampling_params, use_tqdm)
+        return self._run([self._prompts.render(c, template) for c in conversations], sampling_params, use_tqdm)
 
     def stream(
         self, prompt: Prompt | Sequence[Message], sampling_params: SamplingParams | None = None, **template: Any
     ) -> Iterator[CompletionDelta]:
         """Continue one prompt, or answer one conversation, piece by piece. Closing the iterator aborts the request."""
-        is_prompt = isinstance(prompt, (str, Mapping))
-        pair = self._encode(prompt) if is_prompt else self._render(prompt, template)  # type: ignore[arg-type]
-        return self._follow(pair, *self._spread(sampling_params, 1))
+        is_prompt, prompts = isinstance(prompt, (str, Mapping)), self._prompts
+        asked = prompts.encode(prompt) if is_prompt else prompts.render(prompt, template)  # type: ignore[arg-type]
+        return self._follow(asked, *self._spread(sampling_params, 1))
 
     @property
     def default_sampling_params(self) -> SamplingParams:
@@ -110,9 +105,7 @@ class LLM:
 
     def get_tokenizer(self) -> Tokenizer:
         """The model's tokenizer. Raises UserError for a model of random weights, which has none."""
-        if self._parts.tokenizer is None:
-            raise UserError('this model has no tokenizer: give prompts as {"prompt_token_ids": [...]}')
-        return self._parts.tokenizer
+        return self._prompts.tokenizer
 
     @property
     def vocab_size(self) -> int:
@@ -155,33 +148,9 @@ class LLM:
             raise UserError("this LLM is closed: make a new one")
         return self._loaded
 
-    def _encode(self, prompt: Prompt) -> Encoded:
-        if isinstance(prompt, str):
-            return self._tokenized(prompt)
-        if not isinstance(prompt, Mapping) or not {"prompt", "prompt_token_ids"} & prompt.keys():
-            raise UserError('a prompt must be a string, {"prompt": text} or {"prompt_token_ids": ids}')
-        text = prompt.get("prompt")
-        if "prompt_token_ids" not in prompt:
-            return self._tokenized(text)  # type: ignore[arg-type]
-        ids = prompt["prompt_token_ids"]
-        # A quarter of the time of asking one by one.
-        if not isinstance(ids, Sequence) or countOf(map(type, ids), int) != len(ids):
-            raise UserError("prompt_token_ids must be a list of integers")
-        return text, list(ids), numbers(ids)
-
-    def _render(self, messages: Sequence[Message], variables: Mapping[str, Any]) -> Encoded:
-        if not isinstance(messages, Sequence) or not all(isinstance(message, Mapping) for message in messages):
-            raise UserError('a conversation is a list of messages such as {"role": "user", "content": "Hello"}')
-        if not messages:
-            raise UserError("the conversation is empty: it must hold at least one message")
-        text = self._parts.template.render([_written(message) for message in messages], **variables)
-        return self._tokenized(text, add_special_tokens=False)
-
-    def _tokenized(self, text: str, **how: Any) -> Encoded:
-        if not isinstance(text, str):
-            raise UserError(f"a prompt's text must be a string, not {text!r}")
-        ids = self.get_tokenizer().encode(text, **how)
-        return text, ids, numbers(ids)
+    @property
+    def _prompts(self) -> Prompts:
+        return Prompts(self._parts.tokenizer, self._parts.template)
 
     def _add(self, prompt: Encoded, params: SamplingParams, streamed: bool) -> Collector:
         text, ids, tokens = prompt
@@ -253,11 +222,3 @@ class LLM:
             self._collectors.pop(name, None)
             if not collector.result.finished and self._loaded is not None:
                 self._loaded.engine.abort((b"", name))
-
-
-def _written(message: Message) -> Message:
-    """As chat templates know it: no content is an empty one."""
-    try:
-        return {**message, "content": content_of(message.get("content")) or ""}
-    except ValueError as error:
-        raise UserError(f"a message's content {error}") from None

@@ -78,7 +78,7 @@ def stamps(llm: Any, source: random.Random, tokens: int, runs: int) -> dict[str,
     engine = llm._loaded.engine
     runner, mixed, noted = engine.runner, engine.runner.mixed, list[tuple[str, float]]()
     owners = {
-        "_encode": llm, "_add": llm, "add": engine, "plan": engine.scheduler, "launch": runner, "follow": runner.lanes,
+        "_add": llm, "add": engine, "plan": engine.scheduler, "launch": runner, "follow": runner.lanes,
         "fill": mixed.batcher, "send": runner.lanes._staging, "forward": mixed, "tell": mixed,
         "fetch": runner._arrivals, "read": engine._landing, "land": engine._landing, "generate": llm,
     }  # fmt: skip
