@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import os
 import time
-from collections import deque
-from dataclasses import replace
 
 from rustinfer.protocol.codec import ProtocolError
 from rustinfer.protocol.curve import WireKey
 from rustinfer.protocol.dealer import ServerChannel
-from rustinfer.protocol.messages import Abort, Delta, Drain, Failed, Generate, Message, Stats, Welcome
+from rustinfer.protocol.messages import Delta, Drain, Failed, Generate, Message, Stats, Welcome
 from rustinfer.version import __version__
 
 from .caller import CALLER
-from .errors import ApiError, bad_request, engine_unavailable, from_engine, internal_error, shutting_down
-from .job import AT_ONCE, ClientGone, Job
+from .errors import ApiError, bad_request, engine_unavailable, internal_error, shutting_down
+from .job import ClientGone, Job
+from .jobs import Jobs
 from .limits import Limits
 from .metrics import Metrics
 from .orphans import Orphans
@@ -46,9 +44,8 @@ class EngineLink:
         self.room = Room()
         self.ready = asyncio.Event()
         self._channel = ServerChannel(address, self, build=__version__, server=f"server-{os.getpid()}", key=key)
-        self._jobs: dict[str, tuple[Job, int]] = {}
+        self._jobs = Jobs(self._send, self.room)
         self._orphans = Orphans()
-        self._ids = itertools.count()
         self._epoch: int | None = None
         self._draining = self._stopping = self._ended = False
         self._building: asyncio.Task[None] | None = None
@@ -99,7 +96,7 @@ class EngineLink:
         share = self.room.share if prepared.pool else None
         self.room.check(len(prompts[:share]) * sampling.sequences)
         salt = "/".join(filter(None, (caller if self._salted else "", prepared.salt)))
-        job = Job(self._names(len(prompts)), sampling.sequences, caller, share)
+        job = Job(self._jobs.names(len(prompts)), sampling.sequences, caller, share)
         self.room.waiting += len(job.unheard)
         together, way = len(job.unheard), (prepared.priority, salt, prepared.pool)
         asked = [
@@ -107,7 +104,7 @@ class EngineLink:
             for id, prompt in zip(job.ids, prompts, strict=True)
         ]
         try:
-            await self._ask(job, asked)
+            await self._jobs.ask(job, asked)
         except BaseException:
             self.close(job)
             raise
@@ -117,62 +114,10 @@ class EngineLink:
         self._limits.charge(caller, used)
         return job
 
-    def _names(self, count: int) -> list[str]:
-        return [f"{next(self._ids):x}" for _ in range(count)]
-
-    async def _ask(self, job: Job, asked: list[Generate]) -> None:
-        """Send a job's messages, some at once. Raises ApiError 503 where the engine is not there any more."""
-        job.later = deque(asked[job.share :])
-        for number, message in enumerate(asked[: job.share]):
-            if not self._send(message):
-                raise engine_unavailable()
-            self._jobs[message.id] = (job, number)
-            if (number + 1) % AT_ONCE == 0:
-                await asyncio.sleep(0)
-            if job.failed:
-                return
-        job.asked = asked
-        self._ask_later(job)
-
-    def _ask_later(self, job: Job) -> None:
-        """Where prompts of a job have ended, their places are the next ones'."""
-        while job.later and len(job.open) - len(job.later) < job.share:
-            number, message = len(job.asked) - len(job.later), job.later.popleft()
-            job.unheard.add(number)
-            self.room.waiting += 1
-            self._jobs[message.id] = (job, number)
-            self._send(message)
-
-    async def _ask_again(self, job: Job) -> None:
-        """Ask this engine what the last one died of, or died before; the client sees it by a header."""
-        if not job.may_ask_again:  # its stream has begun meanwhile, without that header
-            job.fail(engine_unavailable())
-            return
-        job.retried, job.ids = True, self._names(len(job.ids))
-        try:
-            await self._ask(job, [replace(asked, id=id) for asked, id in zip(job.asked, job.ids, strict=True)])
-        except ApiError as error:
-            job.fail(error)
-
     def close(self, job: Job, choice: int | None = None) -> None:
         """Want nothing more of a job, or of one of its choices: what still runs is aborted. Idempotent."""
-        if choice is not None and len(job.open - {choice}) > 0:
-            if choice in job.open:
-                self.room.waiting -= choice in job.unheard
-                job.unheard.discard(choice)
-                job.open.discard(choice)
-                self._send(Abort([job.ids[choice // job.n]], choice % job.n))
-            return
-        self._orphans.leave(job)
-        unfinished = sorted({job.ids[c // job.n] for c in job.open} & self._jobs.keys())
-        self.room.waiting -= len(job.unheard)
-        job.unheard.clear()
-        job.open.clear()
-        job.later.clear()
-        for id in job.ids:
-            self._jobs.pop(id, None)
-        if unfinished:
-            self._send(Abort(unfinished))
+        if self._jobs.close(job, choice):
+            self._orphans.leave(job)
 
     def ended(self, job: Job, outcome: str) -> None:
         """Called once per submitted job, however it ended."""
@@ -191,9 +136,7 @@ class EngineLink:
         self.fail_all(shutting_down())
 
     def fail_all(self, error: ApiError) -> None:
-        jobs = {job for job, _ in self._jobs.values()} | self._orphans.adopted()
-        self._jobs.clear()
-        for job in jobs:
+        for job in self._jobs.leave() | self._orphans.adopted():
             job.fail(error)
 
     def abandon(self, job: Job) -> None:
@@ -223,13 +166,12 @@ class EngineLink:
             self.room.engine(served.card.queue, served.card.sequences)
             log.info("engine connected: model %s, context %d", served.card.id, served.card.context)
             for job in self._orphans.adopted():
-                await self._ask_again(job) if same else job.fail(engine_unavailable())
+                await self._jobs.ask_again(job) if same else job.fail(engine_unavailable())
 
     def engine_down(self, reason: str) -> None:
         # At the end of this server's own life it is no news.
         level = logging.DEBUG if self._stopping and not self._jobs else logging.WARNING
-        again = set() if self._stopping else {job for job, _ in self._jobs.values() if job.may_ask_again}
-        self._jobs = {id: (job, number) for id, (job, number) in self._jobs.items() if job not in again}
+        again = set() if self._stopping else self._jobs.leave(keep=lambda job: not job.may_ask_again)
         log.log(level, "%s: %d prompts wait for another, %d end with an error", reason, len(again), len(self._jobs))
         self._epoch = None
         self.ready.clear()
@@ -242,12 +184,7 @@ class EngineLink:
             if message.epoch == self._epoch:
                 self._deliver(message)
         elif isinstance(message, Failed):
-            job, _ = self._jobs.get(message.id, (None, 0))
-            if job is not None:
-                self._jobs.pop(message.id)
-                if message.code == "overloaded":
-                    self.room.refused(len(job.unheard))
-                job.fail(from_engine(message.code, message.message))
+            self._jobs.failed(message)
         elif isinstance(message, Stats):
             self.metrics.take(message)
         elif isinstance(message, Drain):
@@ -260,7 +197,7 @@ class EngineLink:
         now = time.monotonic()
         tokens = 0
         for output in delta.outputs:
-            job, prompt = self._jobs.get(output.id, (None, 0))
+            job, prompt = self._jobs.find(output.id)
             if job is None or not 0 <= output.index < job.n:
                 continue
             if output.finish_reason in ("error", "abort"):
@@ -270,12 +207,10 @@ class EngineLink:
                 tokens += count
                 self._observe(job, now, count)
                 self._limits.charge(job.caller, count)
-            if (choice := job.choice(prompt, output.index)) in job.unheard:
-                job.unheard.discard(choice)
-                self.room.waiting -= 1
+            self._jobs.heard(job, choice := job.choice(prompt, output.index))
             job.take(choice, output)
             if job.asked:
-                self._ask_later(job)
+                self._jobs.ask_later(job)
         self.metrics.generation_tokens.inc(tokens)
 
     def _observe(self, job: Job, now: float, count: int) -> None:
