@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor
@@ -130,7 +130,7 @@ def row_numbers(target: Target) -> Callable[[int], Tensor]:
     return lambda count: numbers[:count] if count <= len(numbers) else torch.arange(count, device=numbers.device)
 
 
-def projection(decoder: Decoder, w: LayerWeights) -> dict[str, object]:
+def projection(decoder: Decoder, w: LayerWeights) -> dict[str, Any]:
     """What a layer's `norm_qkv_rope_write` binds."""
     rotary = {name: decoder[name] for name in ("cos", "sin", "heads", "kv_heads")}
     return {"norm": w["norm"], "eps": decoder["eps"], "weight": w["qkv"], "bias": w["qkv_bias"], **rotary}

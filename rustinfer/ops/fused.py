@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import TypedDict, Unpack
+
 from torch import Tensor
 
 from rustinfer.registry import Binder, Weight, op
@@ -15,6 +17,17 @@ from .cache import write_kv
 from .linear import linear
 from .norm import add_rms_norm
 from .rotary import rope
+
+
+class Projection(TypedDict):
+    """What `qkv_rope_write` binds, for those that pass it on."""
+
+    weight: Weight
+    bias: Tensor | None
+    cos: Tensor
+    sin: Tensor
+    heads: int
+    kv_heads: int
 
 
 @op(rows=("x",), batch_invariant=False)
@@ -136,17 +149,5 @@ def _(
 
 
 @norm_qkv_rope_write.compose
-def _(
-    ops: Binder,
-    *,
-    norm: Tensor,
-    eps: float,
-    weight: Weight,
-    bias: Tensor | None = None,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-) -> Function:
-    project = ops.qkv_rope_write(weight=weight, bias=bias, cos=cos, sin=sin, heads=heads, kv_heads=kv_heads)
-    return after(ops.add_rms_norm(weight=norm, eps=eps), project)
+def _(ops: Binder, *, norm: Tensor, eps: float, **projection: Unpack[Projection]) -> Function:
+    return after(ops.add_rms_norm(weight=norm, eps=eps), ops.qkv_rope_write(**projection))

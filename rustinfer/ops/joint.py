@@ -5,12 +5,14 @@ A row's factor is known when all of the row is: a kernel may go on with rows tha
 
 from __future__ import annotations
 
+from typing import Unpack
+
 from torch import Tensor
 
 from rustinfer.registry import Binder, Weight, op
 from rustinfer.registry.op import Function
 
-from .fused import norm_gate_up_silu, norm_qkv_rope_write
+from .fused import Projection, norm_gate_up_silu, norm_qkv_rope_write
 from .linear import linear
 
 
@@ -84,12 +86,7 @@ def _(
     first_bias: Tensor | None = None,
     norm: Tensor,
     eps: float,
-    weight: Weight,
-    bias: Tensor | None = None,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
+    **projection: Unpack[Projection],
 ) -> Function:
-    rest = {"weight": weight, "bias": bias, "cos": cos, "sin": sin, "heads": heads, "kv_heads": kv_heads}
-    return behind(ops.linear(weight=first, bias=first_bias), ops.norm_qkv_rope_write(norm=norm, eps=eps, **rest))
+    qkv = ops.norm_qkv_rope_write(norm=norm, eps=eps, **projection)
+    return behind(ops.linear(weight=first, bias=first_bias), qkv)

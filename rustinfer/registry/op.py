@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Unpack, get_args, get_origin, get_type_hints
 
 import torch
 
@@ -101,8 +101,7 @@ class Op:
 
     def compose(self, build: Function) -> Function:
         """Decorator, for a fused op: `build(ops, **bound)` returns the composition of the best kernels of its parts."""
-        names = tuple(p.name for p in inspect.signature(build).parameters.values() if p.kind is p.KEYWORD_ONLY)
-        if names != self.bound:
+        if (names := frozen(build)) != self.bound:
             raise DefinitionError(f"op {self.name}: its composition takes {names}, the op binds {self.bound}")
         self.composition = build
         return build
@@ -117,8 +116,7 @@ class Op:
     def check_builder(self, fn: Function) -> None:
         """Raise DefinitionError unless `fn` is `(target, *, the op's bound parameters)`."""
         parameters = list(inspect.signature(fn).parameters.values())
-        names = tuple(p.name for p in parameters[1:] if p.kind is p.KEYWORD_ONLY)
-        if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY or names != self.bound:
+        if not parameters or parameters[0].kind is inspect.Parameter.KEYWORD_ONLY or frozen(fn) != self.bound:
             want = ", ".join(("target", "*", *self.bound)) if self.bound else "target"
             has = f"{fn.__qualname__}{inspect.signature(fn)}"
             raise DefinitionError(f"{has} builds op {self.name} and must take ({want})")
@@ -141,6 +139,18 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<Op {self}>"
+
+
+def frozen(fn: Function) -> tuple[str, ...]:
+    """What a function takes by name alone; of `**rest: Unpack[SomeTypedDict]` the keys of that, in their order."""
+    names: list[str] = []
+    for parameter in inspect.signature(fn).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            names.append(parameter.name)
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            hint = get_type_hints(fn).get(parameter.name)
+            names += get_args(hint)[0].__annotations__ if get_origin(hint) is Unpack else ()
+    return tuple(names)
 
 
 def op(

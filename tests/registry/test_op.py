@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from typing import Any, TypedDict, Unpack
 
 import pytest
 import torch
 from torch import Tensor
 
-from rustinfer.registry import Case, DefinitionError, op
+from rustinfer.registry import Case, DefinitionError, Target, op
+from rustinfer.registry.op import frozen
 
 from .toys import clear, scale, twice
 
@@ -91,3 +93,23 @@ def test_a_composition_binds_what_the_op_binds() -> None:
         @twice.compose
         def wrong(ops: Any, *, gain: Tensor) -> Any:
             return None
+
+
+class Scaling(TypedDict):
+    weight: Tensor
+    bias: float
+
+
+def test_what_is_only_passed_on_may_be_told_by_a_typed_dictionary() -> None:
+    def build(target: Target, **rest: Unpack[Scaling]) -> Any:
+        return partial(scale, **rest)
+
+    def untold(target: Target, **rest: Any) -> Any:
+        return partial(scale, **rest)
+
+    assert frozen(build) == scale.bound
+    scale.check_builder(build)
+    with pytest.raises(DefinitionError, match=r"must take \(target, \*, weight, bias\)"):
+        scale.check_builder(untold)
+    with pytest.raises(DefinitionError, match=r"takes \('weight', 'bias'\), the op binds \('weight',\)"):
+        twice.compose(build)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rustinfer import ops
-from rustinfer.ops.decode import Caches, Decoder, LayerWeights
+from rustinfer.ops.decode import Caches, Decoder, LayerWeights, projection
 from rustinfer.registry import PackedWeight, Requires, Target, Weight
 
 from .attention import Shape
@@ -24,7 +24,7 @@ from .library import library
 from .linear import lm_head
 from .norm import add_rms_norm
 from .plan import DTYPES as CODES
-from .plan import Pinned, Plan, projection, readable, weight_refusal
+from .plan import Pinned, Plan, projected, readable, weight_refusal
 from .rows import rows
 
 MATRICES = ("qkv", "out", "gate_up", "down")
@@ -91,9 +91,8 @@ def decode_step(
 
 
 def _layer(dtype: torch.dtype, decoder: Decoder, w: LayerWeights) -> tuple[Pinned, Pinned, Pinned, Pinned]:
-    eps, table = decoder["eps"], (decoder["cos"], decoder["sin"], decoder["heads"], decoder["kv_heads"])
-    qkv = projection(dtype, w["norm"], eps, w["qkv"], w["qkv_bias"], *table)
-    gate_up = Pinned(dtype, w["gate_up"], eps, norm=w["mlp_norm"])
+    qkv = projected(dtype, **projection(decoder, w))
+    gate_up = Pinned(dtype, w["gate_up"], decoder["eps"], norm=w["mlp_norm"])
     return qkv, Pinned(dtype, w["out"], bias=w["out_bias"]), gate_up, Pinned(dtype, w["down"])
 
 

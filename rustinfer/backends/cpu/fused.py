@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Unpack
+
 import torch
 from torch import Tensor
 
 from rustinfer import ops
+from rustinfer.ops.fused import Projection
 from rustinfer.registry import Target, Weight
 from rustinfer.registry.op import Function
 
@@ -13,7 +16,7 @@ from .alone import alone
 from .backend import PRODUCT, cpu
 from .cache import Pages
 from .library import library
-from .plan import Pinned, projection, readable
+from .plan import Pinned, projected, readable
 
 
 def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> Function:
@@ -34,12 +37,9 @@ def gate_up(target: Target, weight: Weight, norm: Tensor | None, eps: float) -> 
     return call
 
 
-def qkv(
-    target: Target, norm: Tensor | None, eps: float, weight: Weight, bias: Tensor | None,
-    cos: Tensor, sin: Tensor, heads: int, kv_heads: int,
-) -> Function:  # fmt: skip
+def qkv(target: Target, norm: Tensor | None, eps: float, **bound: Unpack[Projection]) -> Function:
     """(x, residual, positions, slots, caches) -> (q, x + residual); without a norm there is no residual, and no sum."""
-    pinned = projection(target.dtype, norm, eps, weight, bias, cos, sin, heads, kv_heads)
+    pinned, heads = projected(target.dtype, norm, eps, **bound), bound["heads"]
     run, dim, address, page, empty_like = library().ri_qkv, pinned.plan.dim, pinned.address, Pages(), torch.empty_like
 
     def call(
@@ -75,26 +75,13 @@ def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weigh
 
 
 @cpu.kernel(ops.qkv_rope_write, requires=PRODUCT, build=True, when=readable, batch_invariant=True)
-def qkv_rope_write(
-    target: Target, *, weight: Weight, bias: Tensor | None = None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
-) -> Function:
+def qkv_rope_write(target: Target, **projection: Unpack[Projection]) -> Function:
     """Queries and keys are rotated in fp32 before they are rounded; keys and values go straight to their slots."""
-    project = qkv(target, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
-    return alone(target, weight, lambda x, *rest: project(x, None, *rest)[0], (0, 1, 2))
+    project = qkv(target, None, 0.0, **projection)
+    return alone(target, projection["weight"], lambda x, *rest: project(x, None, *rest)[0], (0, 1, 2))
 
 
 @cpu.kernel(ops.norm_qkv_rope_write, requires=PRODUCT, build=True, when=readable, batch_invariant=True)
-def norm_qkv_rope_write(
-    target: Target,
-    *,
-    norm: Tensor,
-    eps: float,
-    weight: Weight,
-    bias: Tensor | None = None,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-) -> Function:
+def norm_qkv_rope_write(target: Target, *, norm: Tensor, eps: float, **projection: Unpack[Projection]) -> Function:
     """The whole way from the residual stream to rotated queries and a written cache."""
-    return alone(target, weight, qkv(target, norm, eps, weight, bias, cos, sin, heads, kv_heads), (0, 1, 2, 3))
+    return alone(target, projection["weight"], qkv(target, norm, eps, **projection), (0, 1, 2, 3))

@@ -6,11 +6,12 @@ import ctypes
 from collections.abc import Mapping
 from contextvars import ContextVar
 from ctypes import c_double, c_long, c_void_p
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
+from rustinfer.ops.fused import Projection
 from rustinfer.registry import INT4, INT8, PackedWeight, Weight, shared
 
 from .arena import arena
@@ -65,12 +66,11 @@ class Pinned:
         self.address = ctypes.addressof(self.plan)
 
 
-def projection(
-    dtype: torch.dtype, norm: Tensor | None, eps: float, weight: Weight, bias: Tensor | None,
-    cos: Tensor, sin: Tensor, heads: int, kv_heads: int,
-) -> Pinned:  # fmt: skip
+def projected(dtype: torch.dtype, norm: Tensor | None, eps: float, **bound: Unpack[Projection]) -> Pinned:
     """The plan of a joint projection to queries, keys and values, normalised before it where `norm` is given."""
-    pinned = Pinned(dtype, weight, eps, norm=norm, bias=bias, cos=cos.float(), sin=sin.float())
+    weight, heads, kv_heads = bound["weight"], bound["heads"], bound["kv_heads"]
+    cos, sin = bound["cos"].float(), bound["sin"].float()
+    pinned = Pinned(dtype, weight, eps, norm=norm, bias=bound["bias"], cos=cos, sin=sin)
     pinned.plan.heads, pinned.plan.kv_heads = heads, kv_heads
     pinned.plan.dim = weight.shape[0] // (heads + 2 * kv_heads)
     return pinned

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from ... import ops
+from ...ops.fused import Projection
 from ...registry import Refusal, Target, Weight, dense
 from ...registry.op import Function
 from . import tuning
@@ -128,28 +129,15 @@ def rotate_and_store(
 
 
 @triton.kernel(ops.qkv_rope_write, build=True, when=readable)
-def qkv_rope_write(
-    target: Target, *, weight: Weight, bias: Tensor | None = None, cos: Tensor, sin: Tensor, heads: int, kv_heads: int
-) -> Function:
+def qkv_rope_write(target: Target, **projection: Unpack[Projection]) -> Function:
     """A few rows in one kernel; many rows as a library product and one kernel behind it."""
     if few(target):
-        call = qkv(target, None, 0.0, weight, bias, cos, sin, heads, kv_heads)
+        call = qkv(target, None, 0.0, **projection)
         return lambda x, *rest: call(x, x, *rest)[0]
-    return rotate_and_store(target, weight, bias, cos, sin, heads, kv_heads)
+    return rotate_and_store(target, **projection)
 
 
 @triton.kernel(ops.norm_qkv_rope_write, build=True, requires=on(rows=1), when=readable)
-def norm_qkv_rope_write(
-    target: Target,
-    *,
-    norm: Tensor,
-    eps: float,
-    weight: Weight,
-    bias: Tensor | None = None,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
-) -> Function:
+def norm_qkv_rope_write(target: Target, *, norm: Tensor, eps: float, **projection: Unpack[Projection]) -> Function:
     """Every program normalises the row for itself while its weights arrive."""
-    return qkv(target, norm, eps, weight, bias, cos, sin, heads, kv_heads)
+    return qkv(target, norm, eps, **projection)
