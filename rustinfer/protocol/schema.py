@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -103,27 +102,18 @@ def _union(args: tuple[Any, ...]) -> Coder:
     )
 
 
-_PACKED = {int: "i", float: "d"}  # as `array` has them: int32 and float64
+_PACKED = {int: "i", float: "d"}  # as `array` has them: int32 and float64, in the order of all machines served here
 
 
 def _packed(made: Callable[[Any], Any], code: str) -> Coder:
     size = array(code).itemsize
 
-    def write(values: Sequence[float]) -> bytes:
-        packed = array(code, values)
-        if sys.byteorder == "big":
-            packed.byteswap()
-        return packed.tobytes()
-
     def read(value: Any) -> Any:
         if type(value) is not bytes or len(value) % size or len(value) > size * MAX_TOKENS:
             raise ProtocolError(f"not packed numbers of {size} bytes")
-        packed = array(code, value)
-        if sys.byteorder == "big":
-            packed.byteswap()
-        return made(packed)
+        return made(array(code, value))
 
-    return Coder(write, read)
+    return Coder(lambda values: array(code, values).tobytes(), read)
 
 
 def _columns(made: Callable[[Any], Any], kinds: tuple[Any, ...]) -> Coder:
