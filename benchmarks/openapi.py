@@ -25,6 +25,7 @@ from typing import Any
 
 import httpx
 
+from rustinfer.cli.facts import save
 from rustinfer.protocol.address import private_address
 from tests.server.conftest import live
 from tests.server.fake_engine import FakeEngine, card
@@ -57,7 +58,7 @@ def main() -> int:
             "known_answer_as_before": golden(server.url) == known,
         }
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(summary(args, text) | after, indent=2) + "\n")
+    save(args.out, summary(args, text) | after)
     sys.stdout.write(args.out.read_text())
     return 0
 
@@ -110,13 +111,10 @@ def summary(args: argparse.Namespace, text: str) -> dict[str, Any]:
     failed = re.search(r"Failures:\n((?:  .*\n)+)", text)
     errors = re.search(r"Errors:\n((?:  .*\n)+)", text)
     answers = re.findall(r'"error":\{"message":"([^"]{0,160})', text)
-    command = f"python -m benchmarks.openapi --schemathesis schemathesis --cases {args.cases} --seed {args.seed}"
-    command += f" --document {args.document.name}" if args.document else ""
     version = subprocess.run(
         [args.schemathesis, "--version"], capture_output=True, text=True, check=True
     ).stdout.strip()
     return {
-        "command": f"{command} --out {args.out}",
         "tool": version,
         "cases": int(cases[1].replace(",", "")) if cases else None,
         "failures": [line.strip(" ❌") for line in failed[1].splitlines()] if failed else [],
