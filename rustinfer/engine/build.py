@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from itertools import takewhile
 from typing import cast
 
@@ -25,6 +25,7 @@ from .admission import Admission
 from .batch import Batcher, items
 from .binders import Binders
 from .card import model_card, text_side
+from .chores import ends, recording, spelling
 from .decoding import can_capture, decodes
 from .draw import Draw
 from .engine import Chore, Engine
@@ -34,7 +35,7 @@ from .headroom import cache_bytes, require_room
 from .kvcache import KVCache
 from .lanes import Lanes
 from .machine import physical_cores
-from .mixed import GRAIN, SHORT, Mixed, crowds, shapes
+from .mixed import GRAIN, Mixed
 from .options import Options
 from .phases import Phases
 from .runner import Runner
@@ -62,8 +63,6 @@ class Loaded:
     guard: Guard
 
 
-SPELLED = 8192
-"""Tokens at a time, in about 15 ms."""
 SEVERAL = 4
 """Tokens of a launch. Two may be under way; of the second, a newcomer waits for one token, the device being told."""
 
@@ -132,23 +131,16 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
         (ops := bind(target)).site = "place"
         mixed = Mixed(model, Batcher(lanes, ops.place_rows(page_size=options.block_size)), draw, grain)
         steps = decodes(builder, config, parameters, cache, target, options, bind, lanes, draw)
-    if unread := parameters.unread:
-        raise CheckpointError(
-            f"{checkpoint.root}: tensor {unread[0]} is no part of a {checkpoint.config.architecture} of this "
-            f"configuration{f', nor are {len(unread) - 1} others' if unread[1:] else ''}"
-        )
+    require_read(checkpoint, parameters.unread)
     for order in bind.idle_orders():
         log.warning("%s: nothing in this model comes of it; `rustinfer ops why` says what runs where, and why", order)
     with phases.phase("warm-up"):
         warm_up(model, target.device, min(options.tokens, WARM_TOKENS))
         sampler.warm_up()
         decoding: list[Chore] = [step.warm_up for step in steps]
-        prompts: list[Chore] = []
+        prompts = []
         if (pool := steps[-1].pool) and can_capture([b for b in bind.bindings if not b.target.decode]):
-            made = shapes(options.tokens, options.sequences, size.context)
-            prompts = [partial(mixed.record, shape, pool) for shape in reversed(made)]
-            fitting = [crowd for crowd in crowds(options.sequences) if crowd * SHORT <= options.tokens]
-            prompts[1:1] = [partial(mixed.touch, crowd) for crowd in fitting]
+            prompts = recording(mixed, pool, options, size.context)
         for chore in ends(prompts) + ends(decoding):
             chore()
     faults = Faults(bind.bindings, plugins.registry)
@@ -165,19 +157,13 @@ def build(checkpoint: Checkpoint, options: Options, plugins: Plugins, phases: Ph
     return Loaded(engine, card, tokenizer, template, bind.bindings, fingerprint, phases, space, bind.guard)
 
 
-def ends(chores: list[Chore]) -> list[Chore]:
-    """The last, from whose memory the others' can be taken, and the first, which the first request needs."""
-    return chores[-1:] + chores[:-1][:1]
-
-
-def spelling(tokenizer: Tokenizer, vocab: int) -> list[Chore]:
-    """Learn what each token is in bytes: else the first grammar asks, in Python, beside the steps of others."""
-
-    def spell(first: int) -> None:
-        for token in range(first, min(first + SPELLED, vocab)):
-            tokenizer.token_bytes(token)
-
-    return [partial(spell, first) for first in range(0, vocab, SPELLED)]
+def require_read(checkpoint: Checkpoint, unread: Sequence[str]) -> None:
+    """Raise CheckpointError for tensors that the model has not asked for: it is another one than its file says."""
+    if unread:
+        raise CheckpointError(
+            f"{checkpoint.root}: tensor {unread[0]} is no part of a {checkpoint.config.architecture} of this "
+            f"configuration{f', nor are {len(unread) - 1} others' if unread[1:] else ''}"
+        )
 
 
 def builder_of(architecture: str, plugins: Plugins) -> ModelBuilder:

@@ -208,7 +208,7 @@ def _seconds(place: Matcher) -> float:
 def test_an_idle_server_has_learnt_what_its_tokens_are_before_the_first_grammar_asks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rustinfer.engine.build.SPELLED", 100)
+    monkeypatch.setattr("rustinfer.engine.chores.SPELLED", 100)
     loaded = load(
         str(save(tmp_path / "tiny")), Options(max_num_seqs=2, kv_cache_tokens=256, device="cpu"), chores=False
     )

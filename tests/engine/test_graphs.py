@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from rustinfer.engine.batch import Shape
-from rustinfer.engine.build import Loaded, ends
+from rustinfer.engine.build import Loaded
+from rustinfer.engine.chores import ends
 from rustinfer.engine.decoding import bucket_sizes, can_capture
 from rustinfer.engine.engine import Chore, Engine
 from rustinfer.engine.mixed import GRAIN, SHORT, crowds, shapes
