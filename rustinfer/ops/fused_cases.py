@@ -74,7 +74,7 @@ VARIANTS = (
     Rows(3, 576, kind="strided"),
     *(Rows(rows, 256, packing=p, decode=rows < 9) for rows in (1, 5, 20) for p in PACKINGS if p),
     *(Rows(rows, 576, decode=True) for rows in (1, 8)),
-    Rows(1, 512, decode=True),
+    Rows(1, 2048, decode=True),
 )
 
 

@@ -71,7 +71,7 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
         d = draw(f"decode {rows}")
         yield Case(d.name, (d.normal(rows, 576),), {"weight": d.weight(192, 576)}, decode=True)
     for rows, columns, outputs in (
-        (1, 1536, 92),
+        (1, 2048, 92),
         (11, 1024, 192),
         (40, 4096, 256),
     ):  # a few rows have kernels of their own

@@ -19,7 +19,7 @@ from .loaded import loaded
 WARPS, EACH = 8, 4  # warps of a block, and weight rows that one multiplies at once
 WARP, CHUNK = 256, 512  # columns that a warp reads at once, and that a stage of its ring has, where the weight has them
 MEMORY = 220  # KiB of a block: where two have room, they gather behind attention, and others stand idle
-LEAST = 4096  # outputs and columns of a weight
+LEAST = 2048  # columns of a weight
 READS = ("x", "residual", "norm", "weight", "bias", "total", "out", "positions", "slots", "keys", "values", "cosines")
 POINTERS = (*READS, "sines")
 STRIDES = ("page_stride", "head_stride", "slot_stride")
@@ -76,7 +76,7 @@ def refusal(bound: Mapping[str, Any]) -> Refusal:
     outputs, columns = weight.shape
     if outputs % EACH or columns % WARP:
         return f"takes outputs and columns in blocks of {EACH} and {WARP}, not {outputs} and {columns}"
-    return None if min(outputs, columns) >= LEAST else f"is the faster one from {LEAST} outputs and columns on"
+    return None if columns >= LEAST else f"is the faster one from {LEAST} columns on"
 
 
 def rotated_refusal(bound: Mapping[str, Any]) -> Refusal:
