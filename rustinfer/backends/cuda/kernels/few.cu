@@ -192,17 +192,22 @@ DEVICE void finish(const Arguments& a, const float* places, const Early&) {
 #elif NORM == 1
 DEVICE void finish(const Arguments& a, const float* places, const Early& early) {
   int column = thread() % 32 * 2, n = block_of_outputs() * WIDE + column;
+  u32 both[MINE];
+  float squares[MINE];
+#pragma unroll
+  for (int j = 0; j < MINE; j++) {  // all of them before any is written, so that their lanes are summed side by side
+    float2 sum = total(places, j * WARPS + thread() / 32, column);
+    if (a.bias) sum.x += number(a.bias[n]), sum.y += number(a.bias[n + 1]);
+    both[j] = pack(sum.x + low(early.residual[j]), sum.y + high(early.residual[j]));
+    squares[j] = sum_of_lanes(low(both[j]) * low(both[j]) + high(both[j]) * high(both[j]));
+  }
 #pragma unroll
   for (int j = 0; j < MINE; j++) {
-    int row = j * WARPS + thread() / 32, m = share() * PER + row;
+    int m = share() * PER + j * WARPS + thread() / 32;
     if (m >= a.rows) return;
-    float2 sum = total(places, row, column);
-    if (a.bias) sum.x += number(a.bias[n]), sum.y += number(a.bias[n + 1]);
-    u32 both = pack(sum.x + low(early.residual[j]), sum.y + high(early.residual[j]));
-    *(u32*)(a.total + (i64)m * OUTPUTS + n) = both;
-    *(u32*)(a.out + (i64)m * OUTPUTS + n) = times(both, early.norm);
-    float squares = sum_of_lanes(low(both) * low(both) + high(both) * high(both));
-    if (thread() % 32 == 0) a.squares[(i64)m * (OUTPUTS / 64) + block_of_outputs()] = squares;
+    *(u32*)(a.total + (i64)m * OUTPUTS + n) = both[j];
+    *(u32*)(a.out + (i64)m * OUTPUTS + n) = times(both[j], early.norm);
+    if (thread() % 32 == 0) a.squares[(i64)m * (OUTPUTS / 64) + block_of_outputs()] = squares[j];
   }
 }
 #elif HEADS == 0
