@@ -19,7 +19,7 @@ from .loaded import loaded
 WARPS, EACH = 8, 4  # warps of a block, and weight rows that one multiplies at once
 WARP, CHUNK = 256, 512  # columns that a warp reads at once, and that a stage of its ring has, where the weight has them
 MEMORY = 220  # KiB of a block: where two have room, they gather behind attention, and others stand idle
-LEAST = 2048  # columns of a weight
+LEAST, MOST = 2048, 32768  # columns of a weight: fewer were not timed, more leave no room for a ring
 READS = ("x", "residual", "norm", "weight", "bias", "total", "out", "positions", "slots", "keys", "values", "cosines")
 POINTERS = (*READS, "sines")
 STRIDES = ("page_stride", "head_stride", "slot_stride")
@@ -76,7 +76,7 @@ def refusal(bound: Mapping[str, Any]) -> Refusal:
     outputs, columns = weight.shape
     if outputs % EACH or columns % WARP:
         return f"takes outputs and columns in blocks of {EACH} and {WARP}, not {outputs} and {columns}"
-    return None if columns >= LEAST else f"is the faster one from {LEAST} columns on"
+    return None if LEAST <= columns <= MOST else f"is the faster one for {LEAST} to {MOST} columns"
 
 
 def rotated_refusal(bound: Mapping[str, Any]) -> Refusal:
@@ -136,6 +136,7 @@ def linear(target: Target, weight: Weight, bias: Tensor | None) -> Function:
 def norm_gate_up_silu(target: Target, *, norm: Tensor, eps: float, weight: Weight) -> Function:
     """Every block normalises the row for itself while its weights arrive; a warp has gate and up of the same units."""
     assert isinstance(weight, Tensor)
+    norm = aligned(norm)
     product, hidden = Product(target, weight, None, eps, NORM=1, GATED=1), weight.shape[0] // 2
 
     def call(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
@@ -163,7 +164,7 @@ def norm_qkv_rope_write(
 ) -> Function:
     """The same of queries, keys and values; a warp has both halves of what it rotates."""
     assert isinstance(weight, Tensor)
-    dim = 2 * cos.shape[1]
+    norm, dim = aligned(norm), 2 * cos.shape[1]
     made: dict[int, Product] = {}
 
     def build(page: int) -> Product:

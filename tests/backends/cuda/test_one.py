@@ -27,7 +27,16 @@ KERNELS = {
     ops.norm_gate_up_silu: one.norm_gate_up_silu,
     ops.norm_qkv_rope_write: one.norm_qkv_rope_write,
 }
-SHAPES = ((4096, 14336), (4096, 4096), (28672, 4096), (6144, 4096), (3072, 2048), (2048, 8192), (5120, 3072))
+SHAPES = (
+    (4096, 14336),
+    (4096, 4096),
+    (28672, 4096),
+    (6144, 4096),
+    (3072, 2048),
+    (2048, 8192),
+    (5120, 3072),
+    (512, 32768),
+)
 
 
 @pytest.mark.parametrize("how", [{}, HEADS, {"NORM": 1, "GATED": 1}], ids=["plain", "rotated", "gated"])
@@ -54,7 +63,8 @@ def test_a_cut_covers_the_product_and_fills_a_multiprocessor(outputs: int, colum
         ({"rows": None}, (4096, 4096), "one row"),
         ({"sm": (10, 0)}, (4096, 4096), "Hopper"),
         ({}, (4096, 4200), "in blocks of"),
-        ({}, (4096, 1024), "from 2048 columns on"),
+        ({}, (4096, 1024), "for 2048 to 32768 columns"),
+        ({}, (4096, 131072), "for 2048 to 32768 columns"),
         ({}, (3072, 2048), None),
         ({}, (4094, 4096), "in blocks of"),
         ({}, (28672, 4096), None),
