@@ -27,7 +27,7 @@ struct Products {
   static constexpr int EARLY = ROWS <= (BITS == 16 ? 4 * PAIRED : 2) ? 2 : 1;  // so many chunks before its product hidden units are asked for
   // Whether the first chunk is not asked for before its own product: the only one is told by nobody before.
   static constexpr bool LATE = EARLY == 1 && (CHUNKS == 1 || BITS < 16);
-  Words<steps(BITS, HIDDEN_CHUNK) * GROUPS * eights(BITS), true> next[EARLY];
+  Words<steps(BITS, HIDDEN_CHUNK) * GROUPS * asked(BITS), true> next[EARLY];
   float scale[BITS == 8 ? N : 1][2];  // of a row of weights; of gate and up
   Share rows;
 
@@ -65,12 +65,12 @@ struct Products {
       mark(c, l, (first ? S_QKV : S_GATE_UP) + RECEIVED);
     } else if (at == OUT_AT) {
       if (l == 0) embed();
-      Words<MIXES * steps(BITS, MIXED_CHUNK) * GROUPS * eights(BITS), true> words;
+      Words<MIXES * steps(BITS, MIXED_CHUNK) * GROUPS * asked(BITS), true> words;
       c.ask<BITS, MIXED, MIXED_CHUNK, MIXES>(words, e.mixed, 0);
       c.take<BITS>(a, words, S_OUT, l);
       mark(c, l, S_OUT + RECEIVED);
     } else if (OWN && at == DOWN_AT) {
-      Words<steps(BITS, HIDDEN) * GROUPS * eights(BITS), true> words;
+      Words<steps(BITS, HIDDEN) * GROUPS * asked(BITS), true> words;
       c.ask<BITS, HIDDEN, HIDDEN, 1>(words, e.hidden, 0);
       c.take<BITS>(a, words, S_DOWN, l);
     } else if (at >= DOWN_AT) {

@@ -22,6 +22,8 @@ struct Activations {
 // of activations of 16 bits, the next one, which would be empty, the lower. A warp's 256 columns of a chunk share a scale:
 // rounding them all adds at most an eighth of what rounding the largest to bf16 had done before (in standard deviations).
 constexpr bool whole_numbers(int bits) { return ROWS == 1 && bits < 16; }
+// A lane asks for every second eight of its columns, its neighbour with the other bytes for the others.
+constexpr int asked(int bits) { return whole_numbers(bits) ? eights(bits) / 2 : eights(bits); }
 constexpr float LARGEST = 127 * 256;  // so that the upper byte has no carry
 constexpr u32 SMALLEST = 0x0d80;      // 2^-100 as bf16: what has a reciprocal
 constexpr float ROUNDER = 12582912;   // 3 * 2^22: what is added to it is rounded, and its low bits are that number
@@ -88,10 +90,10 @@ struct Consumer {
   // Where the n-th of a lane's eights begins in a row, or -1.
   template <int B, int CHUNK>
   DEVICE int column(int n) const {
-    constexpr int E = eights(B), S = steps(B, CHUNK);
-    if (whole_numbers(B) && B == 8) {  // see `multiply_bytes`
-      const int k = block_of<B, CHUNK>(n / E % S, n % E * 2 + g / 4) * block_columns(B);
-      return k < CHUNK ? chunk_of<CHUNK>(n / (E * S)) + k + t * 16 + g / 2 % 2 * 8 : -1;
+    constexpr int E = asked(B), S = steps(B, CHUNK);
+    if (whole_numbers(B)) {  // see `multiply_bytes`
+      const int k = block_of<B, CHUNK>(n % S, B == 8 ? g % 2 * 2 + g / 4 : g / 2) * block_columns(B);
+      return k < CHUNK ? chunk_of<CHUNK>(n / S) + k + (B == 8 ? t * 16 + g / 2 % 2 * 8 : t * 8 + g % 2 * 32) : -1;
     }
     const int e = n % E, k = block_of<B, CHUNK>(n / E / GROUPS % S, slice<B>(n / E % GROUPS)) * block_columns(B);
     const int within = B == 16 ? t * 8 : B == 8 ? t * 16 + e * 8 : t * 8 + e * 32;
@@ -105,10 +107,10 @@ struct Consumer {
   }
   // Ask for activations that are bf16 already: [rows][K], N chunks from `column` on.
   template <int B, int K, int CHUNK, int N>
-  DEVICE void ask(Words<N * steps(B, CHUNK) * GROUPS * eights(B), true>& a, const u16* from, int column) {
+  DEVICE void ask(Words<N * steps(B, CHUNK) * GROUPS * asked(B), true>& a, const u16* from, int column) {
     a.base = (const u8*)from;
 #pragma unroll
-    for (int n = 0; n < N * steps(B, CHUNK) * GROUPS * eights(B); n++) {
+    for (int n = 0; n < N * steps(B, CHUNK) * GROUPS * asked(B); n++) {
       const int k = this->column<B, CHUNK>(n);
       if (k >= 0 && row_of_column<B>() < p.rows)
         a.want(n, (row_of_column<B>() * K + column + k) * 2);
@@ -162,33 +164,38 @@ struct Consumer {
     most = largest_of_lanes(most >> 16 > (most & 0xffff) ? most >> 16 : most & 0xffff);
     const float peak = as_float(most << 16), by = LARGEST * reciprocal(peak);
     a.scale = peak * (1 / LARGEST);
-    // Upper bytes are rounded, so that lower ones are signed.
-    const float rounder = g % 2 ? ROUNDER : ROUNDER + 128;
-    const u32 pick = g % 2 ? 0x0040 : 0x0051;
 #pragma unroll
-    for (int n = 0; n < N; n += 2) {
-      const uint4 x = a.v[n], y = a.v[n + 1];
-      uint4 v = make_uint4(four(x.x, x.y, by, rounder, pick), four(x.z, x.w, by, rounder, pick),
-                           four(y.x, y.y, by, rounder, pick), four(y.z, y.w, by, rounder, pick));
+    for (int n = 0; n < N; n++) {
+      uint4 v = both_bytes(a.v[n], by);
       if (B == 8) cross(v.x, v.y), cross(v.z, v.w);
-      a.v[n / 2] = v;
+      a.v[n] = v;
       if (B == 8) continue;
       int d[4] = {0, 0, 0, 0};
       mma_whole(d, 0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u, v.x, v.y);
       mma_whole(d, 0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u, v.z, v.w);
-      a.sums[n / 2][0][0] = d[0] * 256 + d[1];
+      a.sums[n][0][0] = d[0] * 256 + d[1];
     }
+  }
+  // Of this lane's eight columns and its neighbour's the upper bytes, or the lower: it gets those of the others for what it
+  // has of the other kind. Upper bytes are rounded, so that lower ones are signed.
+  DEVICE uint4 both_bytes(uint4 v, float by) const {
+    const bool lower = g % 2;
+    const uint2 a = bytes(v.x, v.y, by), b = bytes(v.z, v.w, by);
+    const u32 p = shuffle(lower ? a.y : a.x, lane ^ 4), q = shuffle(lower ? b.y : b.x, lane ^ 4);
+    return lower ? make_uint4(p, q, a.x, b.x) : make_uint4(a.y, b.y, p, q);
+  }
+  // Of four columns the lower bytes and the upper.
+  DEVICE static uint2 bytes(u32 x, u32 y, float by) {
+    constexpr float ROUNDED = ROUNDER + 128;
+    const u32 a = bytes_of(as_bits(low(x) * by + ROUNDED), as_bits(high(x) * by + ROUNDED), 0x5140);
+    const u32 b = bytes_of(as_bits(low(y) * by + ROUNDED), as_bits(high(y) * by + ROUNDED), 0x5140);
+    return uint2{bytes_of(a, b, 0x5410) ^ 0x80808080u, bytes_of(a, b, 0x7632)};
   }
   // Of sixteen columns, which two lanes have, one takes the first four of each eight, the other the second.
   DEVICE void cross(u32& first, u32& second) const {
     const bool later = g / 2 % 2;
     const u32 got = shuffle(later ? first : second, lane ^ 8);
     first = later ? got : first, second = later ? second : got;
-  }
-  DEVICE static u32 four(u32 x, u32 y, float by, float rounder, u32 pick) {
-    const u32 a = bytes_of(as_bits(low(x) * by + rounder), as_bits(high(x) * by + rounder), pick);
-    const u32 b = bytes_of(as_bits(low(y) * by + rounder), as_bits(high(y) * by + rounder), pick);
-    return bytes_of(a, b, 0x5410);
   }
   template <int B, int N>
   DEVICE static void add_up(Activations& a) {
@@ -210,7 +217,7 @@ struct Consumer {
   // are summed on the way, and `norm_scale` is applied to what comes out of the product.
   template <int B, int K, int CHUNK>
   DEVICE void load_normed(Activations& a, const u16* from, const u16* norm, int stage, int layer) {
-    constexpr int ALL = K / CHUNK / sharers(CHUNK) * steps(B, CHUNK) * GROUPS * eights(B);
+    constexpr int ALL = K / CHUNK / sharers(CHUNK) * steps(B, CHUNK) * GROUPS * asked(B);
     constexpr bool EARLY = ALL <= 8;  // the weights can wait in registers
     const int row = row_of_column<B>();
     Words<ALL, true> h(from);
@@ -242,7 +249,7 @@ struct Consumer {
     squares += shuffle_xor(squares, 1);
     squares += shuffle_xor(squares, 2);
 #pragma unroll
-    for (int mask = 4 * COLUMNS; mask < 32; mask *= 2) squares += shuffle_xor(squares, mask);
+    for (int mask = whole_numbers(B) ? 4 : 4 * COLUMNS; mask < 32; mask *= 2) squares += shuffle_xor(squares, mask);
     if (t == 0 && g < COLUMNS) s.sums[warp * 8 + g] = squares;
   }
   template <int B, int CHUNK, int N>
