@@ -88,7 +88,7 @@ struct Products {
   }
 
   DEVICE void multiply(int at) {
-    const bool pairs = at >= GATE_UP_AT && at < DOWN_AT, add = at > DOWN_AT;
+    const bool pairs = at >= GATE_UP_AT && at < DOWN_AT, add = !OWN && at > DOWN_AT;
     const int quads = pairs ? (rows.count + 1) / 2 : quads_of(rows.count);
     if (OWN && at == DOWN_AT)
       c.product_own<BITS>(quads, a);
@@ -116,10 +116,10 @@ struct Products {
       if (at == QKV_AT) {
         publish(e.qkv + b * QKV + to, c.total(row, b) * once * c.norm_scale(b));
       } else if (at < DOWN_AT && at >= GATE_UP_AT) {
-        const int gate = row / 2 * QUAD + row % 2;
+        const int gate = gate_row(row);
         const float norm = c.norm_scale(b);
         publish(e.hidden + b * HIDDEN + to,
-                silu(c.total(gate, b) * once * norm) * (c.total(gate + 2, b) * twice * norm));
+                silu(c.total(gate, b) * once * norm) * (c.total(gate + UP_BELOW, b) * twice * norm));
       } else {
         const float sum = *residual(b, row) += c.total(row, b) * once;
         publish((at == OUT_AT ? e.middle : e.stream) + b * WIDTH + to, sum);
@@ -143,10 +143,10 @@ struct Products {
     if (thread() == 0) mbar_expect(heard, 4 * p.rows * (mine.count * (pairs ? 2 : 1) + normed));
     if (used && row < gone) {
       tell_pair(inbox + thread(), pairs ? c.total(gate_row(theirs), b) : c.total(theirs, b), heard);
-      if (pairs) tell_pair(inbox + CONSUMERS + thread(), c.total(gate_row(theirs) + 2, b), heard);
+      if (pairs) tell_pair(inbox + CONSUMERS + thread(), c.total(gate_row(theirs) + UP_BELOW, b), heard);
     }
     if (used && normed && row == TEAM - 1) tell_pair(inbox + 2 * CONSUMERS + b, c.squares(b), heard);
-    const float first = c.total(pairs ? gate_row(ours) : ours, b), second = pairs ? c.total(gate_row(ours) + 2, b) : 0;
+    const float first = c.total(pairs ? gate_row(ours) : ours, b), second = pairs ? c.total(gate_row(ours) + UP_BELOW, b) : 0;
     await(p, heard, c.heard / 2, S_PAIR);
     if (used && row < mine.count) {
       const float sum = first + inbox[thread()];
@@ -160,8 +160,9 @@ struct Products {
     }
     c.heard++, c.half ^= 1;
   }
-  // Where a row of gate is among the sums; that of up is two further.
-  DEVICE static int gate_row(int row) { return row / 2 * QUAD + row % 2; }
+  // Where a row of gate is among the sums; that of up is UP_BELOW further.
+  static constexpr int UP_BELOW = OWN ? 32 / BITS : 2;
+  DEVICE static int gate_row(int row) { return row / UP_BELOW * 2 * UP_BELOW + row % UP_BELOW; }
 
   DEVICE void calm(bool on) const {
     if (thread() == 0) *c.s.calm = on;

@@ -461,7 +461,7 @@ struct Consumer {
     }
     if (g % SLICES || t >= quads) return;
 #pragma unroll
-    for (int e = 0; e < 2; e++) put((quad + t) * QUAD + g / SLICES + 2 * e, sum[e] * scale, add);
+    for (int e = 0; e < 2; e++) put(quad * QUAD + place<4>(t, g / SLICES, e), sum[e] * scale, add);
   }
   DEVICE void put(int row, float v, bool add) {
     float* to = part(warp, row, 0);
@@ -502,7 +502,7 @@ struct Consumer {
   }
   DEVICE void keep_bytes(float sum, int quad, int quads, bool add) {
     const int late = t % 2;
-    if (g % 2 == 0 && 2 * late < quads) put((quad + t / 2 + 2 * late) * QUAD + g / 2, sum, add);
+    if (g % 2 == 0 && 2 * late < quads) put(quad * QUAD + place<8>(t / 2 + 2 * late, g / 2 % 2, g / 4), sum, add);
   }
 
   // Sum the slices: lanes with g % SLICES == 0 have the warp's part of a quad, in d[0].
@@ -562,11 +562,24 @@ struct Consumer {
     return s.parts + ((half * WARPS + warp) * ROWS + b) * PARTS_APART + row;
   }
 
+  // From a quad's first row in a tile to the next one's, and from its second row to its third. A quad of `pairs` has two rows
+  // of gate and two of up, which stand further down; with OWN all quads are like that, so that the compiler knows it.
+  static constexpr int apart(bool pairs) { return OWN || pairs ? 2 : QUAD; }
+  template <int B, int CHUNK>
+  static constexpr int down(bool pairs) { return OWN || pairs ? 2 * span(B, CHUNK) : 2; }
+  // Where a row of a batch's quad is among the sums, of its first two rows or its second: in the order of a tile's rows with
+  // OWN, else quad by quad.
+  template <int B>
+  static constexpr int place(int quad, int row, int second) {
+    constexpr int SPAN = 16 / B;
+    return OWN ? quad / SPAN * SPAN * QUAD + quad % SPAN * 2 + row + second * 2 * SPAN : quad * QUAD + row + 2 * second;
+  }
+
   // TILES tiles with QUADS quads each, all of which are on their way at once: there are few warps, so what they wait for
   // (a tile, shared memory, a matrix instruction, a shuffle) must hide behind the other quads.
   template <int B, int CHUNK, int AT, int TILES, int QUADS>
   DEVICE void batch(int quad, bool pairs, const Activations& a, bool add) {
-    const int each = pairs ? 2 : QUAD, below = pairs ? 2 * span(B, CHUNK) : 2;
+    const int each = apart(pairs), below = down<B, CHUNK>(pairs);
     const u8* from[TILES];
 #pragma unroll
     for (int i = 0; i < TILES; i++) from[i] = wait_for(tile + i);
@@ -616,7 +629,7 @@ struct Consumer {
       const u8* from[TILES];
 #pragma unroll
       for (int j = 0; j < TILES; j++) from[j] = wait_for(mine + (i + j < tiles ? i + j : i));
-      multiply_whole<B, HIDDEN, 0, TILES, SPAN>(from, i * SPAN, QUAD, 2, a, false);
+      multiply_whole<B, HIDDEN, 0, TILES, SPAN>(from, i * SPAN, apart(true), down<B, HIDDEN_CHUNK>(true), a, false);
     }
     warp_barrier();
     for (int i = lane; i < CHUNKS * tiles; i += 32) {
@@ -634,6 +647,11 @@ struct Consumer {
     constexpr int SPAN = span(B, CHUNK), TILES = SPAN > AT_ONCE ? 1 : AT_ONCE / SPAN;
     static_assert(AT_ONCE == 2 || AT_ONCE == 4, "what is left over is two quads and one");
     int i = 0;
+    if constexpr (OWN && SPAN == 4) {  // half a tile is a whole one
+#pragma unroll 1
+      for (; i < quads; i += SPAN) batch<B, CHUNK, AT, 1, SPAN>(i, pairs, a, add);
+      return;
+    }
 #pragma unroll 1
     for (; i + (TILES - 1) * SPAN < quads && (SPAN < 4 || i + 2 < quads); i += TILES * SPAN)
       batch<B, CHUNK, AT, TILES, SPAN>(i, pairs, a, add);
