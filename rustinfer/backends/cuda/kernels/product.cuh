@@ -646,18 +646,14 @@ struct Consumer {
   DEVICE void product(int quads, bool pairs, const Activations& a, bool add) {
     constexpr int SPAN = span(B, CHUNK), TILES = SPAN > AT_ONCE ? 1 : AT_ONCE / SPAN;
     static_assert(AT_ONCE == 2 || AT_ONCE == 4, "what is left over is two quads and one");
+    constexpr bool HALVES = SPAN == 4 && !OWN;  // with OWN half a tile has rows of all its quads
     int i = 0;
-    if constexpr (OWN && SPAN == 4) {  // half a tile is a whole one
 #pragma unroll 1
-      for (; i < quads; i += SPAN) batch<B, CHUNK, AT, 1, SPAN>(i, pairs, a, add);
-      return;
-    }
-#pragma unroll 1
-    for (; i + (TILES - 1) * SPAN < quads && (SPAN < 4 || i + 2 < quads); i += TILES * SPAN)
+    for (; i + (TILES - 1) * SPAN < quads && (!HALVES || i + 2 < quads); i += TILES * SPAN)
       batch<B, CHUNK, AT, TILES, SPAN>(i, pairs, a, add);
     if constexpr (TILES > 2)
       if (i + SPAN < quads) batch<B, CHUNK, AT, 2, SPAN>(i, pairs, a, add), i += 2 * SPAN;
-    if ((TILES > 1 || SPAN == 4) && i < quads) batch<B, CHUNK, AT, 1, SPAN == 4 ? 2 : SPAN>(i, pairs, a, add);
+    if ((TILES > 1 || HALVES) && i < quads) batch<B, CHUNK, AT, 1, HALVES ? 2 : SPAN>(i, pairs, a, add);
   }
 
   // The same for N chunks, of which all activations are held.
