@@ -134,12 +134,15 @@ def attention(
     q = m.normal(sequences * rows, heads, dim)
     caches = [m.normal(sequences * each, kv_heads, PAGE, dim) for _ in "kv"]
     whole = {"dtype": torch.int32, "device": m.device}
+    sizes = {"heads": heads, "kv_heads": kv_heads, "dim": dim}
     starts = torch.arange(sequences + 1, **whole) * rows  # type: ignore[call-overload]
     lengths = torch.full((sequences,), context, **whole)  # type: ignore[call-overload]
     pages = torch.arange(sequences * each, **whole).view(sequences, each)  # type: ignore[call-overload]
     seen = rows * context - rows * (rows - 1) / 2
     flow = (q, *caches, starts, lengths, pages)
-    return Workload({"scale": dim**-0.5}, flow, 2 * size_of(q) + size_of(*caches), 4 * sequences * seen * heads * dim)
+    return Workload(
+        {"scale": dim**-0.5, **sizes}, flow, 2 * size_of(q) + size_of(*caches), 4 * sequences * seen * heads * dim
+    )
 
 
 def argmax(m: Maker, rows: int = 1, vocab: int = 128256) -> Workload:

@@ -36,7 +36,8 @@ class Attention:
             heads=config.heads,
             kv_heads=config.kv_heads,
         )
-        self.attend = ops.attention(scale=config.head_dim**-0.5, window=config.window)
+        sizes = {"heads": config.heads, "kv_heads": config.kv_heads, "dim": config.head_dim}
+        self.attend = ops.attention(scale=config.head_dim**-0.5, window=config.window, **sizes)
         self.out = ops.linear(weight=w["out"], bias=w["out_bias"])
 
     def __call__(self, x: Tensor, residual: Tensor, step: Step, last: Tensor | None = None) -> Pair:

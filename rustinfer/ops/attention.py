@@ -21,6 +21,9 @@ def attention(
     *,
     scale: float,
     window: int = 0,
+    heads: int = 0,
+    kv_heads: int = 0,
+    dim: int = 0,
 ) -> Tensor:
     """Each query attends to the cached positions up to its own, and to the last `window` of them if that is not 0.
 
@@ -28,6 +31,7 @@ def attention(
     query_starts: [S + 1] int32, where each sequence's rows start; lengths: [S] int32, positions cached so far, these
     rows included, so that a sequence's last row sits at position length - 1; pages: [S, P] int32, the page of each
     block of positions, entries past the length being any valid page. Length 0 marks padding: its rows become zero.
+    heads, kv_heads, dim: H, G and D of every call, or 0 where they are not known beforehand.
     Softmax in fp32, rounded once. Returns [T, H, D] in q's dtype.
     """
     out = torch.zeros_like(q)

@@ -44,7 +44,8 @@ class Batch:
         starts = torch.tensor((0, *self.rows)).cumsum(0)
         whole = (starts, torch.tensor(self.lengths, dtype=torch.int64), table)
         flow = (q, k_cache, v_cache, *(x.to(device, torch.int32) for x in whole))
-        return Case(self.name, flow, {"scale": self.dim**-0.5, "window": self.window}, self.decode)
+        sizes = {"heads": self.heads, "kv_heads": self.kv_heads, "dim": self.dim}
+        return Case(self.name, flow, {"scale": self.dim**-0.5, "window": self.window, **sizes}, self.decode)
 
     def _table(self, d: Draw) -> Tensor:
         widest = max((-(-n // self.page_size) for n in self.lengths), default=0) + 1
@@ -88,6 +89,9 @@ BATCHES = (
     Batch("decode all padding", (1, 1), (0, 0), decode=True),
     Batch("decode window", (1, 1, 1), (5, 64, 300), window=33, decode=True),
     Batch("decode pages of 7", (1, 1, 1), (5, 70, 30), page_size=7, decode=True),
+    Batch("decode many", (1,) * 25, (1, 0, 16, 200, 33) * 5, heads=8, kv_heads=2, decode=True),
+    Batch("decode many wide", (1,) * 30, (17, 90, 0, 5, 64) * 6, kv_heads=1, dim=128, page_size=32, decode=True),
+    Batch("decode many on pages of 4", (1,) * 25, (21,) * 25, page_size=4, decode=True),
     Batch("decode ungrouped", (1, 1), (45, 20), heads=5, kv_heads=5, dim=80, decode=True),
 )
 

@@ -85,14 +85,15 @@ def _(ops: Binder, *, decoder: Decoder) -> Function:
     at, eps = ops.site, decoder["eps"]
     ops.site = f"{at}.embed_tokens"
     embed = ops.embedding(weight=decoder["embedding"])
-    scale = (2 * decoder["cos"].shape[1]) ** -0.5
+    dim = 2 * decoder["cos"].shape[1]
+    scale, sizes = dim**-0.5, {"heads": decoder["heads"], "kv_heads": decoder["kv_heads"], "dim": dim}
     layers, bound = decoder["layers"], []
     for i, w in enumerate(layers):
         ops.site = f"{at}.layers.{i}.self_attn"
         before = {"first": layers[i - 1]["down"]} if i else {}
         project = ops.linear_norm_qkv_rope_write if i else ops.norm_qkv_rope_write
         qkv = project(**before, **projection(decoder, w))
-        attend = ops.attention(scale=scale, window=decoder["window"])
+        attend = ops.attention(scale=scale, window=decoder["window"], **sizes)
         ops.site = f"{at}.layers.{i}.mlp"
         first = {"first": w["out"], "first_bias": w["out_bias"]}
         gate_up = ops.linear_norm_gate_up_silu(**first, norm=w["mlp_norm"], eps=eps, weight=w["gate_up"])

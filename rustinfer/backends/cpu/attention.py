@@ -27,7 +27,7 @@ class Shape(ctypes.Structure):
 
 @cpu.kernel(ops.attention, build=True, batch_invariant=True)
 def attention(
-    target: Target, *, scale: float, window: int = 0
+    target: Target, *, scale: float, window: int = 0, heads: int = 0, kv_heads: int = 0, dim: int = 0
 ) -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]:
     """Scores exist for 64 positions at a time; single rows share long contexts among the threads."""
     frozen = Shape(DTYPES[target.dtype], window, target.invariant, scale)

@@ -1,14 +1,14 @@
-"""CUDA C++ kernels, compiled by NVRTC when they are bound: a whole decoder in one launch, products of a few rows."""
+"""CUDA C++ kernels, compiled by NVRTC when they are bound: a whole decoder, few rows' products, attention."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
 from ...registry import Backend, hookimpl
-from . import decode, few, joint, one
+from . import attend, decode, few, joint, one
 from .backend import cuda
 
-__all__ = ["cuda", "decode", "few", "joint", "one"]
+__all__ = ["attend", "cuda", "decode", "few", "joint", "one"]
 
 
 @hookimpl

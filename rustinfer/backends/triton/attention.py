@@ -23,7 +23,9 @@ AT_ONCE = 8  # shares that are merged in one go
 
 
 @triton.kernel(ops.attention, build=True, batch_invariant=True)
-def attention(target: Target, *, scale: float, window: int = 0) -> Function:
+def attention(
+    target: Target, *, scale: float, window: int = 0, heads: int = 0, kv_heads: int = 0, dim: int = 0
+) -> Function:
     """Flash decoding where the target decodes, flash attention over packed heads otherwise.
 
     Where each row must come out alike whatever the others are, tiles are those of long prompts, all are masked, and

@@ -31,16 +31,49 @@ DEVICE void store_there(There there, float v) { *(float*)there = v; }
 DEVICE void tensor_copy(void* to, const Map* map, int column, int row, u64* b) {
   const u16* from = (const u16*)map->words[0];
   int columns = map->words[1], rows = map->words[2], stride = map->words[3], box = map->words[4];
-  if ((u64)to % 1024) abort();
+  if ((u64)to % 128) abort();
   memset(to, 0xff, box * 128);
   emulated::Copy copy{to, nullptr, (u32)box * 128, b, std::vector<u8>(box * 128)};
   for (int r = 0; r < box; r++)
     for (int c = 0; c < 64; c++) {
       bool there = row + r < rows && column + c < columns;
       u16 value = there ? from[(i64)(row + r) * stride + column + c] : 0;
-      memcpy(copy.early.data() + emulated::swizzled(r * 128 + c * 2), &value, 2);
+      memcpy(copy.early.data() + (emulated::swizzled((u64)to + r * 128 + c * 2) - (u64)to), &value, 2);
     }
   emulated::here().copies.push_back(copy);
+}
+DEVICE void matrices(u32 (&to)[4], const void* row, bool turn) {
+  emulated::Warp& w = emulated::warp();
+  int l = emulated::lane();
+  memcpy(w.a[l], &row, sizeof row);
+  emulated::meet(w, 32, [&] {
+    const u16* rows[32];
+    for (int i = 0; i < 32; i++) {
+      memcpy(rows + i, w.a[i], sizeof row);
+      if ((u64)rows[i] % 16) abort();
+    }
+    for (int i = 0; i < 32; i++)
+      for (int m = 0; m < 4; m++) {
+        const u16 *at = rows[8 * m + i / 4] + i % 4 * 2, *one = rows[8 * m + i % 4 * 2], *two = rows[8 * m + i % 4 * 2 + 1];
+        w.a[i][2 + m] = turn ? one[i / 4] | (u32)two[i / 4] << 16 : at[0] | (u32)at[1] << 16;
+      }
+  });
+  memcpy(to, w.a[l] + 2, sizeof to);
+}
+DEVICE void matrices(u32 (&to)[4], const void* row) { matrices(to, row, false); }
+DEVICE void matrices_turned(u32 (&to)[4], const void* row) { matrices(to, row, true); }
+DEVICE u32 turned(u32 pair) {
+  emulated::Warp& w = emulated::warp();
+  int l = emulated::lane();
+  w.a[l][0] = pair;
+  emulated::meet(w, 32, [&] {
+    for (int i = 0; i < 32; i++) {
+      int at = i % 4 * 2, g = i / 4;
+      auto number = [&](int row) { return w.a[row * 4 + g / 2][0] >> g % 2 * 16 & 0xffff; };
+      w.a[i][1] = number(at) | number(at + 1) << 16;
+    }
+  });
+  return w.a[l][1];
 }
 DEVICE u64 matrix(const void* p) { return (u64)p >> 4; }
 DEVICE void group_fence() {}

@@ -75,7 +75,7 @@ def _loop(dtype: torch.dtype, threads: int) -> Any:
 
 
 @numba.kernel(ops.attention, requires=Requires("cpu", DTYPES, decode=True), build=True)
-def attention(target: Target, *, scale: float, window: int = 0) -> Any:
+def attention(target: Target, *, scale: float, window: int = 0, heads: int = 0, kv_heads: int = 0, dim: int = 0) -> Any:
     """One head of one sequence at a time; scores of a single row are all that is held."""
     from .jit import threads
 

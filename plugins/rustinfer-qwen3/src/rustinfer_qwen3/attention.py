@@ -26,7 +26,8 @@ class Attention:
         self.k_norm = ops.rms_norm(weight=w.dense(f"{own}.k_norm.weight"), eps=config.eps)
         self.rotate = ops.rope(cos=table[0], sin=table[1])
         self.write = ops.write_kv()
-        self.attend = ops.attention(scale=config.head_dim**-0.5, window=window)
+        sizes = {"heads": config.heads, "kv_heads": config.kv_heads, "dim": config.head_dim}
+        self.attend = ops.attention(scale=config.head_dim**-0.5, window=window, **sizes)
         self.out = ops.linear(weight=layer["out"], bias=layer["out_bias"])
 
     def __call__(self, x: Tensor, residual: Tensor, step: Step) -> Pair:

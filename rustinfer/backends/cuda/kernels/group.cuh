@@ -32,6 +32,26 @@ DEVICE void store_there(There there, float v) {
   asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(v) : "memory");
 }
 
+// Four matrices of 8 x 8 numbers of 16 bits, a row at each lane's address: lane l has of each row l / 4's numbers 2 (l % 4)
+// and the next, or, turned, column l / 4's. And one matrix of which each lane has a pair, turned.
+DEVICE void matrices(u32 (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+DEVICE void matrices_turned(u32 (&to)[4], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+               : "r"(shared_address(row))
+               : "memory");
+}
+DEVICE u32 turned(u32 pair) {
+  u32 to;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(to) : "r"(pair));
+  return to;
+}
+
 // A box whose first element is at (column, row) of the matrix, in 128-byte swizzle.
 DEVICE void tensor_copy(void* to, const Map* map, int column, int row, u64* b) {
   asm volatile(
