@@ -73,7 +73,7 @@ class Cut:
     @property
     def defines(self) -> dict[str, int]:
         """What the kernel's source is compiled with."""
-        derived = {"GROUP": self.group, "BOX": self.box, "MOST_ROWS": MOST_ROWS, "SPLITS": 1}
+        derived = {"GROUP": self.group, "BOX": self.box, "MOST_ROWS": MOST_ROWS, "CLUSTER": 1}
         return {name.upper(): value for name, value in asdict(self).items()} | derived
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from ... import ops
 from ...registry import Refusal, Requires, Target, Weight
 from ...registry.op import Function
-from . import one
+from . import one, wide
 from .backend import cuda
 from .loaded import loaded
 from .tensor_map import BAND, Words, tensor_map
@@ -84,20 +84,27 @@ class Cut:
         return {name.upper(): value for name, value in asdict(self).items()}
 
 
-def refusal(bound: Mapping[str, Any], wide: int = 4096, rows: tuple[int, int] = (17, MOST_ROWS)) -> Refusal:
-    """Why the kernel does not multiply by this weight, or None. More outputs than NARROW: up to `wide`, of `rows`."""
+def unreadable(bound: Mapping[str, Any]) -> Refusal:
+    """Why no kernel of these reads the weight, or None."""
     weight, target = bound["weight"], bound["target"]
     if not isinstance(weight, Tensor) or not weight.is_contiguous():
         return "reads dense contiguous weights"
     if target.sm is None or target.sm[0] != 9:
         return "is written for Hopper's own instructions"
-    outputs, columns = weight.shape
+    return None
+
+
+def refusal(bound: Mapping[str, Any], most: int = 4096, rows: tuple[int, int] = (17, MOST_ROWS)) -> Refusal:
+    """Why the kernel does not multiply by this weight, or None. More outputs than NARROW: up to `most`, of `rows`."""
+    if said := unreadable(bound):
+        return said
+    (outputs, columns), target = bound["weight"].shape, bound["target"]
     if outputs % TILE or columns % BAND:
         return f"takes outputs and columns in blocks of {TILE} and {BAND}, not {outputs} and {columns}"
-    least, most = (LEAST_ROWS, MOST_ROWS) if outputs <= NARROW else rows
-    if target.rows is None or not least <= target.rows <= most:
-        return f"is the faster one for {least} to {most} rows"
-    return f"is the faster one for up to {wide} outputs" if outputs > max(wide, NARROW) else None
+    least, last = (LEAST_ROWS, MOST_ROWS) if outputs <= NARROW else rows
+    if target.rows is None or not least <= target.rows <= last:
+        return f"is the faster one for {least} to {last} rows"
+    return f"is the faster one for up to {most} outputs" if outputs > max(most, NARROW) else None
 
 
 def rotated_refusal(bound: Mapping[str, Any]) -> Refusal:
@@ -106,8 +113,15 @@ def rotated_refusal(bound: Mapping[str, Any]) -> Refusal:
     return refusal(bound, 6144, (17, 32)) or (None if dim in (64, 128) else "takes heads of 64 or 128 dimensions")
 
 
+def of_many(target: Target) -> bool:
+    """Whether gate and up are those of kernels/wide.cu."""
+    return target.rows is not None and MOST_ROWS < target.rows <= wide.MOST_ROWS
+
+
 def gated_refusal(bound: Mapping[str, Any]) -> Refusal:
     """The same of gate and up, of which each must come in whole tiles."""
+    if of_many(bound["target"]):
+        return unreadable(bound) or wide.refusal(bound)
     outputs, columns = bound["weight"].shape
     if outputs % (2 * TILE) or columns > 2048:
         return f"takes hidden units in blocks of {TILE}, and is the faster one for up to 2048 columns"
@@ -174,7 +188,7 @@ def linear(target: Target, *, weight: Weight, bias: Tensor | None = None) -> Fun
     return call
 
 
-@cuda.kernel(ops.gate_up_silu, build=True, requires=HOPPER, when=gated_refusal)
+@cuda.kernel(ops.gate_up_silu, build=True, requires=replace(HOPPER, max_rows=wide.MOST_ROWS), when=gated_refusal)
 def gate_up_silu(target: Target, *, weight: Weight) -> Function:
     """Gate and up rows side by side in a block; the activation is its epilogue."""
     return gated(target, weight)
@@ -183,7 +197,11 @@ def gate_up_silu(target: Target, *, weight: Weight) -> Function:
 def gated(target: Target, weight: Weight, **norm: Any) -> Function:
     """x -> hidden; behind a norm, whose words `Product` takes, with squares=."""
     assert isinstance(weight, Tensor)
-    product, hidden = Product(target, weight, HEADS=0, GATED=1, **norm), weight.shape[0] // 2
+    hidden = weight.shape[0] // 2
+    if of_many(target):
+        product: Product | wide.Product = wide.Product(target, weight)
+    else:
+        product = Product(target, weight, HEADS=0, GATED=1, **norm)
 
     def call(x: Tensor, **squares: Tensor) -> Tensor:
         out = torch.empty((len(x), hidden), dtype=x.dtype, device=x.device)

@@ -3,25 +3,41 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 
 from torch import Tensor
 
 from .driver import checked
 
 BAND = 64  # columns of a box: 128 bytes, the widest swizzle
+EIGHT = 8  # rows of a repeat of the swizzle
 Words = ctypes.c_uint64 * 16
 
 
 def tensor_map(matrix: Tensor, box: int) -> ctypes.Array[ctypes.c_uint64]:
     """The description of `matrix` [rows, columns] for boxes of `box` rows; rows beyond its end are zeros."""
+    return _map(matrix, (matrix.shape[1], matrix.shape[0]), (matrix.stride(0),), (BAND, box))
+
+
+def halves_map(matrix: Tensor, box: int) -> ctypes.Array[ctypes.c_uint64]:
+    """The same of `matrix` whose halves take turns in a box: eight rows of the first, eight of the second."""
+    rows, columns = matrix.shape
+    sizes = (columns, EIGHT, 2, rows // 2 // EIGHT)
+    strides = (columns, rows // 2 * columns, EIGHT * columns)
+    return _map(matrix, sizes, strides, (BAND, EIGHT, 2, box // 2 // EIGHT))
+
+
+def _map(
+    matrix: Tensor, sizes: Sequence[int], strides: Sequence[int], box: Sequence[int]
+) -> ctypes.Array[ctypes.c_uint64]:
+    """Sizes, strides from the second on, and the box are in numbers, innermost first."""
     from cuda.bindings import driver as d
 
-    sizes = [d.cuuint64_t(matrix.shape[1]), d.cuuint64_t(matrix.shape[0])]
-    strides = [d.cuuint64_t(matrix.stride(0) * matrix.itemsize)]
-    boxes, ones = [d.cuuint32_t(BAND), d.cuuint32_t(box)], [d.cuuint32_t(1), d.cuuint32_t(1)]
     made = checked(
         d.cuTensorMapEncodeTiled(
-            d.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 2, matrix.data_ptr(), sizes, strides, boxes, ones,
+            d.CUtensorMapDataType.CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, len(sizes), matrix.data_ptr(),
+            [d.cuuint64_t(size) for size in sizes], [d.cuuint64_t(stride * matrix.itemsize) for stride in strides],
+            [d.cuuint32_t(size) for size in box], [d.cuuint32_t(1)] * len(sizes),
             d.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE, d.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
             d.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
             d.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,

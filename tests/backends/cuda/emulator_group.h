@@ -4,7 +4,8 @@ typedef u64 There;
 namespace emulated {
 inline std::unordered_map<int, Gate> clusters;
 inline std::unordered_map<Fiber*, int> turns;
-inline std::unordered_map<Block*, std::vector<float*>> sums;
+inline std::unordered_map<Block*, std::vector<float*>[4]> sums;  // of a warp group
+inline int group() { return machine->now->thread / 128; }
 inline u64 swizzled(u64 at) { return at ^ (at >> 7 & 7) << 4; }
 inline float number(u64 matrix, int row, int k) {
   return as_float((u32) * (const u16*)swizzled((matrix << 4) + row * 128 + k * 2) << 16);
@@ -15,20 +16,22 @@ DEVICE u32 shared_address(const void* p) { return (u64)p; }
 DEVICE void let_successor_begin() {}
 DEVICE void wait_for_predecessor() {}
 DEVICE void cluster_arrive() {
-  emulated::Gate& gate = emulated::clusters[block() / SPLITS];
+  emulated::Gate& gate = emulated::clusters[block() / CLUSTER];
   emulated::turns[emulated::machine->now] = gate.turn;
-  if (++gate.arrived == SPLITS * emulated::machine->threads) gate.arrived = 0, gate.turn++;
+  if (++gate.arrived == CLUSTER * emulated::machine->threads) gate.arrived = 0, gate.turn++;
 }
 DEVICE void cluster_wait() {
-  emulated::until(&emulated::clusters[block() / SPLITS].turn, emulated::turns[emulated::machine->now]);
+  emulated::until(&emulated::clusters[block() / CLUSTER].turn, emulated::turns[emulated::machine->now]);
 }
 DEVICE There shared_of(const void* p, int rank) {
-  auto& other = emulated::machine->blocks[block() / SPLITS * SPLITS + rank];
+  auto& other = emulated::machine->blocks[block() / CLUSTER * CLUSTER + rank];
   return (u64)(other.base + ((const u8*)p - shared_base()));
 }
 DEVICE void store_there(There there, float v) { *(float*)there = v; }
 
-DEVICE void tensor_copy(void* to, const Map* map, int column, int row, u64* b) {
+// A box of rows, of which `row_of` gives the numbers, into the place `to` of a block.
+template <class F>
+static void copy_box(emulated::Block& block, u8* to, const Map* map, int column, u64* b, const F& row_of) {
   const u16* from = (const u16*)map->words[0];
   int columns = map->words[1], rows = map->words[2], stride = map->words[3], box = map->words[4];
   if ((u64)to % 128) abort();
@@ -36,12 +39,40 @@ DEVICE void tensor_copy(void* to, const Map* map, int column, int row, u64* b) {
   emulated::Copy copy{to, nullptr, (u32)box * 128, b, std::vector<u8>(box * 128)};
   for (int r = 0; r < box; r++)
     for (int c = 0; c < 64; c++) {
-      bool there = row + r < rows && column + c < columns;
-      u16 value = there ? from[(i64)(row + r) * stride + column + c] : 0;
+      bool there = row_of(r) < rows && column + c < columns;
+      u16 value = there ? from[(i64)row_of(r) * stride + column + c] : 0;
       memcpy(copy.early.data() + (emulated::swizzled((u64)to + r * 128 + c * 2) - (u64)to), &value, 2);
     }
-  emulated::here().copies.push_back(copy);
+  block.copies.push_back(copy);
 }
+DEVICE void tensor_copy(void* to, const Map* map, int column, int row, u64* b) {
+  copy_box(emulated::here(), (u8*)to, map, column, b, [&](int r) { return row + r; });
+}
+template <class F>
+static void copy_to_all(void* to, const Map* map, int column, u64* b, u16 mask, const F& row_of) {
+  for (int i = 0; i < CLUSTER; i++)
+    if (mask >> i & 1)
+      copy_box(emulated::machine->blocks[block() / CLUSTER * CLUSTER + i], (u8*)shared_of(to, i), map, column,
+               (u64*)shared_of(b, i), row_of);
+}
+DEVICE void tensor_copy_to_all(void* to, const Map* map, int column, int row, u64* b, u16 mask) {
+  copy_to_all(to, map, column, b, mask, [&](int r) { return row + r; });
+}
+DEVICE void tensor_copy4_to_all(void* to, const Map* map, int column, int eight, u64* b, u16 mask) {
+  int half = map->words[2] / 2;
+  copy_to_all(to, map, column, b, mask, [&](int r) { return r / 8 % 2 * half + (eight + r / 16) * 8 + r % 8; });
+}
+DEVICE void arrive_there(There b) {
+  for (int i = 0; i < CLUSTER; i++) {
+    emulated::Block& other = emulated::machine->blocks[block() / CLUSTER * CLUSTER + i];
+    auto found = other.barriers.find((u64*)b);
+    if (found == other.barriers.end()) continue;
+    if (!found->second.pending-- && !emulated::machine->failed) abort();
+    return emulated::settle(found->second);
+  }
+  abort();
+}
+DEVICE void give_up() { abort(); }
 DEVICE void matrices(u32 (&to)[4], const void* row, bool turn) {
   emulated::Warp& w = emulated::warp();
   int l = emulated::lane();
@@ -77,13 +108,16 @@ DEVICE u32 turned(u32 pair) {
 }
 DEVICE u64 matrix(const void* p) { return (u64)p >> 4; }
 DEVICE void group_fence() {}
-DEVICE void group_done() { emulated::meet(emulated::here().named[14], 128); }
+DEVICE void group_commit() {}
+template <int N>
+DEVICE void group_wait() { emulated::meet(emulated::here().named[8 + emulated::group()], 128); }
+DEVICE void group_done() { group_wait<0>(); }
 template <int N>
 DEVICE void group_multiply(float (&d)[N], u64 a, u64 b) {
-  auto& all = emulated::sums[&emulated::here()];
+  auto& all = emulated::sums[&emulated::here()][emulated::group()];
   all.resize(128);
-  all[thread()] = d;
-  emulated::meet(emulated::here().named[15], 128, [&] {
+  all[thread() % 128] = d;
+  emulated::meet(emulated::here().named[12 + emulated::group()], 128, [&] {
     for (int t = 0; t < 128; t++)
       for (int i = 0; i < N; i++) {
         int row = t / 32 * 16 + t % 32 / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + t % 4 * 2 + i % 2;

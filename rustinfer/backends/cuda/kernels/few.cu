@@ -1,7 +1,11 @@
 // The product of up to 64 activation rows with a matrix in bf16, and what follows it: see docs/notes/gpu-engine.md.
 // A cluster of SPLITS blocks makes TILES * 64 outputs of each row, a share of the columns each. Weights depend on nothing,
 // so they stream from the start, whatever the kernel in front is doing; activations follow when it has ended.
+#define CLUSTER SPLITS
 #include "group.cuh"
+
+DEVICE int share() { return block() % SPLITS; }
+DEVICE int block_of_outputs() { return block() / SPLITS; }
 
 // With HEADS, queries and keys are rotated, and keys and values go into the cache; GATED, outputs are silu(gate) * up.
 // A norm between two products is shared by them: its factor of a row is not known before all of the row is. In front of it

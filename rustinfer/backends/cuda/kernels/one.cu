@@ -1,7 +1,7 @@
 // The product of one activation row with a matrix in bf16, and what stands before and behind it: see docs/notes/gpu-engine.md.
 // Each warp has a ring of its own in shared memory, through which its rows of weights stream, EACH at once. Weights depend on
 // nothing, so they come from the start, whatever the kernel in front is doing; the row is read when that has ended.
-#define SPLITS 1  // no clusters
+#define CLUSTER 1
 #include "group.cuh"
 
 // With NORM, the row is normalised first. With HEADS, queries and keys are rotated, and keys and values go into the cache;
