@@ -48,7 +48,8 @@ class Plan:
     """A decoder's shape, the most rows of a step, and the blocks (one on each multiprocessor) that share the work.
 
     `bits`, `head_bits` and `table_bits` are those of a layer's weights, the head's and the embedding's: 16, 8 or 4.
-    `tuned` overrides what is chosen here: AHEAD, PILE, CALM, AT_ONCE, SPLITS, APART, MANY, SLOTS, PAIRED, MARKS, LIMIT.
+    `tuned` overrides what is chosen here: AHEAD, PILE, CALM, AT_ONCE, SPLITS, APART, MANY, SLOTS, PAIRED, TENSOR,
+    MARKS, LIMIT.
     """
 
     width: int
@@ -81,9 +82,9 @@ class Plan:
     @property
     def paired(self) -> int:
         """Blocks that share a layer's rows, each with half of the columns: each asks for half of the activations."""
-        most_rows = most(max(self.qkv, self.width, self.chunks[2]), max(self.blocks // 2, 1))
-        team = WARPS * 32 // self.rows  # threads that finish a sequence's: a row of a half share each, and one is left
-        fits = self.bits == 16 and self.blocks % 2 == 0 and -(-most_rows // 2) < team
+        half = [-(-most(rows, max(self.blocks // 2, 1)) // 2) for rows in (self.qkv, self.width, self.chunks[2])]
+        team = WARPS * 32 // self.rows  # threads that finish a sequence's: one a row, two if it is of gate and up
+        fits = self.bits == 16 and self.blocks % 2 == 0 and max(*half, 2 * half[2]) <= team
         alike = len({self.width, self.mixed, *self.chunks}) == 1 and self.chunks[0] % 64 == 0
         return self.tuned.get("PAIRED", 2 if self.rows > 4 else 1) if fits and alike else 1
 
@@ -160,16 +161,26 @@ class Plan:
         return self.heads // self.kv_heads * (self.dim + 2)
 
     @property
+    def tensor(self) -> bool:
+        """Whether a key head's query heads are rows of matrix instructions: where that was measured."""
+        return bool(self.tuned.get("TENSOR", self.dim == 64 and self.bits == 16 and self.rows > 2))
+
+    @property
     def fixed(self) -> int:
         """Bytes of shared memory beside the ring: sums, what is known of the rows, mbarriers."""
         return self._fixed(self.parts)
 
     def _fixed(self, parts: int) -> int:
         """The same with so many rows of sums."""
-        run = WARPS * self.places // (WARPS // (self.heads // self.kv_heads))
-        floats = 2 * (parts + 4) * self.rows * WARPS + WARPS * (run + self.dim + 2 + 8)
+        sums = (parts + 4) * self.rows * WARPS
+        group = self.heads // self.kv_heads
+        merge = self.places * group * (self.dim + 4) + self.dim // 2
+        attention = WARPS * 4 if merge <= sums else merge
+        if not self.tensor:
+            attention = WARPS * (WARPS * self.places // (WARPS // group) + self.dim + 2)
+        floats = 2 * sums + attention + WARPS * max(self.rows, 2)
         own = -(-most(self.width, self.blocks // self.paired) // self.paired)
-        floats += self.rows * -(-own // 2) * 2 + (2 * (2 * WARPS * 32 + self.rows) + 4 if self.paired > 1 else 0)
+        floats += self.rows * -(-own // 2) * 2 + (2 * (WARPS * 32 + self.rows) + 4 if self.paired > 1 else 0)
         return 4 * floats + 8 * (2 * 16 + 3) + 32 * self.rows * (TOKENS + 1) + 16
 
     @property
@@ -223,6 +234,7 @@ class Plan:
             "PARTS": self.parts, "AHEAD": ahead, "DOWN_AHEAD": down_ahead,
             "PILE": min(pile, self.slots - 1), "CALM": min(calm, ahead),
             "PART_PAGES": max(PART, WARPS * self.places) // self.page,
-            "AT_ONCE": 4 if self.bits < 16 and self.rows <= 2 else 2, "SPLITS": SPLITS, "APART": APART, "MANY": MANY,
-            "LIMIT": LIMIT, "MARKS": 0, "TOKENS": TOKENS, "OWN": int(self.own),
+            "AT_ONCE": 4 if self.paired > 1 or (self.bits < 16 and self.rows <= 2) else 2,
+            "SPLITS": SPLITS, "APART": APART, "MANY": MANY, "LIMIT": LIMIT, "MARKS": 0, "TOKENS": TOKENS,
+            "OWN": int(self.own), "TENSOR": int(self.tensor),
         } | dict(self.tuned)  # fmt: skip

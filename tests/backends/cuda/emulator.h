@@ -355,6 +355,7 @@ DEVICE void mma(float (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
       }
   });
 }
+DEVICE void mma_short(float (&d)[4], u32 a0, u32 a1, u32 b) { mma(d, a0, a1, 0, 0, b, 0); }
 
 DEVICE void mma_whole(int (&d)[4], u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
   together(d, {a0, a1, a2, a3, b0, b1}, [](emulated::Warp& w) {

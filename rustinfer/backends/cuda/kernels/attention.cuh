@@ -252,7 +252,7 @@ struct Attention {
     }
 #pragma unroll
     for (int d = 0; d < EACH; d++)
-      publish(e.mixed + unit.row * MIXED + unit.head * GROUP * DIM + i + d, all > 0 ? mixed[d] / all : 0);
+      publish(e.mixed + told_at(unit.row, unit.head * GROUP * DIM + i + d, MIXED), all > 0 ? mixed[d] / all : 0);
   }
   // A peak, or zero where there is none: nothing is above it, then, and nothing counts.
   DEVICE static float finite(float peak) { return peak == -INFINITY ? 0 : peak; }

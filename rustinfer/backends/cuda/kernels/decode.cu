@@ -3,7 +3,11 @@
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
 #error "decode.cu needs compute capability 9.0 or newer: it copies into shared memory in bulk"
 #endif
+#if TENSOR
+#include "heads.cuh"
+#else
 #include "attention.cuh"
+#endif
 #include "draw.cuh"
 #include "stream.cuh"
 
@@ -24,7 +28,7 @@ struct Products {
   const Exchange e;
   const u16* before;  // the stream before this layer; none before the first, which has the embedding
   Activations a;
-  static constexpr int EARLY = ROWS <= (BITS == 16 ? 4 * PAIRED : 2) ? 2 : 1;  // so many chunks before its product hidden units are asked for
+  static constexpr int EARLY = ROWS <= (BITS == 16 ? 4 : 2) ? 2 : 1;  // so many chunks before its product hidden units are asked for
   // Whether the first chunk is not asked for before its own product: the only one is told by nobody before.
   static constexpr bool LATE = EARLY == 1 && (CHUNKS == 1 || BITS < 16);
   Words<steps(BITS, HIDDEN_CHUNK) * GROUPS * asked(BITS), true> next[EARLY];
@@ -118,45 +122,45 @@ struct Products {
       } else if (at < DOWN_AT && at >= GATE_UP_AT) {
         const int gate = gate_row(row);
         const float norm = c.norm_scale(b);
-        publish(e.hidden + b * HIDDEN + to,
+        publish(e.hidden + told_at(b, to, HIDDEN),
                 silu(c.total(gate, b) * once * norm) * (c.total(gate + UP_BELOW, b) * twice * norm));
       } else {
         const float sum = *residual(b, row) += c.total(row, b) * once;
-        publish((at == OUT_AT ? e.middle : e.stream) + b * WIDTH + to, sum);
+        publish((at == OUT_AT ? e.middle : e.stream) + told_at(b, to, WIDTH), sum);
       }
     }
     c.half ^= 1;
   }
 
   // A pair's blocks have half of each sum: what the other is to finish is sent to it, what this one finishes is awaited. A
-  // thread has one row, or one of gate and one of up. There are two inboxes: the other may be one flush ahead, and no
-  // further, since for the next it needs this block's.
+  // thread has one row; of gate and up two neighbours have one each. There are two inboxes: the other may be one flush ahead,
+  // and no further, since for the next it needs this block's.
   DEVICE void flush_pair(int at) {
-    static_assert(PAIRED == 1 || ((QKV + PAIRS - 1) / PAIRS + 1) / 2 < TEAM && ((TOLD + PAIRS - 1) / PAIRS + 1) / 2 < TEAM, "a thread for each");
+    static_assert(PAIRED == 1 || ((QKV + PAIRS - 1) / PAIRS + 1) / 2 <= TEAM && ((TOLD + PAIRS - 1) / PAIRS + 1) / 2 * 2 <= TEAM, "a thread for each");
     const bool pairs = at >= GATE_UP_AT && at < DOWN_AT, normed = pairs || at == QKV_AT;
     const Share mine = finished(rows);
-    const int b = thread() / TEAM, row = thread() % TEAM, box = c.heard % 2, gone = rows.count - mine.count;
-    const int ours = mine.first - rows.first + row, theirs = (rank() ? 0 : mine.count) + row;
+    const int b = thread() / TEAM, member = thread() % TEAM, row = pairs ? member / 2 : member, up = pairs ? member % 2 : 0;
+    const int ours = mine.first - rows.first + row, theirs = (rank() ? 0 : mine.count) + row, box = c.heard % 2;
     const bool used = b < p.rows;
     float* inbox = c.s.inbox + box * INBOX;
     u64* heard = c.s.heard + box;
     if (thread() == 0) mbar_expect(heard, 4 * p.rows * (mine.count * (pairs ? 2 : 1) + normed));
-    if (used && row < gone) {
-      tell_pair(inbox + thread(), pairs ? c.total(gate_row(theirs), b) : c.total(theirs, b), heard);
-      if (pairs) tell_pair(inbox + CONSUMERS + thread(), c.total(gate_row(theirs) + UP_BELOW, b), heard);
-    }
-    if (used && normed && row == TEAM - 1) tell_pair(inbox + 2 * CONSUMERS + b, c.squares(b), heard);
-    const float first = c.total(pairs ? gate_row(ours) : ours, b), second = pairs ? c.total(gate_row(ours) + UP_BELOW, b) : 0;
+    if (used && row < rows.count - mine.count) tell_pair(inbox + thread(), c.total(pairs ? gate_row(theirs) + UP_BELOW * up : theirs, b), heard);
+    const float squares = normed ? c.squares(b) : 0;
+    if (used && normed && member == 0) tell_pair(inbox + CONSUMERS + b, squares, heard);
+    float sum = c.total(pairs ? gate_row(ours) + UP_BELOW * up : ours, b);
     await(p, heard, c.heard / 2, S_PAIR);
+    sum += inbox[thread()];
+    if (normed) sum *= c.norm_of(squares + inbox[CONSUMERS + b]);
+    const float above = pairs ? shuffle_xor(sum, 1) : 0;
+    const int to = mine.first + row;
     if (used && row < mine.count) {
-      const float sum = first + inbox[thread()];
-      const float norm = normed ? c.norm_scale(b, inbox[2 * CONSUMERS + b]) : 1;
       if (at == QKV_AT)
-        publish(e.qkv + b * QKV + mine.first + row, sum * norm);
-      else if (pairs)
-        publish(e.hidden + b * HIDDEN + mine.first + row, silu(sum * norm) * ((second + inbox[CONSUMERS + thread()]) * norm));
-      else
-        publish((at == OUT_AT ? e.middle : e.stream) + b * WIDTH + mine.first + row, *residual(b, row) += sum);
+        publish(e.qkv + b * QKV + to, sum);
+      else if (!pairs)
+        publish((at == OUT_AT ? e.middle : e.stream) + told_at(b, to, WIDTH), *residual(b, row) += sum);
+      else if (!up)
+        publish(e.hidden + told_at(b, to, HIDDEN), silu(sum) * above);
     }
     c.heard++, c.half ^= 1;
   }

@@ -67,14 +67,14 @@ struct Drawing {
 
   // Of a team's warps, which have merged their lanes: by one thread for each row.
   DEVICE void leave(int at) const {
-    float* to = c.s.merge + c.warp * (DIM + 2) + at;
+    float* to = c.s.merge + c.warp * 4 + at;
     if (c.lane == 0) to[0] = best.score, to[1] = as_float(best.word);
   }
   DEVICE Best team(int row, int at) const {
     Best all;
 #pragma unroll 1
     for (int w = 0; w < TEAM_WARPS; w++) {
-      const float* from = c.s.merge + (row * TEAM_WARPS + w) * (DIM + 2) + at;
+      const float* from = c.s.merge + (row * TEAM_WARPS + w) * 4 + at;
       all.merge(from[0], as_bits(from[1]));
     }
     return all;

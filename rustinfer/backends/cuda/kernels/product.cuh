@@ -113,7 +113,7 @@ struct Consumer {
     for (int n = 0; n < N * steps(B, CHUNK) * GROUPS * asked(B); n++) {
       const int k = this->column<B, CHUNK>(n);
       if (k >= 0 && row_of_column<B>() < p.rows)
-        a.want(n, (row_of_column<B>() * K + column + k) * 2);
+        a.want(n, told_at(row_of_column<B>(), column + k, K) * 2);
       else
         a.skip(n);
     }
@@ -229,7 +229,7 @@ struct Consumer {
       h.skip(n);
       if (k < 0 || row >= p.rows) continue;
       if (from) {
-        h.want(n, (row * K + k) * 2);
+        h.want(n, told_at(row, k, K) * 2);
       } else {  // the first layer's stream is the embedding
         const int token = this->row(row).token;
         h.v[n] = embedded8(p, token, k, table_scale(p, token));
@@ -250,7 +250,7 @@ struct Consumer {
     squares += shuffle_xor(squares, 2);
 #pragma unroll
     for (int mask = whole_numbers(B) ? 4 : 4 * COLUMNS; mask < 32; mask *= 2) squares += shuffle_xor(squares, mask);
-    if (t == 0 && g < COLUMNS) s.sums[warp * 8 + g] = squares;
+    if (t == 0 && g < COLUMNS) s.sums[warp * COLUMNS + g] = squares;
   }
   template <int B, int CHUNK, int N>
   DEVICE void load_norm(uint4 (&w)[N], const u16* norm) const {
@@ -266,17 +266,15 @@ struct Consumer {
     squares += a * a + b * b;
     return pack(a * low(w), b * high(w));
   }
-  // Once all warps have summed their squares; `others` are those of the pair's other block.
+  // Once all warps have summed their squares.
   DEVICE float squares(int row) const {
     float sum = 0;
 #pragma unroll
-    for (int w = 0; w < WARPS; w++) sum += s.sums[w * 8 + row];
+    for (int w = 0; w < WARPS; w++) sum += s.sums[w * COLUMNS + row];
     return sum;
   }
-  DEVICE float norm_scale(int row, float others = 0) const {
-    const float sum = PAIRED > 1 ? squares(row) + others : squares(row);
-    return rsqrtf(sum / WIDTH + p.eps);
-  }
+  DEVICE float norm_of(float squares) const { return rsqrtf(squares / WIDTH + p.eps); }
+  DEVICE float norm_scale(int row) const { return norm_of(squares(row)); }
 
   // A quad of a tile: d[group] = this warp's part of four rows. A lane has the rows `row` + g / SLICES and `below` further.
   // The chunk's activations stand from block AT on.
@@ -558,7 +556,7 @@ struct Consumer {
     return (second ? odd : even) + shuffle_xor(second ? even : odd, mask);
   }
   DEVICE float* part(int warp, int row, int b) const {
-    if (BESIDE) return s.parts + ((half * PARTS + row) * ROWS + b) * WARPS + warp;
+    if (BESIDE) return s.parts + ((half * PARTS_APART + row) * ROWS + b) * WARPS + warp;
     return s.parts + ((half * WARPS + warp) * ROWS + b) * PARTS_APART + row;
   }
 

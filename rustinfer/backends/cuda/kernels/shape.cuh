@@ -3,7 +3,7 @@
 // HEAD_BITS and TABLE_BITS (the embedding), the chunks WIDTH_CHUNK MIXED_CHUNK HIDDEN_CHUNK HEAD_CHUNK, PAIRED (blocks that share
 // a layer's rows, of each of which they have every second chunk, 1 or 2), the ring's SLOTS SLOT AHEAD
 // DOWN_AHEAD PILE CALM, PARTS (rows of the largest share), AT_ONCE (quads of rows), TOKENS (the most in a launch),
-// SPLITS, PART_PAGES, APART and MANY (of attention), OWN (of hidden units), LIMIT, MARKS.
+// SPLITS, PART_PAGES, APART and MANY (of attention), TENSOR (its heads are rows of matrix instructions), OWN (of hidden units), LIMIT, MARKS.
 #pragma once
 #include "ptx.cuh"
 
@@ -23,9 +23,9 @@ constexpr int FLUSHES = OWN ? 1 : CHUNKS, TOLD = HIDDEN / FLUSHES;  // so often 
 static_assert(!OWN || HIDDEN_CHUNK % (HIDDEN / WARPS) == 0, "a warp's hidden units are of one chunk");
 constexpr int LANES = DIM / 16, PLACES = 32 / LANES, TILE_PLACES = PLACES * WARPS, TILE_PAGES = TILE_PLACES / PAGE;
 static_assert(TILE_PAGES >= 1 && TILE_PAGES * PAGE == TILE_PLACES, "a tile of keys holds whole pages");
-// Attention: a warp takes one query head and every PIECES-th run of a tile's places.
+// Attention without TENSOR: a warp takes one query head and every PIECES-th run of a tile's places.
 constexpr int PIECES = WARPS / GROUP, RUN = TILE_PLACES / PIECES, PASSES = RUN / PLACES;
-static_assert(GROUP <= WARPS && RUN % PLACES == 0, "a warp for each query head");
+static_assert(GROUP <= WARPS && RUN % PLACES == 0, "a warp, or a row of half a matrix instruction, for each query head");
 
 constexpr int TURNS = 3;  // parts of the exchange: in use, clean, being cleared. A launch of several tokens goes through them
 
@@ -97,6 +97,10 @@ DEVICE Exchange exchange(const Arguments& p, int turn, int layer) {
   return e;
 }
 
+// Where column k of a row of K is in what blocks tell each other in bf16. With TENSOR all rows' 32 columns that four lanes look
+// at side by side are neighbours, so that a warp's look touches whole lines.
+DEVICE int told_at(int row, int k, int K) { return TENSOR ? (k / 32 * ROWS + row) * 32 + k % 32 : row * K + k; }
+
 constexpr int WINNERS = (2 * ROWS * GRID + 3) / 4 * 4;  // words of the blocks' best of one token
 
 struct Share {
@@ -145,8 +149,11 @@ DEVICE uint4 embedded8(const Arguments& p, int token, int k, float scale) {
 // bank twice. Four sequences of packed weights have the warps' sums of a row beside each other, read by two loads.
 constexpr bool BESIDE = BITS < 16 && ROWS == 4;
 constexpr int PARTS_APART = PARTS + 4;
+// What each warp has of attention, and the newest value: where the next sums are to be, if there is room.
+constexpr int MERGE_APART = TENSOR ? DIM + 4 : DIM + 2, MERGE = TENSOR ? TILE_PLACES / 8 * GROUP * MERGE_APART + DIM / 2 : WARPS * MERGE_APART;
+constexpr bool MERGE_INSIDE = TENSOR && MERGE <= WARPS * ROWS * PARTS_APART;
 constexpr int RESIDUAL = (((WIDTH + PAIRS - 1) / PAIRS + PAIRED - 1) / PAIRED + 1) / 2 * 2;  // of the width, in the largest share
-constexpr int INBOX = 2 * WARPS * 32 + ROWS;  // what the pair's other block says at a time: two sums for each thread, and squares
+constexpr int INBOX = CONSUMERS + ROWS;  // what the pair's other block says at a time: a sum for each thread, and squares
 
 // Shared memory, carved once.
 // What a token asks of a row, read once: a layer that had to read it would wait for memory that streams weights.
@@ -166,9 +173,9 @@ struct Shared {
   Row* rows;       // [TOKENS][ROWS]
   Wish* wishes;    // [ROWS]
   float* parts;    // [2][WARPS][ROWS][PARTS_APART], or [2][PARTS][ROWS][WARPS] where they are BESIDE each other
-  float* weights;  // [WARPS][RUN]: attention weights of a warp's places
-  float* merge;    // [WARPS][DIM + 2]: a warp's sums, peak and weight
-  float* sums;     // [WARPS][8]
+  float* weights;  // [WARPS][RUN] without TENSOR: attention weights of a warp's places
+  float* merge;    // [MERGE] unless that is elsewhere; of a draw [WARPS][4]
+  float* sums;     // [WARPS][COLUMNS]
   float* residual;  // [ROWS][RESIDUAL]: of this block's part of the width, in fp32. What others are told of it is rounded
   float* inbox;     // [2][INBOX]
   u64 *full, *empty;
@@ -185,9 +192,9 @@ DEVICE Shared carve() {
   s.wishes = (Wish*)(s.rows + TOKENS * ROWS);
   s.parts = (float*)(s.wishes + ROWS);
   s.weights = s.parts + 2 * PARTS_APART * ROWS * WARPS;
-  s.merge = s.weights + WARPS * RUN;
-  s.sums = s.merge + WARPS * (DIM + 2);
-  s.residual = s.sums + WARPS * 8;
+  s.merge = s.weights + (TENSOR ? 0 : WARPS * RUN);
+  s.sums = s.merge + (MERGE_INSIDE ? WARPS * 4 : MERGE);
+  s.residual = s.sums + WARPS * COLUMNS;
   s.inbox = s.residual + ROWS * RESIDUAL;
   s.full = (u64*)(s.inbox + (PAIRED > 1 ? 2 * INBOX : 0));
   s.empty = s.full + SLOTS;
