@@ -18,7 +18,8 @@ LOG2E = 1.4426950408889634
 MOST_SPLITS = 64
 MANY_ROWS = 64  # where their number is not known
 LONG = 64  # rows from which on a prompt gets the tiles of long ones
-LONGER, LONGEST = 512, 1024  # rows for which tiles of narrow heads are wider; docs/notes has the measurements
+LONGER, LONGEST = 512, 1024  # rows from which on narrow heads have wider tiles; and more blocks at once
+REGISTERS = 168  # a thread, so that three blocks fit on a multiprocessor; the way by the page table asks for 252
 AT_ONCE = 8  # shares that are merged in one go
 
 
@@ -140,8 +141,11 @@ def blocks(target: Target, rows: int, group: int, wide: int) -> dict[str, int]:
     if target.dtype == torch.float32 or wide > 128:
         return {"BM": power(power(group), 16), "BN": 32, "num_warps": 4, "num_stages": 1}
     if wide <= 64:
+        block = {"BM": max(64, power(group)), "num_warps": 4}
+        if rows < LONGER or (target.sm or (0, 0)) < (9, 0):
+            return block | {"BN": 64, "num_stages": 2 if rows >= LONG else 3}
         # So many blocks are there at once, each waiting for its own tiles: fewer and wider ones are sooner over.
-        wider = LONGER <= rows <= LONGEST and (target.sm or (0, 0)) >= (9, 0)
-        positions, stages = (128, 3) if wider else (64, 2 if rows >= LONG else 3)
-        return {"BM": max(64, power(group)), "BN": positions, "num_warps": 4, "num_stages": stages}
+        if rows < LONGEST:
+            return block | {"BN": 128, "num_stages": 3}
+        return block | {"BN": 128, "num_stages": 2, "maxnreg": REGISTERS}
     return {"BM": max(128 if rows >= LONG else 64, power(group)), "BN": 64, "num_warps": 4, "num_stages": 2}

@@ -114,7 +114,8 @@ def test_attention_compiles_and_fits(decode: bool, rows: int, dim: int, dtype: t
     starts, lengths = torch.zeros(sequences + 1, dtype=torch.int32), torch.zeros(sequences, dtype=torch.int32)
     pages = torch.zeros(sequences, 33, dtype=torch.int32)
     (made,) = compiled(lambda: call(q, cache, cache, starts, lengths, pages))
-    assert made.metadata.shared <= SHARED[90]
+    several = 3 if (dim, decode, rows) == (64, False, 1024) else 1  # blocks that a multiprocessor must have room for
+    assert several * made.metadata.shared <= SHARED[90]
     # Tiles of pages that follow each other come by TMA.
     assert ("cp.async.bulk.tensor" in made.asm["ptx"]) == (not decode and dtype == torch.bfloat16)
 
