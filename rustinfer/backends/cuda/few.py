@@ -70,8 +70,8 @@ class Cut:
     @property
     def shared(self) -> int:
         """Bytes of shared memory of a block."""
-        stage = (self.tiles * TILE + self.rows) * BAND * 2
-        return 1024 + self.stages * (stage + 16) + self.rows * (self.tiles * TILE + 4 + 1) * 4
+        stage, sums = (self.tiles * TILE + self.rows) * BAND * 2, self.rows * (self.tiles * TILE + 4) * 4
+        return 1024 + 8 + max(self.stages * stage, sums) + 16 * self.stages + sums + 4 * self.rows
 
     @property
     def blocks(self) -> int:

@@ -20,6 +20,7 @@ DEVICE void cluster_arrive() {
   emulated::turns[emulated::machine->now] = gate.turn;
   if (++gate.arrived == CLUSTER * emulated::machine->threads) gate.arrived = 0, gate.turn++;
 }
+DEVICE void cluster_arrive_relaxed() { cluster_arrive(); }
 DEVICE void cluster_wait() {
   emulated::until(&emulated::clusters[block() / CLUSTER].turn, emulated::turns[emulated::machine->now]);
 }
@@ -27,7 +28,15 @@ DEVICE There shared_of(const void* p, int rank) {
   auto& other = emulated::machine->blocks[block() / CLUSTER * CLUSTER + rank];
   return (u64)(other.base + ((const u8*)p - shared_base()));
 }
-DEVICE void store_there(There there, float v) { *(float*)there = v; }
+DEVICE void shared_fence() {}
+DEVICE void copy_there(There to, const void* from, u32 bytes, There counted) {
+  if (bytes % 16 || to % 16 || (u64)from % 16) abort();
+  for (int rank = 0; rank < CLUSTER; rank++) {
+    emulated::Block& other = emulated::machine->blocks[block() / CLUSTER * CLUSTER + rank];
+    if (other.barriers.count((u64*)counted)) return other.copies.push_back({(void*)to, from, bytes, (u64*)counted, {}});
+  }
+  abort();  // its block has not made the mbarrier
+}
 
 // A box of rows, of which `row_of` gives the numbers, into the place `to` of a block.
 template <class F>

@@ -18,6 +18,8 @@ constexpr int STEPS = COLUMNS / SPLITS / BAND;
 constexpr int WIDE = TILES * 64;               // outputs of a block
 constexpr int PER = ROWS / SPLITS;             // rows that a block finishes
 constexpr int LINE = WIDE + 4;                 // floats between rows of sums: no two of a warp's in one bank
+constexpr int SUMS = ROWS * LINE * 4;          // bytes
+constexpr int RING = STAGES * STAGE > SUMS ? STAGES * STAGE : SUMS;
 constexpr int AHEAD = STAGES < STEPS ? STAGES : STEPS;
 constexpr int WARPS = 4;                       // that multiply; one more copies
 constexpr int THREADS = (WARPS + 1) * 32;
@@ -90,19 +92,24 @@ DEVICE void multiply(float (&sums)[TILES][ROWS / 2], const Ring& ring) {
   }
 }
 
-// Each row's sums go to the block of the cluster that finishes it, in a place for each share.
-DEVICE void hand_out(const float (&sums)[TILES][ROWS / 2], float* places) {
+// Each row's sums go to the block of the cluster that finishes it, in a place for each share: into the ring first, which nobody
+// needs any more, in the order of rows, and from there in one copy for each block, which `come` counts there.
+DEVICE void hand_out(const float (&sums)[TILES][ROWS / 2], const Ring& ring, float* places, u64* come) {
   int warp = thread() / 32, lane = thread() % 32;
+  float* mine = (float*)ring.base;
+  barrier(1, WARPS * 32);
 #pragma unroll
-  for (int j = 0; j < ROWS / 8; j++) {
-    int row = 8 * j + 2 * (lane % 4);
-    There there = shared_of(places + (share() * PER + row % PER) * LINE, row / PER);
+  for (int j = 0; j < ROWS / 8; j++)
 #pragma unroll
     for (int t = 0; t < TILES; t++)
 #pragma unroll
       for (int q = 0; q < 4; q++)
-        store_there(there + 4 * (q % 2 * LINE + t * 64 + warp * 16 + lane / 4 + q / 2 * 8), sums[t][4 * j + q]);
-  }
+        mine[(8 * j + 2 * (lane % 4) + q % 2) * LINE + t * 64 + warp * 16 + lane / 4 + q / 2 * 8] = sums[t][4 * j + q];
+  shared_fence();
+  barrier(1, WARPS * 32);
+  if (thread() < SPLITS)
+    copy_there(shared_of(places + share() * PER * LINE, thread()), mine + thread() * PER * LINE, PER * LINE * 4,
+               shared_of(come, thread()));
 }
 
 // What a warp asks for before it multiplies.
@@ -259,22 +266,25 @@ DEVICE void finish(const Arguments& a, const float* places, const Early& early) 
 
 KERNEL(THREADS) few(const __grid_constant__ Arguments a) {
   u8* base = shared_base() + (1024 - shared_address(shared_base()) % 1024) % 1024;
-  float* places = (float*)(base + STAGES * STAGE);
+  float* places = (float*)(base + RING);
   float* factors = places + ROWS * LINE;
   u64* barriers = (u64*)(factors + (NORM == 2 ? ROWS : 0));
   Ring ring = {base, barriers, barriers + STAGES};
+  u64* come = barriers + 2 * STAGES;  // passed when all shares' sums are here
   let_successor_begin();
   if (thread() == WARPS * 32) {
     for (int i = 0; i < STAGES; i++) mbar_init(ring.full + i, 1), mbar_init(ring.empty + i, WARPS);
+    mbar_init(come, 1);
     mbars_visible();
+    mbar_expect(come, SUMS);
   }
   block_barrier();
-  cluster_arrive();  // whoever waits for it knows that all blocks' shared memory may be written
+  cluster_arrive_relaxed();  // whoever waits for it knows that all blocks' shared memory may be written
   if (thread() >= WARPS * 32) {
     if (thread() == WARPS * 32) produce(a, ring);
     warp_barrier();
     cluster_wait();
-    cluster_arrive();
+    cluster_arrive_relaxed();
     cluster_wait();
     return;
   }
@@ -284,8 +294,10 @@ KERNEL(THREADS) few(const __grid_constant__ Arguments a) {
   if (NORM == 2) find_factors(a, factors);
   multiply(sums, ring);
   cluster_wait();
-  hand_out(sums, places);
-  cluster_arrive();
-  cluster_wait();
+  hand_out(sums, ring, places, come);
+  while (!mbar_passed(come, 0)) {}
   finish(a, places, early);
+  warp_barrier();
+  cluster_arrive_relaxed();  // nobody ends while others read its shared memory
+  cluster_wait();
 }

@@ -20,14 +20,21 @@ DEVICE void wait_for_predecessor() { asm volatile("griddepcontrol.wait;" ::: "me
 typedef u32 There;  // a place in the shared memory of a block of the cluster
 
 DEVICE void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+// Orders nothing that was written, and takes no fence: who waits knows that all blocks of the cluster have come here.
+DEVICE void cluster_arrive_relaxed() { asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory"); }
 DEVICE void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
 DEVICE There shared_of(const void* p, int rank) {
   There there;
   asm("mapa.shared::cluster.u32 %0, %1, %2;" : "=r"(there) : "r"(shared_address(p)), "r"(rank));
   return there;
 }
-DEVICE void store_there(There there, float v) {
-  asm volatile("st.shared::cluster.f32 [%0], %1;" ::"r"(there), "f"(v) : "memory");
+// What this thread wrote to shared memory is there for bulk copies.
+DEVICE void shared_fence() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+// From this block's shared memory to that of one of the cluster's, counted by an mbarrier there.
+DEVICE void copy_there(There to, const void* from, u32 bytes, There counted) {
+  asm volatile("cp.async.bulk.shared::cluster.shared::cta.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(to),
+               "r"(shared_address(from)), "r"(bytes), "r"(counted)
+               : "memory");
 }
 
 // Four matrices of 8 x 8 numbers of 16 bits, a row at each lane's address: lane l has of each row l / 4's numbers 2 (l % 4)
