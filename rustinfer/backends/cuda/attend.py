@@ -18,7 +18,7 @@ from .backend import cuda
 from .loaded import loaded
 from .tensor_map import Words, tensor_map
 
-LEAST_ROWS, MOST_ROWS = 25, 256
+LEAST_ROWS, MOST_ROWS = 17, 256
 MOST_WIDE = 64  # rows with heads of 128 dimensions, of which Triton's kernel has enough on their way with more rows
 MOST_GROUP = 8  # query heads of a key head: the columns of a matrix instruction
 TILE = 16  # positions: its rows
