@@ -17,6 +17,7 @@ SHARED = 227 * 1024  # bytes that one block may have
 # the tiles not yet used from which on only so many may be, while it waits for others.
 IN_FLIGHT = {16: 72 * 1024, 8: 48 * 1024, 4: 112 * 1024}
 PILES = {16: (5, 2), 8: (5, 2), 4: (3, 1)}
+PILES_OWN = {8: (5, 2), 4: (4, 1)}  # where a warp has hidden units of its own
 # The same, and bytes in place of so many tiles, for one row of a wider model: of its longer layers less is waiting.
 NARROW = 2048  # columns
 OF_WIDE = {16: (96 * 1024, 5, 48 * 1024), 8: (64 * 1024, 5, 32 * 1024)}
@@ -215,7 +216,7 @@ class Plan:
         if self.lone:
             flight, pile, calm = OF_WIDE[self.bits]
             return flight, pile, max(calm // self.tile(self.chunks[0], self.bits), 2)
-        return IN_FLIGHT[self.bits], *PILES[self.bits]
+        return IN_FLIGHT[self.bits], *(PILES_OWN if self.own else PILES)[self.bits]
 
     @cached_property
     def defines(self) -> dict[str, int]:
