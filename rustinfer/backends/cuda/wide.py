@@ -15,10 +15,15 @@ from .tensor_map import BAND, Words, halves_map, tensor_map
 
 MOST_ROWS = 256
 SHARED = 226  # KiB of a block
-BLOCKS = 132  # multiprocessors of the chip that this is written for
-BUSY = 110  # of them, at least
-WIDTHS = (256, 224, 128, 112)  # outputs that a matrix instruction is declared for
-TO_BLOCKS = 3130  # bytes a cycle from L2 to all multiprocessors, as measured
+BUSY = 110  # blocks of a launch, at least, of 132 multiprocessors
+WIDTHS = (224, 256, 128)  # outputs that a matrix instruction is declared for
+WAYS = {  # by the most rows: warp groups, each with 64, and a cluster's blocks along rows and along outputs
+    64: ((1, 1, 2),),
+    128: ((2, 1, 2),),
+    256: ((2, 2, 1), (2, 2, 2)),
+}
+CLUSTERS = {2: 66, 4: 28}  # that run at once on any card, by their blocks
+FROM_MEMORY, TO_BLOCKS = 2400, 3130  # bytes a cycle for the whole chip, the second from L2; as measured
 
 
 class Arguments(ctypes.Structure):
@@ -32,13 +37,12 @@ class Arguments(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Cut:
-    """A block's outputs; its warp groups, and how often each has 64 rows; a cluster's blocks."""
+    """A block's outputs; its warp groups, each of 64 rows; a cluster's blocks along rows and along outputs."""
 
     outputs: int
     columns: int
     width: int
     groups: int
-    height: int
     down: int
     along: int
     stages: int = 0
@@ -46,16 +50,15 @@ class Cut:
     @classmethod
     def all_of(cls, rows: int, outputs: int, columns: int) -> Iterator[Cut]:
         """Those that cover the product without a rest; docs/notes/gpu-engine.md has the measurements."""
-        wide = (2, 2, 1, 2) if columns > 2048 else (2, 1, 2, 1)
-        groups, height, down, along = (1, 1, 1, 2) if rows <= 64 else (2, 1, 1, 2) if rows <= 128 else wide
-        for width in WIDTHS:
-            if outputs % (width * along) == 0 and columns % BAND == 0 and width * height <= 256:
-                yield cls(outputs, columns, width, groups, height, down, along)
+        for groups, down, along in next(ways for most, ways in WAYS.items() if rows <= most):
+            for width in WIDTHS:
+                if outputs % (width * along) == 0 and columns % BAND == 0:
+                    yield cls(outputs, columns, width, groups, down, along)
 
     @property
     def rows(self) -> int:
         """Of a block."""
-        return self.groups * self.height * 64
+        return self.groups * 64
 
     @property
     def cluster(self) -> int:
@@ -65,7 +68,7 @@ class Cut:
     @property
     def rounds(self) -> int:
         """Tiles of a block."""
-        return -(-self.outputs // self.width // self.along // (BLOCKS // self.cluster))
+        return -(-self.outputs // self.width // self.along // CLUSTERS[self.cluster])
 
     @property
     def blocks(self) -> int:
@@ -75,9 +78,9 @@ class Cut:
     @property
     def cycles(self) -> float:
         """What a multiprocessor takes for the steps of its tiles: multiplying, or being told what."""
-        multiply = self.rows * self.width / 32
-        told = (self.rows / self.along + self.width / self.down) * BAND * 2 * self.blocks / TO_BLOCKS
-        return self.rounds * self.columns / BAND * max(multiply, told)
+        multiply, weights = self.rows * self.width / 32, self.width / self.down * BAND * 2 * self.blocks
+        told = weights + self.rows / self.along * BAND * 2 * self.blocks
+        return self.rounds * self.columns / BAND * max(multiply, told / TO_BLOCKS, weights / FROM_MEMORY)
 
     @property
     def threads(self) -> int:

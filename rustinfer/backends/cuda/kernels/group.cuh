@@ -124,7 +124,6 @@ DEVICE void group_multiply(float (&d)[32], u64 a, u64 b) {
                  : __VA_ARGS__ : "l"(x), "l"(y)); \
   }
 #define F32(d, i) F8(d, i), F8(d, i + 8), F8(d, i + 16), F8(d, i + 24)
-MULTIPLY(56, 112, TEN() TEN(1) TEN(2) TEN(3) TEN(4) "%50,%51,%52,%53,%54,%55", 56, 57, F32(d, 0), F8(d, 32), F8(d, 40), F8(d, 48))
 MULTIPLY(64, 128, TEN() TEN(1) TEN(2) TEN(3) TEN(4) TEN(5) "%60,%61,%62,%63", 64, 65, F32(d, 0), F32(d, 32))
 MULTIPLY(112, 224, TEN() TEN(1) TEN(2) TEN(3) TEN(4) TEN(5) TEN(6) TEN(7) TEN(8) TEN(9) TEN(10) "%110,%111", 112, 113,
          F32(d, 0), F32(d, 32), F32(d, 64), F8(d, 96), F8(d, 104))

@@ -6,7 +6,7 @@
 #include "group.cuh"
 
 constexpr int BAND = 64;  // columns of a step: 128 bytes, the widest swizzle
-constexpr int ROWS = GROUPS * HEIGHT * 64;
+constexpr int ROWS = GROUPS * 64;
 constexpr int X = ROWS * BAND * 2, STAGE = X + WIDTH * BAND * 2;
 constexpr int STEPS = COLUMNS / BAND;
 constexpr int CLUSTERS = BLOCKS / CLUSTER, ITEMS = OUTPUTS / WIDTH / ALONG;  // an item is a tile for each block of a cluster
@@ -70,17 +70,15 @@ DEVICE void release(const Ring& ring, int n) {
     arrive_there(shared_of(ring.empty + n % STAGES, lane));
 }
 
-DEVICE void multiply(float (&sums)[HEIGHT][SUMS], const Ring& ring, int begin) {
+DEVICE void multiply(float (&sums)[SUMS], const Ring& ring, int begin) {
   int group = thread() / 128;
   for (int n = begin; n < begin + STEPS; n++) {
     int slot = n % STAGES;
     reach(ring.full + slot, n / STAGES);
-    u64 x = matrix(ring.base + slot * STAGE) + group * HEIGHT * 512, w = matrix(ring.base + slot * STAGE + X);
+    u64 x = matrix(ring.base + slot * STAGE) + group * 512, w = matrix(ring.base + slot * STAGE + X);
     group_fence();
 #pragma unroll
-    for (int k = 0; k < BAND / 16; k++)
-#pragma unroll
-      for (int h = 0; h < HEIGHT; h++) group_multiply(sums[h], x + h * 512 + 2 * k, w + 2 * k);
+    for (int k = 0; k < BAND / 16; k++) group_multiply(sums, x + 2 * k, w + 2 * k);
     group_commit();
     group_wait<1>();
     if (n > begin) release(ring, n - 1);
@@ -117,22 +115,20 @@ DEVICE void put(u16* to, const u32* v, bool there) {
 }
 
 // A thread has two neighbouring gates of each eight, and the ups of the same units beside them, of two rows.
-DEVICE void finish(const Arguments& a, const float (&sums)[HEIGHT][SUMS], int tile) {
+DEVICE void finish(const Arguments& a, const float (&sums)[SUMS], int tile) {
   constexpr int RUNS = WIDTH / 16;
-  int first = down() * ROWS + thread() / 128 * HEIGHT * 64 + thread() % 128 / 32 * 16 + thread() % 32 / 4;
+  int first = down() * ROWS + thread() / 32 * 16 + thread() % 32 / 4;
 #pragma unroll
-  for (int h = 0; h < HEIGHT; h++)
+  for (int r = 0; r < 2; r++) {
+    u32 v[RUNS];
 #pragma unroll
-    for (int r = 0; r < 2; r++) {
-      u32 v[RUNS];
-#pragma unroll
-      for (int j = 0; j < RUNS; j++) {
-        const float *gate = sums[h] + 8 * j + 2 * r, *up = gate + 4;
-        v[j] = pack(silu(gate[0]) * up[0], silu(gate[1]) * up[1]);
-      }
-      int m = first + h * 64 + 8 * r;
-      put<RUNS>(a.out + (i64)m * (OUTPUTS / 2) + tile * (WIDTH / 2), v, m < a.rows);
+    for (int j = 0; j < RUNS; j++) {
+      const float *gate = sums + 8 * j + 2 * r, *up = gate + 4;
+      v[j] = pack(silu(gate[0]) * up[0], silu(gate[1]) * up[1]);
     }
+    int m = first + 8 * r;
+    put<RUNS>(a.out + (i64)m * (OUTPUTS / 2) + tile * (WIDTH / 2), v, m < a.rows);
+  }
 }
 
 KERNEL(THREADS) wide(const __grid_constant__ Arguments a) {
@@ -155,7 +151,7 @@ KERNEL(THREADS) wide(const __grid_constant__ Arguments a) {
     wait_for_predecessor();
     int all = steps_in_all();
     for (int n = 0; n < all; n += STEPS) {
-      float sums[HEIGHT][SUMS] = {};
+      float sums[SUMS] = {};
       multiply(sums, ring, n);
       finish(a, sums, tile_of(n));
     }
