@@ -163,8 +163,8 @@ class Plan:
 
     @property
     def tensor(self) -> bool:
-        """Whether a key head's query heads are rows of matrix instructions: where that was measured."""
-        return bool(self.tuned.get("TENSOR", self.dim == 64 and self.bits == 16 and self.rows > 2))
+        """Whether a key head's query heads are rows of matrix instructions: where that is faster."""
+        return bool(self.tuned.get("TENSOR", self.dim == 64 and self.rows > 2))
 
     @property
     def fixed(self) -> int:
