@@ -43,7 +43,7 @@ def emulated(blocks: int, seed: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("shape", LLAMA)
-@pytest.mark.parametrize("rows", [65, 128, 224, 256])
+@pytest.mark.parametrize("rows", [65, 128, 256])
 def test_a_cut_covers_the_product_fits_and_does_not_spill(rows: int, shape: tuple[int, int]) -> None:
     cut = cut_of(rows, *shape)
     assert cut is not None
@@ -74,7 +74,9 @@ def test_emulated_kernel_does_what_the_op_says(case: str) -> None:
     [
         (65, (28672, 4096), None),
         (128, (28672, 4096), None),
-        (160, (28672, 4096), "not the faster one"),
+        (129, (28672, 4096), "129 to 224 rows"),
+        (224, (28672, 4096), "129 to 224 rows"),
+        (225, (28672, 4096), None),
         (256, (16384, 2048), None),
         (257, (28672, 4096), "up to 2048 columns"),
         (256, (3072, 576), "no tiles for 3072 outputs"),
