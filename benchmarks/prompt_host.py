@@ -36,7 +36,7 @@ def null(sequences: int) -> LLM:
     for shape in reversed(shapes(TOKENS, sequences, CONTEXT)):
         graph: Any = Null(torch.ones(shape.sequences, dtype=torch.int64))
         engine.runner.mixed._graphs[shape] = Recorded(graph, graph, graph)  # type: ignore[attr-defined]
-    made: Any = SimpleNamespace(engine=engine, tokenizer=None, phases=SimpleNamespace(seconds={}))
+    made: Any = SimpleNamespace(engine=engine, tokenizer=None, template=None, phases=SimpleNamespace(seconds={}))
     gc.collect()
     gc.freeze()
     return LLM.over(made)
