@@ -2,10 +2,9 @@
 // A warp takes eight places of each tile, and all query heads of the key head: they are rows of a matrix instruction. Of values
 // it takes 64 dimensions: where a head has 128, another warp has the same places and the others.
 #pragma once
-#include "product.cuh"
+#include "shares.cuh"
 
 struct Attention {
-  static constexpr int EACH = GROUP * DIM > CONSUMERS ? 2 : 1;  // neighbours that a thread merges: others are waited for once
   static constexpr int E = DIM / 32, HALVES = DIM / 64, SHARERS = WARPS / HALVES;  // warps that share a tile's places
   static constexpr int KEYS = DIM / 16, WORDS = 2 * KEYS + 1, SECOND = 64;  // in bytes: of 64 dimensions the second half
   Consumer& c;
@@ -195,7 +194,7 @@ struct Attention {
 
   // EACH dimensions from i on of the unit's heads, over all warps; and in the first split over all others too, in their order.
   DEVICE void merge(const Exchange& e, const Unit& unit, bool newer, int count, int u, int i, int l) const {
-    const int h = i / DIM, at = GROUP * DIM + 2 * h;
+    const int h = i / DIM;
     const float* parts = merge_in + h * MERGE_APART;
     float peak = newer ? parts[DIM + 2] : -INFINITY, all = 0, mixed[EACH];
     const float score = peak;
@@ -218,54 +217,6 @@ struct Attention {
       for (int d = 0; d < EACH; d++) mixed[d] += part[i % DIM + d] * fade;
       all += part[DIM + 1] * fade;
     }
-    float* mine = e.shares + (u64)u * UNIT;
-    if (unit.split) {
-#pragma unroll
-      for (int d = 0; d < EACH; d++) publish(mine + i + d, mixed[d]);
-      if (i % DIM == 0) publish(mine + at, peak), publish(mine + at + 1, all);
-      return;
-    }
-    constexpr int W = 2 + EACH;  // words of each split: peak, weight and sums
-    static_assert(W * MANY < 32, "a bit for each word");
-    for (int n = 1; n < count; n += MANY) {
-      u32 words[W * MANY], missing = 0;
-#pragma unroll
-      for (int m = 0; m < MANY; m++) {
-        if (n + m < count) missing |= ((1 << W) - 1) << W * m;
-        words[W * m] = as_bits(-INFINITY);
-#pragma unroll
-        for (int d = 1; d < W; d++) words[W * m + d] = 0;
-      }
-      Patience patience(p);
-      const float* other = mine + (u64)n * KV_HEADS * UNIT;
-      do {
-#pragma unroll
-        for (int m = 0; m < W * MANY; m++)
-          if (missing >> m & 1) words[m] = look(other + m / W * KV_HEADS * UNIT + (m % W < 2 ? at + m % W : i + m % W - 2));
-#pragma unroll
-        for (int m = 0; m < W * MANY; m++)
-          if ((missing >> m & 1) && there(words[m])) missing &= ~(1u << m);
-      } while (missing && !patience.over(S_MERGE, l));
-      const float before = peak;
-#pragma unroll
-      for (int m = 0; m < MANY; m++) peak = fmaxf(peak, as_float(words[W * m]));
-      top = finite(peak);
-      const float fade = exp2_fast(before - top);
-      all *= fade;
-#pragma unroll
-      for (int d = 0; d < EACH; d++) mixed[d] *= fade;
-#pragma unroll
-      for (int m = 0; m < MANY; m++) {
-        const float grow = exp2_fast(as_float(words[W * m]) - top);
-#pragma unroll
-        for (int d = 0; d < EACH; d++) mixed[d] += as_float(words[W * m + 2 + d]) * grow;
-        all += as_float(words[W * m + 1]) * grow;
-      }
-    }
-#pragma unroll
-    for (int d = 0; d < EACH; d++)
-      publish(e.mixed + told_at(unit.row, unit.head * GROUP * DIM + i + d, MIXED), all > 0 ? mixed[d] / all : 0);
+    tell_share(p, e, unit, count, u, i, l, peak, all, mixed);
   }
-  // A peak, or zero where there is none: nothing is above it, then, and nothing counts.
-  DEVICE static float finite(float peak) { return peak == -INFINITY ? 0 : peak; }
 };
