@@ -6,12 +6,13 @@ The second may be Triton's, where that is the faster one.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Unpack
 
 import torch
 from torch import Tensor
 
 from ... import ops
+from ...ops.fused import Projection
 from ...registry import Refusal, Target, Weight
 from ...registry.op import Function
 from ..triton.backend import triton
@@ -89,16 +90,11 @@ def linear_norm_qkv_rope_write(
     first_bias: Tensor | None = None,
     norm: Tensor,
     eps: float,
-    weight: Weight,
-    bias: Tensor | None = None,
-    cos: Tensor,
-    sin: Tensor,
-    heads: int,
-    kv_heads: int,
+    **projection: Unpack[Projection],
 ) -> Function:
     """The same in front of queries, keys and values."""
-    before, rest = front(target, first, first_bias, norm), (weight, bias, cos, sin, heads, kv_heads)
-    if not rotated_refusal({"weight": weight, "target": target, "cos": cos}):
-        return joined(before, rotated(target, *rest, norm=BEHIND, eps=eps))
-    second = qkv(target, None, eps, *rest, behind=True)
+    before = front(target, first, first_bias, norm)
+    if not rotated_refusal({"target": target, **projection}):
+        return joined(before, rotated(target, **projection, norm=BEHIND, eps=eps))
+    second = qkv(target, None, eps, **projection, behind=True)
     return joined(before, lambda x, *flow, squares: second(x, squares, *flow)[0])

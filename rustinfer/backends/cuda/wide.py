@@ -18,7 +18,6 @@ SHARED = 226  # KiB of a block
 BUSY = 110  # blocks of a launch, at least, of 132 multiprocessors
 WIDTHS = (224, 256, 128)  # outputs that a matrix instruction is declared for
 WAYS = {  # by the most rows: warp groups, each with 64, and a cluster's blocks along rows and along outputs
-    64: ((1, 1, 2),),
     128: ((2, 1, 2),),
     256: ((2, 2, 1), (2, 2, 2)),
 }
