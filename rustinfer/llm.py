@@ -45,9 +45,9 @@ def takes(
 class LLM:
     """Runs a model: a directory, a .gguf file, a hub id or an alias. Names and defaults are vLLM's.
 
-    Prompts of one call run together. Safe to use from several threads, which then share the steps. Mistakes in an
-    argument raise UserError before anything runs; a request that goes wrong while running ends with `finish_reason`
-    "error" and leaves the others alone.
+    Prompts of one call run together; those that fill a step go before answers, unless one of these is streamed. Safe to
+    use from several threads, which then share the steps. Mistakes in an argument raise UserError before anything runs;
+    a request that goes wrong while running ends with `finish_reason` "error" and leaves the others alone.
     """
 
     @takes(LLMOptions.__init__)
@@ -160,7 +160,7 @@ class LLM:
         name = str(next(self._ids))
         collector = Collector(name, text, ids, params, self._parts.tokenizer, streamed)
         with self._lock:
-            self._parts.engine.add(Request(name, tokens, params))
+            self._parts.engine.add(Request(name, tokens, params, streamed=streamed))
             self._collectors[name] = collector
         return collector
 

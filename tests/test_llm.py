@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from rustinfer import LLM, SamplingParams, StructuredOutputsParams
+from rustinfer.engine.plan import Plan
+from rustinfer.engine.sampled import Flight
 from rustinfer.errors import UserError
 from rustinfer.progress import progress
 
@@ -151,6 +153,26 @@ def test_a_stream_adds_up_and_may_be_left(llm: LLM) -> None:
     stream.close()  # type: ignore[attr-defined]
     llm.stream("never begun", GREEDY)
     assert [d.text for d in llm.stream([{"role": "user", "content": "hi"}], GREEDY)]
+
+
+@pytest.mark.parametrize("streaming", [False, True])
+def test_prompts_that_fill_steps_go_before_answers_but_not_before_one_that_is_read(llm: LLM, streaming: bool) -> None:
+    runner = llm._parts.engine.runner
+    launch, steps = runner.launch, []
+
+    def watched(plan: Plan) -> Flight:
+        steps.append((len(plan.decodes), plan.tokens))
+        return launch(plan)
+
+    stream = llm.stream("abc", SamplingParams(temperature=0, max_tokens=200, ignore_eos=True))
+    if streaming:
+        next(stream)
+    runner.launch = watched  # type: ignore[method-assign]
+    llm.generate([f"{i} " * 32 for i in range(6)], GREEDY)
+    full = [decodes for decodes, tokens in steps if tokens == 64]
+    assert len(full) == 6
+    assert all(full) if streaming else not any(full)
+    stream.close()  # type: ignore[attr-defined]
 
 
 def test_threads_share_the_engine(llm: LLM) -> None:

@@ -1,7 +1,8 @@
 """Where a workload's time goes by kind of step: `python -m benchmarks.gpu.budget --model llama-3.1-8b --out FILE`.
 
 The workloads of `rustinfer bench gpu` (256 requests offline; batches of equal prompts), with an event behind each
-launch: what lies between two of them is the step's time on the device, gaps included.
+launch: what lies between two of them is the step's time on the device, gaps included. Each in both orders, in turns:
+prompts first, as `LLM.generate` has it, and streamed, as a server has it. A size that is given twice runs twice.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from rustinfer.cli.facts import save
 from .driven import ask, drain, ids, opened
 
 Step = tuple[str, int, Any]
+ORDERS = {"prompts first": False, "streamed": True}
 
 
 def watch(runner: Any, steps: list[Step]) -> None:
@@ -47,14 +49,16 @@ def kind(runner: Any, plan: Any) -> str:
     return f"prompts, {graph} of {shape.tokens if graph == 'graph' else shape.tokens // 4096 * 4096}"
 
 
-def run(engine: Any, steps: list[Step], prompts: list[list[int]], outputs: list[int], temperature: float) -> Any:
+def run(
+    engine: Any, steps: list[Step], prompts: list[list[int]], outputs: list[int], temperature: float, streamed: bool
+) -> Any:
     """Seconds by the host's clock, and by kind of step: how many, milliseconds in all, rows in all."""
     torch.cuda.synchronize()
     steps.clear()
     first = torch.cuda.Event(enable_timing=True)
     start = time.perf_counter()
     for prompt, count in zip(prompts, outputs, strict=True):
-        ask(engine, prompt, count, temperature)
+        ask(engine, prompt, count, temperature, streamed=streamed)
     first.record()
     drain(engine)
     seconds = time.perf_counter() - start
@@ -89,25 +93,26 @@ def main() -> None:
     report: dict[str, Any] = {"model": asked.model, "start": str(loaded.phases)}
     print(report["start"], flush=True)
     watch(loaded.engine.runner, steps)
+    orders = list(ORDERS.items())
     for size in [int(size) for size in asked.batches.split(",") if size]:
-        prompts = [[ids(source, 512) for _ in range(size)] for _ in range(4)]
-        rows = [
-            run(loaded.engine, steps, some, [n] * size, 0.0) for some, n in zip(prompts, (1, 1, 129, 129), strict=True)
-        ]
-        least = min(row["seconds"] for row in rows[:2])
-        report[f"batch of {size}"] = {
-            "tokens/s": [round(size * 128 / (row["seconds"] - least)) for row in rows[2:]],
-            "one token": rows[:2],
-            "129 tokens, first time and second": rows[2:],
-        }
-        print(size, json.dumps(report[f"batch of {size}"], indent=1), flush=True)
+        prompts = [[ids(source, 512) for _ in range(size)] for _ in range(3)]
+        one = run(loaded.engine, steps, prompts.pop(), [1] * size, 0.0, streamed=False)
+        row = {"one token": one}
+        for order, streamed in orders:
+            row[order] = run(loaded.engine, steps, prompts.pop(), [129] * size, 0.0, streamed)
+            row[f"{order}, tokens/s"] = round(size * 128 / (row[order]["seconds"] - one["seconds"]))
+        orders.reverse()
+        report.setdefault(f"batch of {size}", []).append(row)
+        print(size, json.dumps(row, indent=1), flush=True)
     for number in range(asked.offline):
         source = random.Random(0)
         prompts = [ids(source, source.randint(100, 1024)) for _ in range(256)]
         outputs = [source.randint(100, 1024) for _ in range(256)]
-        name = f"offline {number}, temperature {(temperature := 0.0 if number else 0.6)}"
-        report[name] = run(loaded.engine, steps, prompts, outputs, temperature)
-        print(name, json.dumps(report[name], indent=1), flush=True)
+        for order, streamed in orders:
+            name = f"offline {number}, temperature {(temperature := 0.0 if number else 0.6)}, {order}"
+            report[name] = run(loaded.engine, steps, prompts, outputs, temperature, streamed)
+            print(name, json.dumps(report[name], indent=1), flush=True)
+        orders.reverse()
     save(asked.out, report)
 
 

@@ -25,10 +25,10 @@ def ids(source: random.Random, tokens: int) -> list[int]:
     return [source.randrange(10, 120000) for _ in range(tokens)]
 
 
-def ask(engine: Any, prompt: list[int], answer: int, temperature: float = 0.0) -> None:
-    """One more request, for exactly so many tokens of answer."""
+def ask(engine: Any, prompt: list[int], answer: int, temperature: float = 0.0, *, streamed: bool = False) -> None:
+    """One more request, for exactly so many tokens of answer; as `LLM.generate` asks, or for one who reads each."""
     params = SamplingParams(temperature=temperature, max_tokens=answer, ignore_eos=True)
-    engine.add(Request(f"{next(_NUMBERS)}", prompt, params))
+    engine.add(Request(f"{next(_NUMBERS)}", prompt, params, streamed=streamed))
 
 
 def fill(engine: Any, count: int, *, made: int, answer: int, context: int = 512, temperature: float = 0.0) -> None:

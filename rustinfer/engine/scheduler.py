@@ -37,6 +37,10 @@ Guess = Callable[[Sequence, int], list[int]]
 class Scheduler:
     """First come, first served, by priority; decoding goes before prompts; prompts go in chunks.
 
+    Where nobody who runs is streamed, a step in which prompts leave those who decode no room is the prompts' alone:
+    more steps are full then. Between two turns of those who decode no more than `Limits.sequences` come in: whatever
+    ends with its prompt, and frees its row, would keep them waiting for ever.
+
     Steps are planned while others are in flight, so it never needs to know what was drawn, only that something was.
     A sequence is admitted when its known tokens fit beside one more page for everybody running. When a running one
     needs a page and there is none, the youngest is preempted: it gives back its pages and computes them again later.
@@ -51,6 +55,8 @@ class Scheduler:
         self._leaving = Leaving(cache)
         self._planned: list[Sequence] = []
         self._decoding: list[Sequence] = []
+        self._full = False  # the last step: a prompt may have been cut
+        self._passed = 0  # who came in since those who decode had their turn
         self._rows = Rows(limits.sequences)
         self.guess: Guess = lambda sequence, most: []
 
@@ -71,12 +77,9 @@ class Scheduler:
     def plan(self, now: float = 0.0) -> Plan:
         """The next step's work, to be launched or cancelled. Empty where there is none before a flight has landed."""
         plan = Plan()
-        prompts: list[Sequence] = []
-        budget = self._decodes(plan, prompts, self.limits.tokens)
-        budget = self._prompts(plan.chunks, prompts, budget)
         self.waiting.promote(now, self.limits.age)
-        self._admit(plan.chunks, budget)
-        self._extend(plan)
+        if not self._fill(plan.chunks):
+            self._share(plan)
         if plan:
             self._close_ranks(plan)
             plan.touched, self.cache.touched = self.cache.touched, []
@@ -136,6 +139,35 @@ class Scheduler:
         self._rows.give(sequence.row)
         sequence.row = -1
 
+    def _fill(self, chunks: list[Chunk]) -> bool:
+        """Plan prompts alone, where beside all who decode they had no room, and nobody reads what those say."""
+        if not (self._full or (self.waiting and self._rows)) or any(q.request.streamed for q in self.running):
+            return False
+        prompts = [sequence for sequence in self.running if sequence.behind]
+        if not (decoding := len(self.running) - len(prompts)):
+            return False
+        left = self.limits.tokens - sum(sequence.remaining for sequence in prompts)
+        while left > 0 and self._passed < self.limits.sequences and (sequence := self._next()):
+            prompts.append(sequence)
+            left -= sequence.remaining
+            self._passed += 1
+        if left >= decoding or not prompts:
+            return False
+        self._full = True
+        self._prompts(chunks, prompts, self.limits.tokens)
+        return True
+
+    def _share(self, plan: Plan) -> None:
+        """Plan a step of all who decode, and of prompts as far as there is room beside them."""
+        self._passed = 0
+        prompts: list[Sequence] = []
+        budget = self._decodes(plan, prompts, self.limits.tokens)
+        budget = self._prompts(plan.chunks, prompts, budget)
+        while budget and (sequence := self._next()):
+            budget -= self._chunk(plan.chunks, sequence, budget)
+        self._full = not budget
+        self._extend(plan)
+
     def _decodes(self, plan: Plan, prompts: list[Sequence], budget: int) -> int:
         """One more token of every sequence that decodes; those that do not are left in `prompts`."""
         size, decodes = self.cache.page_size, plan.decodes
@@ -143,8 +175,7 @@ class Scheduler:
         # Whoever is preempted on the way comes later in this list, or is the one being looked at.
         for sequence in self.running:
             done, known = sequence.computed, len(sequence.tokens)
-            # A prompt that is pooled is computed by chunks to its last token: those have the hidden states. And who has
-            # nothing in the cache does not decode, even if its whole prompt is one token that is computed again.
+            # As `Sequence.behind`, which takes half as long again as all of this loop.
             if known - done > 1 or not done or (sequence.pooled is not None and done < sequence.last):
                 prompts.append(sequence)
                 continue
@@ -225,12 +256,12 @@ class Scheduler:
         self._leaving.give_back(sequence, keep=True)
         self.waiting.insert(sequence)
 
-    def _admit(self, chunks: list[Chunk], budget: int) -> None:
-        while budget and self.waiting and self._rows:
-            sequence = self.waiting.first
-            if sequence in self._leaving or not self._enter(sequence):
-                break
-            budget -= self._chunk(chunks, sequence, budget)
+    def _next(self) -> Sequence | None:
+        """Whoever is first of those that wait, if there is room: it runs from here on."""
+        if not self.waiting or not self._rows:
+            return None
+        sequence = self.waiting.first
+        return sequence if sequence not in self._leaving and self._enter(sequence) else None
 
     def _enter(self, sequence: Sequence) -> bool:
         cache = self.cache

@@ -36,7 +36,8 @@ class Request:
     """What to continue and how. `id` is unique among its owner's; only requests of the same `salt` share prefixes.
 
     With `pool` ("mean" or "last") nothing is continued: the prompt's hidden states are wanted, as one vector.
-    `together` is as in the message Generate: for how many sequences there must be room.
+    `together` is as in the message Generate: for how many sequences there must be room. Where it is not `streamed`
+    nobody reads its tokens before its end.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Request:
     salt: str = ""
     pool: Pool = ""
     together: int = 0
+    streamed: bool = True
 
     @property
     def key(self) -> Key:
@@ -136,6 +138,16 @@ class Sequence:
     def remaining(self) -> int:
         """Tokens that the next step could compute: one while decoding, whether its value is known yet or not."""
         return max(len(self.tokens) - self.computed, 1)
+
+    @property
+    def behind(self) -> bool:
+        """Whether the next step computes tokens of it that are known, in a chunk, and not its newest one alone.
+
+        A prompt that is pooled is computed so to its last token: chunks have the hidden states. And who has nothing in
+        the cache does not decode, even if its whole prompt is one token that is computed again.
+        """
+        done, known = self.computed, len(self.tokens)
+        return known - done > 1 or not done or (self.pooled is not None and done < self.last)
 
     @property
     def flying(self) -> bool:

@@ -182,8 +182,9 @@ def engine(
     return Engine(FakeRunner(pages, depth), cache, limits, admission, clock=lambda: 0.0)
 
 
-def request(id: str, prompt: Items[int], owner: bytes = b"", **params: object) -> Request:
-    return Request(id, list(prompt), SamplingParams(**{"temperature": 0.0, **params}), owner=owner)  # type: ignore[arg-type]
+def request(id: str, prompt: Items[int], owner: bytes = b"", streamed: bool = True, **params: object) -> Request:
+    sampling = SamplingParams(**{"temperature": 0.0, **params})  # type: ignore[arg-type]
+    return Request(id, list(prompt), sampling, owner=owner, streamed=streamed)
 
 
 class Log:

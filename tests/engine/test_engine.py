@@ -43,10 +43,11 @@ def test_one_request_says_what_the_model_says() -> None:
     seqs=st.integers(1, 8),
     tokens=st.integers(8, 24),
     sharing=st.booleans(),
+    streams=st.sampled_from([0.0, 0.05, 1.0]),
     seed=st.integers(0, 10**6),
 )
 def test_no_batch_chunk_hit_or_preemption_changes_what_is_said(
-    pages: int, seqs: int, tokens: int, sharing: bool, seed: int
+    pages: int, seqs: int, tokens: int, sharing: bool, streams: float, seed: int
 ) -> None:
     rng = random.Random(seed)
     e = engine(pages, seqs, tokens, sharing)
@@ -57,7 +58,7 @@ def test_no_batch_chunk_hit_or_preemption_changes_what_is_said(
         count, n = rng.randrange(1, 20), rng.randrange(1, 4)
         params = {"temperature": 1.0, "seed": 1000 * i} if rng.random() < 0.5 else {}
         params |= {"bad_words_token_ids": [[1, 2]]} if rng.random() < 0.3 else {}
-        e.add(request(f"{i}", prompt, max_tokens=count, n=n, **params))
+        e.add(request(f"{i}", prompt, streamed=rng.random() < streams, max_tokens=count, n=n, **params))
         for k in range(n):
             wanted[f"{i}", k] = alone(prompt, count, 1000 * i + k if "seed" in params else 0)
         for _ in range(rng.randrange(4)):

@@ -41,12 +41,12 @@ def start(sequences: int, tokens: int, pages: int, sharing: bool) -> Loaded:
     )
 
 
-def run(loaded: Loaded, prompts: Prompts, scored: bool = False) -> dict[str, list[Output]]:
+def run(loaded: Loaded, prompts: Prompts, scored: bool = False, streamed: bool = True) -> dict[str, list[Output]]:
     """What came of each request; every page is accounted for after every step, and none is in use in the end."""
     engine, said = loaded.engine, {name: [] for name in prompts}
     for name, (prompt, count) in prompts.items():
         params = SamplingParams(temperature=0.0, max_tokens=count, ignore_eos=True, logprobs=2 if scored else None)
-        engine.add(Request(name, prompt, params))
+        engine.add(Request(name, prompt, params, streamed=streamed))
     while engine.has_work:
         for _, news in engine.step():
             assert isinstance(news, Output), news
@@ -94,14 +94,25 @@ def mixed() -> tuple[Prompts, dict[str, list[int]]]:
     return {name: prompts[of[name]] for name in names}, {name: alone[of[name]] for name in names}
 
 
+@pytest.mark.parametrize(
+    ("streamed", "depth"),
+    [(False, 0), (False, 1), (True, 0)],
+    ids=["prompts first", "first, ahead", "streamed"],
+)
 @pytest.mark.parametrize("preempted", [False, True], ids=["roomy", "preempted"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["whole", "chunked"])
 @pytest.mark.parametrize("sharing", [False, True], ids=["no sharing", "sharing"])
 def test_no_neighbour_changes_a_word(
-    mixed: tuple[Prompts, dict[str, list[int]]], sharing: bool, chunked: bool, preempted: bool
+    mixed: tuple[Prompts, dict[str, list[int]]],
+    sharing: bool,
+    chunked: bool,
+    preempted: bool,
+    streamed: bool,
+    depth: int,
 ) -> None:
     prompts, alone = mixed
     loaded = start(*((48, 50) if chunked else (96, 512)), 44 if preempted else 800, sharing)
-    assert words(run(loaded, prompts)) == alone
+    loaded.engine.runner.depth = depth
+    assert words(run(loaded, prompts, streamed=streamed)) == alone
     assert (loaded.engine.scheduler.preemptions > 0) == preempted
     assert (loaded.engine.totals.cached_tokens > 0) == sharing

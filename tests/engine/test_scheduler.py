@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -16,9 +18,15 @@ PAGE = 4
 
 
 def sequences(
-    name: str, prompt: list[int], order: int = 0, n: int = 1, limit: int = 8, priority: int = 0
+    name: str,
+    prompt: list[int],
+    order: int = 0,
+    n: int = 1,
+    limit: int = 8,
+    priority: int = 0,
+    streamed: bool = True,
 ) -> list[Sequence]:
-    request = Request(name, prompt, SamplingParams(n=n), priority)
+    request = Request(name, prompt, SamplingParams(n=n), priority, streamed=streamed)
     return [Sequence(request, index, order, limit, 0) for index in range(n)]
 
 
@@ -57,6 +65,83 @@ def test_prompts_go_in_chunks_and_decoding_goes_first() -> None:
     assert plans[0] == [("a", 3, 1, True), ("b", 0, 5, False)]
     assert plans[1] == [("a", 4, 1, True), ("b", 5, 5, True)]
     assert plans[2] == [("a", 5, 1, True), ("b", 10, 1, True)]
+
+
+def rows(s: Scheduler, steps: int = 100) -> list[tuple[int, int]]:
+    """What each step has until nobody is left: sequences that decode, and rows of prompts."""
+    found = []
+    while len(s) and len(found) < steps:
+        run(s, plan := s.plan())
+        found.append((len(plan.decodes), sum(chunk.count for chunk in plan.chunks)))
+    return found
+
+
+def test_where_nobody_reads_before_the_end_prompts_have_their_steps_to_themselves() -> None:
+    for streamed in (True, False):
+        s = scheduler(seqs=8, tokens=16)
+        for i in range(8):
+            s.add(sequences(f"{i}", [i + 1] * 8, i, limit=5, streamed=streamed))
+        first, *others = rows(s)
+        assert first == (0, 16)
+        if streamed:
+            assert others == [(2, 14), (3, 13), (5, 11), (6, 10), (6, 0), (5, 0), (3, 0), (2, 0)]
+        else:
+            assert others == [(0, 16)] * 3 + [(8, 0)] * 4
+
+
+def test_256_prompts_at_once_decode_in_full_steps_alone() -> None:
+    for streamed in (True, False):
+        s = scheduler(pages=256 * 160, seqs=256, tokens=16384, sharing=False)
+        for i in range(256):
+            s.add(sequences(f"{i}", [i] * 512, i, limit=129, streamed=streamed))
+        steps = rows(s, 200)
+        if streamed:
+            assert len(steps) == 137
+            assert steps.count((256, 0)) == 120
+        else:
+            assert steps == [(0, 16384)] * 8 + [(256, 0)] * 128
+
+
+def test_who_decodes_takes_part_where_prompts_leave_room_for_all_of_them() -> None:
+    for length, wanted in ((13, (3, 13)), (14, (0, 14)), (17, (0, 16))):
+        s = scheduler(tokens=16)
+        for i in range(3):
+            s.add(sequences(f"{i}", [i + 1] * 4, i, streamed=False))
+        run(s, s.plan())
+        s.add(sequences("long", [9] * length, 3, streamed=False))
+        assert rows(s, 2)[0] == wanted
+
+
+def test_one_who_is_read_as_it_comes_waits_for_no_prompt() -> None:
+    for streamed in (True, False):
+        s = scheduler(tokens=16)
+        for i in range(2):
+            s.add(sequences(f"{i}", [i + 1] * 4, i, streamed=streamed and i == 1))
+        run(s, s.plan())
+        s.add(sequences("long", [9] * 40, 2, streamed=False))
+        assert rows(s, 2) == ([(2, 14)] * 2 if streamed else [(0, 16)] * 2)
+
+
+def test_prompts_without_end_keep_nobody_from_decoding() -> None:
+    s = scheduler(seqs=3, tokens=8, sharing=False)
+    (a,) = sequences("a", [1], limit=6, streamed=False)
+    s.add([a])
+    run(s, s.plan())
+    decoding = []
+    for i in range(1, 100):
+        s.add(sequences(f"{i}", [2, i] * 5, i, limit=1, streamed=False))
+        run(s, plan := s.plan())
+        decoding += [i] if a in plan.decodes else []
+    assert len(decoding) == 5
+    assert 2 < max(later - sooner for sooner, later in itertools.pairwise(decoding)) < 6
+
+
+def test_nobody_comes_in_to_be_put_out_again() -> None:
+    s = scheduler(pages=12, seqs=8, tokens=8)
+    for i in range(8):
+        s.add(sequences(f"{i}", [i + 1] * 8, i, limit=4, streamed=False))
+    assert max(decoding for decoding, _ in rows(s)) > 2
+    assert not s.preemptions
 
 
 def test_priority_goes_before_arrival_and_age_before_priority() -> None:
@@ -199,9 +284,15 @@ def test_finishing_twice_does_nothing_and_unsound_pages_are_not_shared() -> None
 class Machine(RuleBasedStateMachine):
     """Admit, fork, compute, preempt, share, abort, finish, evict: at random, in a pool that is always too small."""
 
-    @initialize(pages=st.integers(10, 24), seqs=st.integers(1, 5), tokens=st.integers(5, 20), sharing=st.booleans())
-    def start(self, pages: int, seqs: int, tokens: int, sharing: bool) -> None:
-        self.s = scheduler(pages, seqs, max(tokens, seqs), sharing)
+    @initialize(
+        pages=st.integers(10, 24),
+        seqs=st.integers(1, 5),
+        tokens=st.integers(5, 20),
+        sharing=st.booleans(),
+        streamed=st.booleans(),
+    )
+    def start(self, pages: int, seqs: int, tokens: int, sharing: bool, streamed: bool) -> None:
+        self.s, self.streamed = scheduler(pages, seqs, max(tokens, seqs), sharing), streamed
         self.pages, self.order, self.clock = pages, 0, 0
         self.idle: dict[int, int] = {}
         self.alive: list[Sequence] = []
@@ -216,7 +307,8 @@ class Machine(RuleBasedStateMachine):
         p=st.integers(0, 1),
     )
     def admit(self, stem: int, length: int, n: int, limit: int, p: int) -> None:
-        group = sequences(f"{self.order}", [stem] * length, self.order, n, min(limit, self.pages * PAGE - length), p)
+        limit = min(limit, self.pages * PAGE - length)
+        group = sequences(f"{self.order}", [stem] * length, self.order, n, limit, p, self.streamed)
         for member in group:
             member.arrived = self.clock
         self.order += 1
