@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import gc
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from rustinfer.engine.ahead import collector_at_rest, open_gpu
+from rustinfer.engine.build import load
+from rustinfer.engine.options import Options
+
+from .tiny import save
 
 
 def test_the_collector_rests_until_all_is_loaded_or_has_failed() -> None:
@@ -42,6 +47,17 @@ def test_without_a_gpu_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> Non
         assert thread is not None
         thread.join(10)
     assert not retained
+
+
+@pytest.mark.parametrize(("whole", "does"), [(True, ["collect", "freeze"]), (False, ["freeze"])])
+def test_a_process_of_our_own_is_not_searched_for_garbage_before_it_serves(
+    whole: bool, does: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, done = str(save(tmp_path / "tiny")), list[str]()
+    for name in ("collect", "freeze"):
+        monkeypatch.setattr(gc, name, lambda name=name: done.append(name))
+    load(model, Options(device="cpu", threads=1), chores=whole)
+    assert done == does
 
 
 def missing(name: str) -> object:
