@@ -10,6 +10,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+from .. import bytecode
 from ..engine.memory import measure
 from ..errors import Refused
 from ..flags import ENGINE as ENGINE_FLAGS
@@ -28,7 +29,14 @@ def startup(args: Namespace) -> int:
     """Print medians of the runs, each from a process that does not exist yet to one that was killed and came back."""
     runs = [once(args) for _ in range(args.num_iters)]
     rows = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    result: dict[str, Any] = {"model": args.model, "runs": len(runs), "median": rows, "each": runs}
+    compiled = "missing: each start compiles torch" if bytecode.missed("torch") else "there"
+    result: dict[str, Any] = {
+        "model": args.model,
+        "bytecode": compiled,
+        "runs": len(runs),
+        "median": rows,
+        "each": runs,
+    }
     shown = [(name, f"{value:.2f}") for name, value in rows.items()]
     report(args, result, ("", ""), shown, title=f"{args.model}: start-up, median of {len(runs)}")
     return 0

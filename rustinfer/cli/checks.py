@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from .. import bytecode
 from ..cache import cache_root
 from ..errors import UserError
 from ..settings import PREFIX, check
@@ -31,7 +32,7 @@ class Finding:
 
 def all_checks(port: int) -> list[Finding]:
     """Every finding, in the order in which a person would ask."""
-    machine = [python(), torch_found(), *processor(), compiler(), gpu(), cache(), models()]
+    machine = [python(), torch_found(), compiled(), *processor(), compiler(), gpu(), cache(), models()]
     return [*machine, *plugins(), environment(), free_port(port)]
 
 
@@ -49,6 +50,15 @@ def torch_found() -> Finding:
     if version < (2, 11):
         return Finding("fail", "torch", torch.__version__, "install torch 2.11 or newer")
     return Finding("ok", "torch", torch.__version__)
+
+
+def compiled() -> Finding:
+    """Python's bytecode of torch: kept by whoever installed torch, by Python, or by us in our cache."""
+    folder = bytecode.missed("torch")
+    if folder is None or not sys.dont_write_bytecode:
+        return Finding("ok", "bytecode", "torch is compiled once")
+    found = f"{folder} has none, and PYTHONDONTWRITEBYTECODE is set: each start compiles torch, for seconds"
+    return Finding("warn", "bytecode", found, f"unset it, or run python -m compileall -q {folder.parent}")
 
 
 def processor(cpuinfo: Path = CPUINFO) -> Iterator[Finding]:

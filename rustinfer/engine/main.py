@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from .. import flags, logs
+from .. import bytecode, flags, logs
 from ..errors import UserError
 from ..flags import COMMON, WIRE, word
 from ..protocol.address import check, private_address, socket_path
@@ -86,6 +86,7 @@ def run(model: str, options: Options, address: str, key: WireKey | None = None) 
     """Load the model, listen, and serve until told to stop."""
     started = time.perf_counter()
     give_way()
+    bytecode.keep("torch")
     open_gpu(options.device)
     with collector_at_rest():
         from ..protocol.router import EngineChannel

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from rustinfer.bytecode import missed
 from rustinfer.cli import bench_serve
 from rustinfer.cli import main as cli
 from rustinfer.cli.spawned import Spawned
@@ -116,7 +117,9 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path) -> None:
 def test_start_up_memory_and_recovery_of_a_real_server(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = str(save(tmp_path / "tiny"))
     assert cli.main(["bench", "startup", model, "--num-iters", "1", "--threads", "1", "--json"]) == 0
-    found = json.loads(capsys.readouterr().out)["median"]
+    result = json.loads(capsys.readouterr().out)
+    assert ("missing" in result["bytecode"]) == (missed("torch") is not None)
+    found = result["median"]
     assert 0 < found["ready, s"] < found["start to first token, s"]
     assert found["engine memory, MB"] > 100
     assert found["kill -9 of the engine to the next answer, s"] > 0.1

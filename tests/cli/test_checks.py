@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from rustinfer import bytecode
 from rustinfer.cli import checks, doctor, plugins
 from rustinfer.cli import main as cli
 from rustinfer.cli.checks import Finding
@@ -24,6 +25,7 @@ def test_all_of_them_say_something() -> None:
     for name in (
         "python",
         "torch",
+        "bytecode",
         "cores",
         "cpu",
         "compiler",
@@ -49,6 +51,19 @@ def test_torch_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     found = checks.torch_found()
     assert (found.state, found.advice) == ("fail", "install torch 2.11 or newer")
     assert (checks.gpu().state, checks.gpu().found) == ("warn", "unknown: torch cannot be imported")
+
+
+@pytest.mark.parametrize("forbidden", [False, True])
+def test_torch_without_bytecode_is_a_warning_where_python_may_keep_none(
+    forbidden: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "dont_write_bytecode", forbidden)
+    monkeypatch.setattr(bytecode, "missed", lambda package: Path("/site/torch"))
+    found = checks.compiled()
+    assert found.state == ("warn" if forbidden else "ok")
+    assert ("compileall -q /site" in found.advice, "PYTHONDONTWRITEBYTECODE" in found.found) == (forbidden, forbidden)
+    monkeypatch.setattr(bytecode, "missed", lambda package: None)
+    assert checks.compiled().state == "ok"
 
 
 @pytest.mark.parametrize(("flags", "state"), [("sse avx2 avx512f", "ok"), ("sse", "warn")])
