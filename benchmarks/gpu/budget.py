@@ -52,7 +52,10 @@ def kind(runner: Any, plan: Any) -> str:
 def run(
     engine: Any, steps: list[Step], prompts: list[list[int]], outputs: list[int], temperature: float, streamed: bool
 ) -> Any:
-    """Seconds by the host's clock, and by kind of step: how many, milliseconds in all, rows in all."""
+    """Seconds by the host's clock, and by kind of step: how many, milliseconds in all, rows in all.
+
+    In no step are what is done until all are asked, and what is left of the clock's time: what follows the last step.
+    """
     torch.cuda.synchronize()
     steps.clear()
     first = torch.cuda.Event(enable_timing=True)
@@ -60,6 +63,7 @@ def run(
     for prompt, count in zip(prompts, outputs, strict=True):
         ask(engine, prompt, count, temperature, streamed=streamed)
     first.record()
+    asking = (time.perf_counter() - start) * 1e3
     drain(engine)
     seconds = time.perf_counter() - start
     torch.cuda.synchronize()
@@ -67,7 +71,10 @@ def run(
     for name, rows, event in steps:
         found[name].append((first.elapsed_time(event), rows))
         first = event
-    return {"seconds": round(seconds, 4), "tokens/s": round(sum(outputs) / seconds)} | {
+    beside = seconds * 1e3 - asking - sum(ms for took in found.values() for ms, _ in took)
+    told = {"seconds": round(seconds, 4), "tokens/s": round(sum(outputs) / seconds)}
+    told |= {"asking, ms": round(asking, 2), "after all steps, ms": round(beside, 2)}
+    return told | {
         name: {
             "steps": len(took),
             "ms": round(sum(ms for ms, _ in took), 2),
