@@ -14,11 +14,13 @@ DRIVER = "libcuda.so.1"
 @contextmanager
 def collector_at_rest() -> Iterator[None]:
     """What is made while importing and loading stays: looking at it again and again frees nothing."""
+    awake = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if awake:
+            gc.enable()
 
 
 def open_gpu(device: str) -> threading.Thread | None:

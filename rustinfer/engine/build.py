@@ -22,6 +22,7 @@ from ..protocol.messages import ModelCard
 from ..registry import Binding, Faults, Guard, Plugins, Policy, Target, Workspace, load_plugins
 from ..text import ChatTemplate, Tokenizer
 from .admission import Admission
+from .ahead import collector_at_rest
 from .batch import Batcher, items
 from .binders import Binders
 from .card import model_card, text_side
@@ -67,6 +68,7 @@ SEVERAL = 4
 """Tokens of a launch. Two may be under way; of the second, a newcomer waits for one token, the device being told."""
 
 
+@collector_at_rest()
 def load(model: str, options: Options, plugins: Plugins | None = None, *, chores: bool = True) -> Loaded:
     """Open the reference and build an engine for it. Raises UserError for whatever the user can mend.
 

@@ -49,15 +49,26 @@ def test_without_a_gpu_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not retained
 
 
+def test_who_keeps_the_collector_off_finds_it_off() -> None:
+    gc.disable()
+    try:
+        with collector_at_rest():
+            pass
+        assert not gc.isenabled()
+    finally:
+        gc.enable()
+
+
 @pytest.mark.parametrize(("whole", "does"), [(True, ["collect", "freeze"]), (False, ["freeze"])])
 def test_a_process_of_our_own_is_not_searched_for_garbage_before_it_serves(
     whole: bool, does: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, done = str(save(tmp_path / "tiny")), list[str]()
     for name in ("collect", "freeze"):
-        monkeypatch.setattr(gc, name, lambda name=name: done.append(name))
+        monkeypatch.setattr(gc, name, lambda name=name: done.append(name + " on" * gc.isenabled()))
     load(model, Options(device="cpu", threads=1), chores=whole)
     assert done == does
+    assert gc.isenabled()
 
 
 def missing(name: str) -> object:
