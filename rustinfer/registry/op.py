@@ -67,6 +67,8 @@ class Op:
             raise DefinitionError(f"op {self.name}: parameters {odd} must be plain positional or keyword-only")
         self.flow = tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
         self.bound = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+        self._defaults = {p.name: p.default for p in parameters if p.name in self.bound and p.default is not p.empty}
+        self._needed = [name for name in self.bound if name not in self._defaults]
         for what, names in (("mutates", mutates), ("has rows in", rows)):
             if unknown := set(names) - set(self.flow):
                 raise DefinitionError(f"op {self.name}: {what} {sorted(unknown)}, which are not positional parameters")
@@ -123,13 +125,11 @@ class Op:
 
     def complete(self, bound: Mapping[str, Any]) -> dict[str, Any]:
         """The bound arguments with defaults filled in. Raises TypeError for unknown or missing ones."""
-        if unknown := set(bound) - set(self.bound):
+        if unknown := bound.keys() - self.bound:
             raise TypeError(f"{self.name} binds {self.bound}, not {sorted(unknown)}")
-        defaults = {n: self.signature.parameters[n].default for n in self.bound}
-        full = {n: bound.get(n, default) for n, default in defaults.items()}
-        if missing := [n for n, value in full.items() if value is inspect.Parameter.empty]:
+        if missing := [name for name in self._needed if name not in bound]:
             raise TypeError(f"{self.name} needs {missing} when it is bound")
-        return full
+        return {**self._defaults, **bound}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self.reference(*args, **kwargs)
