@@ -148,6 +148,8 @@ class Engine:
             self._land_oldest()
         elif not plan and not self._book.news:
             await_one(self.scheduler.running, GRAMMAR_SECONDS)
+        if not self._flights and not len(self.scheduler):
+            self.cache.pool.tidy()
         return self._book.take()
 
     def do_chore(self) -> bool:

@@ -115,7 +115,6 @@ class EngineLoop:
         if (now := self._clock()) - self._tidied >= TIDY_SECONDS:
             self._tidied = now
             trim()
-            self.engine.cache.pool.tidy()
 
     def _handle(self, received: Received) -> None:
         peer, message = received.peer, received.message

@@ -70,6 +70,18 @@ def test_no_batch_chunk_hit_or_preemption_changes_what_is_said(
     assert all(log.reasons.values())
 
 
+@pytest.mark.parametrize("sharing", [False, True])
+def test_free_pages_are_in_order_whenever_nobody_runs(sharing: bool) -> None:
+    e = engine(tokens=6, sharing=sharing)
+    for i in range(9):
+        e.add(request(f"{i}", [i + 1] * 7, max_tokens=3 + i))
+        if i % 4 == 0:
+            e.abort((b"", f"{i}"))
+    Log().drain(e)
+    pages = e.cache.pool.take(len(e.cache.pool))
+    assert pages == sorted(pages)
+
+
 def test_pressure_preempts_and_fails_nobody() -> None:
     e = engine(pages=30, seqs=16, tokens=32)
     prompts = {f"{i}": [i + 1] * (5 + i % 7) for i in range(64)}

@@ -8,7 +8,7 @@ import time
 import pytest
 
 from rustinfer.engine.engine import Engine
-from rustinfer.engine.loop import TIDY_SECONDS, EngineLoop
+from rustinfer.engine.loop import EngineLoop
 from rustinfer.engine.memory import Memory
 from rustinfer.protocol.codec import ProtocolError
 from rustinfer.protocol.messages import Abort, Aborted, Delta, Drain, Failed, Generate, Message, Output, Stats
@@ -250,15 +250,3 @@ def test_chores_are_done_while_nobody_asks_for_anything(channel: FakeChannel, ca
     assert set(channel.waits) == {0.0}
     loop.turn()
     assert channel.waits[-1] != 0.0
-
-
-def test_free_pages_are_put_in_order_while_nobody_asks(channel: FakeChannel) -> None:
-    now = [0.0]
-    loop = EngineLoop(engine(), channel, clock=lambda: now[0])
-    pool = loop.engine.cache.pool
-    first, second = pool.take(2), pool.take(2)
-    pool.give(first)
-    pool.give(second)
-    now[0] = TIDY_SECONDS
-    loop.turn()
-    assert pool.take(4) == first + second
