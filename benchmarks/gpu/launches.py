@@ -54,7 +54,7 @@ class Bench:
     def launch(self, tokens: int) -> None:
         """So many from here on."""
         scheduler = self.loaded.engine.scheduler
-        scheduler.limits = replace(scheduler.limits, several=tokens)
+        scheduler.limits = replace(scheduler.limits, several=tokens, longer=0)
 
     def prompts(self, count: int, length: int) -> list[dict[str, list[int]]]:
         """Random ids, none of them special."""

@@ -64,8 +64,9 @@ class Loaded:
     guard: Guard
 
 
-SEVERAL = 4
-"""Tokens of a launch. Two may be under way; of the second, a newcomer waits for one token, the device being told."""
+SEVERAL, LONGER = 4, 8
+"""Tokens of a launch; and of one or two sequences. Two may be under way; of the second, a newcomer waits for one token,
+the device being told."""
 
 
 @collector_at_rest()
@@ -183,7 +184,7 @@ def assemble(runner: Runner, checkpoint: Checkpoint, options: Options, size: Siz
     eos_ids = tuple(checkpoint.eos_ids)
     capacity = size.pages * options.block_size
     admission = Admission(checkpoint.config.vocab, size.context, capacity, eos_ids, options.max_num_queued_reqs)
-    limits = Limits(options.sequences, options.tokens, several=SEVERAL, few=few)
+    limits = Limits(options.sequences, options.tokens, several=SEVERAL, longer=LONGER, few=few)
     cache = KVCache(size.pages, options.block_size, options.enable_prefix_caching)
     speculation = Speculation.of(options.speculative_config)
     return Engine(runner, cache, limits, admission, seed=options.seed, speculation=speculation)

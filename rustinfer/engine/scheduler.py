@@ -19,7 +19,8 @@ from .waiting import Waiting, rank
 class Limits:
     """The budgets of a step: sequences and tokens; and the seconds after which waiting beats any priority.
 
-    Up to `few` sequences may decode `several` tokens in a step, where nobody else has anything to do.
+    Up to `few` sequences may decode `several` tokens in a step, one or two of them `longer` (where that is more), where
+    nobody else has anything to do.
     """
 
     sequences: int
@@ -27,6 +28,7 @@ class Limits:
     age: float = 30.0
     several: int = 1
     few: int = 0
+    longer: int = 0
 
 
 row = attrgetter("row")
@@ -194,11 +196,13 @@ class Scheduler:
 
     def _extend(self, plan: Plan) -> None:
         """Let a plan that only decodes go on for several tokens, where all can, and nobody waits to come in."""
-        more = self.limits.several - 1
+        limits = self.limits
+        more = (max(limits.several, limits.longer) if len(plan.decodes) <= 2 else limits.several) - 1
         # Everybody who is not done decodes in it: whoever waits, or computes a prompt, need not wait longer.
-        if not more or plan.chunks or not 0 < len(plan.decodes) == len(self) <= self.limits.few:
+        if not more or plan.chunks or not 0 < len(plan.decodes) == len(self) <= limits.few:
             return
-        if not all(sequence.steady and sequence.computed + more <= sequence.last for sequence in plan.decodes):
+        more = min(more, *(sequence.last - sequence.computed for sequence in plan.decodes))
+        if more <= 0 or not all(sequence.steady for sequence in plan.decodes):
             return
         missing = [max(self.cache.pages_for(s.computed + more) - len(s.pages), 0) for s in plan.decodes]
         if sum(missing) > self.cache.available:

@@ -45,7 +45,7 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
     yield run(draw("three rows, one is padding"), Stack((33, 0, 17), 96, 160, 4, 4, 128, 1), 3, hot=(0,))
     yield run(draw("all at random"), Stack((150, 90), 128, 64, 8, 2, 64, 2), 2, hot=(0, 1))
     yield run(draw("stopped"), Stack((20, 9)), 4, stop=1)
-    yield run(draw("more than one launch"), Stack((70,)), 6, hot=(0,))
+    yield run(draw("more than one launch"), Stack((70, 3, 20)), 6, hot=(0,))
     yield run(draw("no rows"), Stack(()), 2)
 
 

@@ -71,7 +71,7 @@ class Machine(RuleBasedStateMachine):
         self.engine = Engine(
             FakeRunner(pages, depth),
             KVCache(pages, PAGE, sharing),
-            Limits(seqs, max(budget, seqs), age=AGE, several=several, few=3),
+            Limits(seqs, max(budget, seqs), age=AGE, several=several, few=3, longer=2 * several - 1),
             Admission(VOCAB, CONTEXT, pages * PAGE, (EOS,)),
             clock=lambda: self.now,
         )

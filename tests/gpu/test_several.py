@@ -30,7 +30,7 @@ def loaded() -> Loaded:
 def said(loaded: Loaded, several: int, params: list[SamplingParams]) -> list[list[int]]:
     scheduler, draw = loaded.engine.scheduler, random.Random(4)
     assert scheduler.limits.few == 8
-    scheduler.limits = replace(scheduler.limits, several=several)
+    scheduler.limits = replace(scheduler.limits, several=several, longer=2 * several if several > 1 else 1)
     loaded.engine.cache.pool.tidy()  # how a prompt's pages lie chooses how its attention reads them
     # All fit into one step; attention is split into more parts than one row's fair share of three rows, or of five.
     prompts = [

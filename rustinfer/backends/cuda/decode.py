@@ -21,7 +21,7 @@ from .arguments import MATRICES, arguments_type, point, point_layers
 from .backend import cuda
 from .driver import Function as Launchable
 from .fault import explained
-from .plan import TOKENS, TURNS, Plan
+from .plan import TURNS, Plan
 
 BF16 = torch.bfloat16
 MOST_ROWS = 8
@@ -182,9 +182,10 @@ class Runs(Decoders):
     ) -> None:
         flow = {"tokens": tokens, "newest": newest, "begin": begin, "temperature": temperature, "seeds": seeds}
         flow |= {"pages": pages, "stop": stop}
-        for first in range(0, len(told) if len(tokens) else 0, TOKENS):
-            part = told[first : first + TOKENS]
-            self.decoder(caches[0][0].shape[2])({**flow, "told": part}, caches, len(part))
+        decoder = self.decoder(caches[0][0].shape[2])
+        for first in range(0, len(told) if len(tokens) else 0, decoder.plan.tokens):
+            part = told[first : first + decoder.plan.tokens]
+            decoder({**flow, "told": part}, caches, len(part))
 
 
 def scratch(plan: Plan, device: torch.device) -> dict[str, Tensor]:

@@ -25,7 +25,8 @@ PART = 64  # positions that are not split
 SPLITS = 16  # of a sequence's positions
 APART = 3  # from more splits than that on, the first has the newest position alone
 MANY = 6  # splits asked for at once
-TOKENS = 4  # of a launch at most: so long may whoever aborts have to wait
+TOKENS = {1: 16, 2: 16}  # of a launch at most, by its rows: what is known of each lies in shared memory, and a
+TOKENS_OF_MANY = 4  # ring of four rows of the 1B has 88 bytes left
 TURNS = 3  # parts of what the blocks tell each other: in use, clean, being cleared
 LIMIT = 4_000_000_000  # cycles that any wait may take: two seconds and more
 
@@ -182,7 +183,12 @@ class Plan:
         floats = 2 * sums + attention + WARPS * max(self.rows, 2)
         own = -(-most(self.width, self.blocks // self.paired) // self.paired)
         floats += self.rows * -(-own // 2) * 2 + (2 * (WARPS * 32 + self.rows) + 4 if self.paired > 1 else 0)
-        return 4 * floats + 8 * (2 * 16 + 3) + 32 * self.rows * (TOKENS + 1) + 16
+        return 4 * floats + 8 * (2 * 16 + 3) + 32 * self.rows * (self.tokens + 1) + 16
+
+    @property
+    def tokens(self) -> int:
+        """The most in a launch."""
+        return TOKENS.get(self.rows, TOKENS_OF_MANY)
 
     @property
     def slots(self) -> int:
@@ -236,6 +242,6 @@ class Plan:
             "PILE": min(pile, self.slots - 1), "CALM": min(calm, ahead),
             "PART_PAGES": max(PART, WARPS * self.places) // self.page,
             "AT_ONCE": 4 if self.paired > 1 or (self.bits < 16 and self.rows <= 2) else 2,
-            "SPLITS": SPLITS, "APART": APART, "MANY": MANY, "LIMIT": LIMIT, "MARKS": 0, "TOKENS": TOKENS,
+            "SPLITS": SPLITS, "APART": APART, "MANY": MANY, "LIMIT": LIMIT, "MARKS": 0, "TOKENS": self.tokens,
             "OWN": int(self.own), "TENSOR": int(self.tensor),
         } | dict(self.tuned)  # fmt: skip

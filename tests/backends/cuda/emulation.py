@@ -17,7 +17,7 @@ from torch import Tensor
 from rustinfer.backends.cuda.arguments import arguments_type, point, point_layers
 from rustinfer.backends.cuda.decode import scratch, shape
 from rustinfer.backends.cuda.nvrtc import SOURCES
-from rustinfer.backends.cuda.plan import TOKENS, Plan
+from rustinfer.backends.cuda.plan import Plan
 from rustinfer.cache import digest
 from rustinfer.registry import Case
 
@@ -78,7 +78,7 @@ class Emulated:
         """The same for several tokens."""
         names = ("tokens", "newest", "begin", "temperature", "seeds", "pages", "told", "stop")
         flow = dict(zip(names, self.case.flow, strict=False))
-        for part in flow["told"].split(TOKENS):
+        for part in flow["told"].split(self.plan.tokens):
             self._launch({**flow, "told": part}, self.case.flow[-1], len(part), seed, dropped, False)
 
     def _launch(

@@ -98,6 +98,34 @@ def test_a_launch_of_four_says_and_leaves_what_four_of_one_do(slots: int) -> Non
         assert all(map(torch.equal, ours, theirs))
 
 
+@pytest.mark.parametrize("lengths", [(15,), (40, 27)], ids=str)
+def test_a_launch_as_long_as_may_be_says_what_single_ones_do(lengths: tuple[int, ...]) -> None:
+    made = [run(Draw("long", torch.bfloat16, CPU), Stack(lengths), 16, hot=(0,)) for _ in range(2)]
+    for case, count in zip(made, (16, 1), strict=True):
+        *flow, told, stop, caches = case.flow
+        kernel = Emulated(case, 5)
+        assert kernel.plan.tokens == 16
+        for words in told.split(count):
+            kernel.case = replace(case, flow=(*flow, words, stop, caches))
+            kernel.run(seed=count)
+        assert kernel.error == 0, explained(kernel.error)
+    for ours, theirs in zip(made[0].flow[:-1], made[1].flow[:-1], strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("bits", [16, 8, 4])
+def test_longer_launches_of_few_rows_cost_the_ring_no_slot(
+    rows: int, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitting = next(size for size in (1, 2, 4, 8) if size >= rows)
+    made = [Plan(2048, 8192, 32, 8, 64, 16, 128256, 16, fitting, 132, bits, max(bits, 8), max(bits, 8)) for _ in "ab"]
+    slots = made[0].slots
+    monkeypatch.setattr(plan, "TOKENS", {})
+    assert made[1].tokens == 4
+    assert made[1].slots == slots
+
+
 def test_a_stop_while_it_runs_ends_it_after_the_token_that_is_on_its_way() -> None:
     made = case("one row, greedy")
     *flow, _, caches = made.flow
