@@ -130,9 +130,8 @@ struct Attention {
     add(w.w, row + 3 * DIM / 2);
   }
 
-  // All of unit number u.
-  DEVICE void run(int u, const Splits& splits, int l) {
-    const Unit unit = ::unit(&c.row(0), splits, u);
+  // All of a unit, which is number u.
+  DEVICE void run(int u, const Unit& unit, const Splits& splits, int l) {
     const Exchange e = c.at(l);
     const int length = c.row(unit.row).length;
     moment(c, l, 50);

@@ -173,6 +173,8 @@ struct Products {
   }
 
   DEVICE void run(const Splits& splits) {
+    Unit mine;  // of attention; with OWN the first is found while others are waited for (in bf16 that is 12 KB of code)
+    if (OWN) mine = unit(&c.row(0), splits, first_unit(l) < splits.units ? first_unit(l) : 0);
 #pragma unroll 1
     for (int at = 0; at < END; at++) {
       c.begin();
@@ -196,7 +198,10 @@ struct Products {
       moment(c, l, at * 5 + 4);
       if (at == QKV_AT) {
         mark(c, l, S_QKV);
-        for (int u = first_unit(l); u < splits.units; u += GRID) Attention(c, p.layers[l]).run(u, splits, l);
+        for (int u = first_unit(l); u < splits.units; u += GRID) {
+          if (!OWN || u >= GRID) mine = unit(&c.row(0), splits, u);
+          Attention(c, p.layers[l]).run(u, mine, splits, l);
+        }
         mark(c, l, S_ATTENTION);
         continue;
       }

@@ -130,9 +130,8 @@ struct Attention {
                        out[4 * h + 2][n] + out[4 * h + 2][n + 2], out[4 * h + 3][n] + out[4 * h + 3][n + 2]);
   }
 
-  // All of unit number u.
-  DEVICE void run(int u, const Splits& splits, int l) {
-    const Unit unit = ::unit(&c.row(0), splits, u);
+  // All of a unit, which is number u.
+  DEVICE void run(int u, const Unit& unit, const Splits& splits, int l) {
     const Exchange e = c.at(l);
     const int length = c.row(unit.row).length;
     const bool newer = unit.split == 0 && length > 0, first = newer && c.warp == WARPS - 1;
