@@ -8,6 +8,9 @@ from .pages import PagePool
 from .radix import RadixTree
 from .sequence import TOKEN, Sequence
 
+AHEAD, SHARE = 16, 32
+"""Pages that a sequence is given ahead, at most, and of how many free ones it may be one."""
+
 
 class KVCache:
     """Hands pages to sequences and takes them back. Every page has one owner: the pool, the tree or one sequence.
@@ -60,6 +63,16 @@ class KVCache:
         sequence.pages += self.pool.take(missing)
         self.touched.append(sequence)
         return True
+
+    def grow_ahead(self, sequence: Sequence, tokens: int) -> None:
+        """Give the sequence some of the pages that `tokens` will need, where plenty are free: nothing is evicted.
+
+        A device that decodes without a pause stands still while it is told of a page: so it is told of some at once.
+        """
+        wanted = min(self.pages_for(tokens) - len(sequence.pages), AHEAD, len(self.pool) // SHARE)
+        if wanted > 0:
+            sequence.pages += self.pool.take(wanted)
+            self.touched.append(sequence)
 
     def publish(self, sequence: Sequence) -> None:
         """Move the sequence's full and settled pages into the tree, to be shared; it goes on using the tree's."""

@@ -210,6 +210,9 @@ class Scheduler:
         for sequence in plan.decodes:
             self.cache.grow(sequence, sequence.computed + more)
             sequence.computed += more
+        for sequence, pages in zip(plan.decodes, missing, strict=True):
+            if pages:
+                self.cache.grow_ahead(sequence, sequence.last)
         plan.count += more
 
     def _guessed(self, plan: Plan, sequence: Sequence, most: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from rustinfer.engine import kvcache
 from rustinfer.engine.admission import Admission
 from rustinfer.engine.engine import Engine
 from rustinfer.engine.errors import RequestRefused
@@ -63,15 +65,18 @@ class Machine(RuleBasedStateMachine):
         sharing=st.booleans(),
         depth=st.integers(0, 1),
         several=st.sampled_from([1, 2, 4]),
+        share=st.sampled_from([3, kvcache.SHARE]),
     )
-    def start(self, pages: int, seqs: int, budget: int, sharing: bool, depth: int, several: int) -> None:
+    def start(self, pages: int, seqs: int, budget: int, sharing: bool, depth: int, several: int, share: int) -> None:
+        self.plenty = patch.object(kvcache, "SHARE", share)
+        self.plenty.start()
         self.now, self.count, self.depth, self.stalled = 0, 0, depth, 0
-        self.several = several
+        self.longest = 2 * several - 1  # of one or two sequences
         self.expected: dict[Key, Expected] = {}
         self.engine = Engine(
             FakeRunner(pages, depth),
             KVCache(pages, PAGE, sharing),
-            Limits(seqs, max(budget, seqs), age=AGE, several=several, few=3, longer=2 * several - 1),
+            Limits(seqs, max(budget, seqs), age=AGE, several=several, few=3, longer=self.longest),
             Admission(VOCAB, CONTEXT, pages * PAGE, (EOS,)),
             clock=lambda: self.now,
         )
@@ -214,15 +219,16 @@ class Machine(RuleBasedStateMachine):
     def nobody_starves(self) -> None:
         # Whoever goes first computes in every step; where steps overlap it may have to wait for the one in flight, and
         # a launch of several tokens is over after as many steps.
-        assert self.stalled <= 2 * self.depth + (self.several > 1) * (1 + self.depth) * self.several
+        assert self.stalled <= 2 * self.depth + (self.longest > 1) * (1 + self.depth) * self.longest
         for key, expected in self.expected.items():
-            bound = AGE + (1 + self.depth) * (expected.ahead + 5 + self.several - 1)
+            bound = AGE + (1 + self.depth) * (expected.ahead + 5 + self.longest - 1)
             assert self.now - expected.born <= bound, f"{key} has waited {self.now - expected.born} steps"
 
     def teardown(self) -> None:
         if not hasattr(self, "engine"):
             return
         self._finish()
+        self.plenty.stop()
         engine, ends = self.engine, self.engine.measures.finished
         SEEN["steps"] += engine.totals.steps
         SEEN["launches of several"] += self.launches

@@ -14,7 +14,7 @@ from rustinfer.engine.flight import Checked
 from rustinfer.engine.launch import check_alive
 from rustinfer.engine.plan import Plan
 from rustinfer.engine.sampled import Flight
-from rustinfer.engine.sequence import Sequence
+from rustinfer.engine.sequence import Sequence, State
 from rustinfer.engine.talk import Talk, Talks
 from rustinfer.protocol.structured import Structured
 from rustinfer.registry import KernelFault
@@ -108,6 +108,21 @@ def test_the_last_tokens_take_a_launch_as_long_as_they_are() -> None:
 
 def test_launches_are_longer_for_one_or_two_than_for_more() -> None:
     assert [max(said(1, [{}] * size, **PIN)[1]) for size in (1, 2, 3)] == [8, 8, 4]
+
+
+@pytest.mark.parametrize(("pages", "tokens", "sizes"), [(1024, 150, {1, 18, 35, 38}), (30, 60, {*range(1, 17)})])
+def test_pages_are_given_ahead_where_plenty_are_free(pages: int, tokens: int, sizes: set[int]) -> None:
+    engine, log = faked(pages=pages, depth=1, several=4), Log()
+    engine.add(request("a", [1, 2, 3], max_tokens=tokens, ignore_eos=True))
+    engine.step()
+    (sequence,) = engine.scheduler.running
+    seen: set[int] = set()
+    while sequence.state is not State.DONE:
+        seen.add(len(sequence.pages))
+        log.read(engine)
+    assert seen == sizes
+    assert log.drain(engine).tokens["a", 0] == alone_ignoring_ends([1, 2, 3], tokens)
+    assert engine.cache.available == engine.cache.pool.total
 
 
 def test_speculation_takes_single_steps() -> None:
@@ -220,10 +235,11 @@ def test_tokens_come_out_one_by_one() -> None:
     assert sum(news) == 30
 
 
+@pytest.mark.parametrize("several", [4, 8])
 @pytest.mark.parametrize("depth", [0, 1])
 @pytest.mark.parametrize("asked", range(2, 14))
-def test_an_abort_ends_the_launch(asked: int, depth: int) -> None:
-    engine, log = faked(depth=depth, several=4), Log()
+def test_an_abort_ends_the_launch(asked: int, depth: int, several: int) -> None:
+    engine, log = faked(depth=depth, several=several), Log()
     engine.add(request("a", [1, 2, 3], max_tokens=100, ignore_eos=True))
     while len(log.tokens.get(("a", 0), ())) < asked:
         log.read(engine)
