@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import accumulate, compress
-from operator import add
 from typing import NamedTuple
 
 import numpy as np
@@ -88,28 +86,28 @@ class Batcher:
 
         The newest token of a decoding sequence is the one it drew last.
         """
-        decodes, chunks, sequences = plan.decodes, plan.chunks, plan.sequences()
-        rows = [sequence.row for sequence in sequences]
-        firsts = [q.computed - 1 for q in decodes] + [c.start for c in chunks]
-        counts = [1] * len(decodes) + [c.count for c in chunks]
-        samples = [True] * len(decodes) + [c.samples for c in chunks]
-        ends, lengths = list(accumulate(counts)), list(map(add, firsts, counts))
-        sampled = list(compress(range(len(rows)), samples))
-        picks = range(len(rows)) if shape.last else [end - 1 for end in ends]
+        spans = [(q, q.computed - 1, 1, True) for q in plan.decodes]
+        spans += [(c.sequence, c.start, c.count, c.samples) for c in plan.chunks]
+        batch, end = Batch([], [], []), 0
+        placed: list[int] = []
+        sampled: list[int] = []
+        for number, (q, first, count, samples) in enumerate(spans):
+            end, length, row = end + count, first + count, q.row
+            placed += (end, first, row)
+            batch.moved.append(row)
+            batch.drawn_at.append(length if samples else -1)
+            if samples:
+                sampled += (number if shape.last else end - 1, row, length - q.prompt)
+                batch.rows.append(row)
         lanes, parts, to = self.lanes, Parts.of(shape), self.lanes.next(inside)
-        drawing = [rows[i] for i in sampled]
         told = to[parts.sequences].reshape(NUMBERS, shape.sequences)
         self._padding[0] = shape.tokens
         told[:] = self._padding
-        told[:3, : len(rows)] = ends, firsts, rows
-        told[3:, : len(sampled)] = (
-            [picks[i] for i in sampled],
-            drawing,
-            [lengths[i] - sequences[i].prompt for i in sampled],
-        )
-        self._fill_tokens(plan, to[parts.tokens], ends)
+        told[:3, : len(spans)] = np.array(placed, np.int64).reshape(-1, 3).T
+        told[3:, : len(batch.rows)] = np.array(sampled, np.int64).reshape(-1, 3).T
+        self._fill_tokens(plan, to[parts.tokens])
         lanes.send(parts.sequences.stop, inside)
-        return Batch(drawing, rows, [length if drawn else -1 for length, drawn in zip(lengths, samples, strict=True)])
+        return batch
 
     def take(self, shape: Shape) -> None:
         """Take what was filled for a graph of this shape."""
@@ -130,14 +128,14 @@ class Batcher:
     def _sequences(self, shape: Shape) -> Tensor:
         return self.lanes.batch[Parts.of(shape).sequences].view(NUMBERS, shape.sequences)
 
-    def _fill_tokens(self, plan: Plan, tokens: np.ndarray, ends: list[int]) -> None:
-        decodes = len(plan.decodes)
-        if decodes:
+    def _fill_tokens(self, plan: Plan, tokens: np.ndarray) -> None:
+        if end := len(plan.decodes):
             rows = np.array([sequence.row for sequence in plan.decodes], np.int64)
-            tokens[:decodes] = -1 - rows  # as the device has drawn them
+            tokens[:end] = -1 - rows  # as the device has drawn them
             for i in self.lanes.stale(plan, rows):
                 sequence = plan.decodes[i]
                 tokens[i] = sequence.tokens[sequence.computed - 1]
-        for chunk, end in zip(plan.chunks, ends[decodes:], strict=True):
-            tokens[end - chunk.count : end] = chunk.tokens
-        tokens[ends[-1] if ends else 0 :] = 0
+        for chunk in plan.chunks:
+            tokens[end : end + chunk.count] = chunk.tokens
+            end += chunk.count
+        tokens[end:] = 0

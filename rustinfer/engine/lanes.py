@@ -149,20 +149,15 @@ class Lanes:
         return moves
 
     def _tabulate(self, touched: Items[Sequence]) -> None:
-        pages: list[int] = []
-        due: list[tuple[int, int]] = []
-        grown = [q for q in dict.fromkeys(touched) if q.row >= 0 and q.tabled != len(q.pages)]
-        for sequence in grown:
-            if not sequence.tabled:
+        for sequence in touched:  # some of them twice
+            row, pages, tabled = sequence.row, sequence.pages, sequence.tabled
+            if row < 0 or tabled == len(pages):
+                continue
+            if not tabled:
                 self._own(sequence)
-            new = sequence.pages[sequence.tabled :]
-            due.append((sequence.row * self.table.shape[1] + sequence.tabled, len(new)))
-            pages += new
-        if pages:
-            self._cells[spread(due)] = pages
-        self._due += due
-        for sequence in grown:
-            self.widths[sequence.row] = sequence.tabled = len(sequence.pages)
+            self.table[row, tabled : len(pages)] = pages[tabled:]
+            self._due.append((row * self.table.shape[1] + tabled, len(pages) - tabled))
+            self.widths[row] = sequence.tabled = len(pages)
 
     def _own(self, sequence: Sequence) -> None:
         row, p = sequence.row, sequence.request.sampling
@@ -214,10 +209,11 @@ class Lanes:
         """The next array to send, with the fields in it, and as much of what is due as fits."""
         to, places = self._staging.next(inside), spread(self._due)
         self._sent = some = places[:UPDATES]
-        fields, where, what = (to[part] for part in self._parts[:3])
-        fields[:] = self._fields
-        where[: len(some)], where[len(some) :] = some, len(self._cells)
-        what.view(np.int32)[: len(some)] = self._cells[some]
+        fields, where, what = self._parts[:3]
+        to[fields] = self._fields
+        to[where] = len(self._cells)
+        to[where.start : where.start + len(some)] = some
+        to[what].view(np.int32)[: len(some)] = self._cells[some]
         self._due = [(place, 1) for place in places[UPDATES:].tolist()] if len(places) > UPDATES else []
         return to
 

@@ -13,12 +13,12 @@ PLAIN = frozenset({
 })  # fmt: skip
 """Parameters that `Draw` honours or that do not touch the logits. (Bad words do as `bad_words_token_ids`.)"""
 OTHERS = {f.name: f.default for f in fields(SamplingParams) if f.name not in PLAIN}
-others = attrgetter(*OTHERS)
+others, USUAL = attrgetter(*OTHERS), tuple(OTHERS.values())
 
 
 def is_plain(params: SamplingParams) -> bool:
     """Whether `Draw` is all that these parameters need."""
-    return others(params) == tuple(OTHERS.values())
+    return others(params) == USUAL
 
 
 def is_simple(params: SamplingParams) -> bool:
