@@ -65,8 +65,8 @@ class Loaded:
 
 
 SEVERAL, LONGER = 4, 8
-"""Tokens of a launch; and of one or two sequences. Two may be under way; of the second, a newcomer waits for one token,
-the device being told."""
+"""Tokens of a launch; and of one or two sequences. Two may be under way: a newcomer waits for what is on its way of the
+first, and one token of the second, the device being told."""
 
 
 @collector_at_rest()

@@ -170,8 +170,9 @@ class Engine:
         if self._landed >= max((plan.count for plan, _ in flights), default=1):
             self._flights.popleft()
             self._landed = 0
-            for sequence in (q for plan, _ in flights if plan.cut for q in plan.decodes):
-                sequence.needs_values = False
+            if not any(plan.cut for _, later in self._flights for plan, _ in later):
+                for sequence in (q for plan, _ in flights if plan.cut for q in plan.decodes):
+                    sequence.needs_values = False
             self.measures.step.observe(self._book.now - start)
         for plan, result in results:
             self._landing.land(plan, result)
@@ -189,13 +190,22 @@ class Engine:
                     flight.stop()
 
     def _cut_short(self) -> None:
-        """Whoever waits to come in waits for one token of the newest launch of several, and not for all."""
-        for plan, flight in self._flights[-1][1] if self._flights else ():
-            if plan.count > 1:
-                flight.stop()
-                plan.cut = True
-                for sequence in plan.decodes:
-                    sequence.needs_values = True
+        """Whoever waits to come in waits for what a launch of several is about to say, and one token of the next.
+
+        A launch goes on where the device was told, before the next one, where its sequences would be after all of it.
+        """
+        later: list[Plan] = []
+        for _, flights in reversed(self._flights):
+            decodes = flights[0][0].decodes if flights else []
+            if any(plan.count == 1 or plan.touched or plan.decodes is not decodes for plan in later):
+                break
+            later = [plan for plan, _ in flights]
+            for plan, flight in flights:
+                if plan.count > 1:
+                    flight.stop()
+                    plan.cut = True
+                    for sequence in plan.decodes:
+                        sequence.needs_values = True
 
     def _unlaunched(self, plan: Plan, error: Exception | None) -> None:
         """A plan of one sequence cannot be run, or (no error) need not be."""

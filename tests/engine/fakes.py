@@ -100,7 +100,8 @@ class FakeRunner:
 class FakeTalk(Flight):
     """A launch of several tokens, which are computed when somebody asks, or when something else is launched.
 
-    `late` are those of which a token is computed although they were told to stop, `drawn` all other tokens of all.
+    It begins where the one before ended, unless it was told where it would end. `late` are those of which a token is
+    computed although they were told to stop, `drawn` all other tokens of all.
     """
 
     late = drawn = 0
@@ -110,10 +111,20 @@ class FakeTalk(Flight):
         self.count, self.read, self.stopped = plan.count, 0, False
         self._runner, self._unreadable = runner, runner.unreadable(plan)
         self._rows = [(q, q.computed - plan.count, q.row, list(q.pages)) for q in plan.decodes]
+        before = runner._talks[-1] if runner._talks else None
+        self._before = before if before and before._decodes is plan.decodes and not plan.touched else None
+        self._decodes = plan.decodes
+
+    @property
+    def missing(self) -> int:
+        """How many tokens it, and those before it, were asked for and did not draw, when all is told."""
+        return sum(bool(told.undrawn) for told in self.told) + (self._before.missing if self._before else 0)
 
     def one(self) -> None:
         """The next token of each row; after a stop only the first, for whoever is done of anything."""
         at = len(self.told)
+        if not at and self._before:
+            self._rows = [(q, start - self._before.missing, row, pages) for q, start, row, pages in self._rows]
         if self.stopped and at:
             self.told.append(Sampled([-2] * len(self._rows), undrawn=range(len(self._rows))))
             return

@@ -155,10 +155,12 @@ def test_whoever_waits_to_come_in_is_not_kept_waiting_by_the_next_launch() -> No
     assert log.tokens["a", 0] == alone_ignoring_ends([1, 2, 3], 40)
 
 
+@pytest.mark.parametrize("several", [4, 8])
+@pytest.mark.parametrize("pages", [64, 1024])
 @pytest.mark.parametrize("depth", [0, 1])
-@pytest.mark.parametrize("before", range(3, 12))
-def test_a_launch_is_cut_short_for_whoever_comes(before: int, depth: int) -> None:
-    engine, log = faked(depth=depth, several=4), Log()
+@pytest.mark.parametrize("before", range(3, 20))
+def test_launches_are_cut_short_for_whoever_comes(before: int, depth: int, pages: int, several: int) -> None:
+    engine, log = faked(pages=pages, depth=depth, several=several), Log()
     for name in "ab":
         engine.add(request(name, [1, 2, ord(name)], max_tokens=40, ignore_eos=True))
     for _ in range(before):
@@ -167,12 +169,28 @@ def test_a_launch_is_cut_short_for_whoever_comes(before: int, depth: int) -> Non
     engine.add(request("c", [4, 5], max_tokens=6, ignore_eos=True))
     while ("c", 0) not in log.tokens:
         log.read(engine)
-    # What the launch that is running has left, and the first token of the one behind it: not the eight of both.
-    assert len(log.tokens["a", 0]) - heard <= (5 if depth else 1)
+    # The first token of the one behind the launch that is running; what that has left only where pages came in between.
+    assert len(log.tokens["a", 0]) - heard <= (1 + several if depth and pages == 64 else 1)
     log.drain(engine)
     for name, prompt, count in (("a", [1, 2, 97], 40), ("b", [1, 2, 98], 40), ("c", [4, 5], 6)):
         assert log.tokens[name, 0] == alone_ignoring_ends(prompt, count)
     assert engine.cache.available == engine.cache.pool.total
+
+
+@pytest.mark.parametrize("after", range(1, 9))
+def test_a_launch_before_one_of_others_is_not_cut_short(after: int) -> None:
+    engine, log = faked(pages=1024, depth=1, several=4), Log()
+    for name in "ab":
+        engine.add(request(name, [1, 2, ord(name)], max_tokens=60, ignore_eos=True))
+    for _ in range(12):
+        log.read(engine)
+    engine.abort((b"", "b"))
+    for _ in range(after):
+        log.read(engine)
+    engine.add(request("c", [4, 5], max_tokens=6, ignore_eos=True))
+    log.drain(engine)
+    assert log.tokens["a", 0] == alone_ignoring_ends([1, 2, 97], 60)
+    assert log.tokens["c", 0] == alone_ignoring_ends([4, 5], 6)
 
 
 @pytest.mark.parametrize("stays", range(1, 9))
@@ -196,11 +214,16 @@ def test_what_was_cut_off_is_drawn_again_as_it_would_have_been(
     before: int, depth: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cut: list[int] = []
+    newest: list[Talk] = []
+
+    def launched(talk: Talk) -> None:
+        newest.append(talk)
 
     def stop(talk: Talk) -> None:
         """As a kernel that reads it at once; what it had computed is still there, and nobody may take it."""
-        cut.append(max(talk._at, 1))
-        talk._words[cut[-1] :] = -2
+        if talk is newest[-1]:  # the one before has drawn all
+            cut.append(max(talk._at, 1))
+            talk._words[cut[-1] :] = -2
 
     def told(**options: Any) -> dict[tuple[str, int], list[int]]:
         engine, log = load(enable_prefix_caching=False, **options).engine, Log()
@@ -214,6 +237,7 @@ def test_what_was_cut_off_is_drawn_again_as_it_would_have_been(
 
     wanted = told()
     monkeypatch.setattr(Talk, "stop", stop)
+    monkeypatch.setattr(Talk, "launched", launched)
     assert told(**PIN) == wanted
     assert cut
     assert min(cut) < 4
