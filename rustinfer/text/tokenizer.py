@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any
 
 from tokenizers import Tokenizer as Implementation
@@ -93,9 +94,7 @@ class Tokenizer:
         if self.kind != "byte-level" or normaliser not in (None, "NFC") or _swallows(described):
             return None
         # Composing puts at most nine bytes into three.
-        return (3 if normaliser else 1) * max(
-            (len(t.encode()) for t in self._implementation.get_vocab(True)), default=1
-        )
+        return (3 if normaliser else 1) * max(map(len, map(str.encode, _names(described))), default=1)
 
     def _bytes_of(self, token_id: int) -> bytes:
         token = self.token(token_id)
@@ -116,6 +115,13 @@ class Tokenizer:
     def _after_itself(self, token_id: int) -> str:
         # Any other decoder may treat the first token apart, so look at what a second one of the same adds.
         return self.decode([token_id] * 2, False)[len(self.decode([token_id], False)) :]
+
+
+def _names(described: dict[str, Any]) -> Iterable[str]:
+    """Every token as the vocabulary writes it: the library would copy them all, which takes as long as reading them."""
+    vocabulary = described["model"]["vocab"]
+    tokens = vocabulary if isinstance(vocabulary, dict) else (token for token, _ in vocabulary)
+    return chain(tokens, (token["content"] for token in described.get("added_tokens") or ()))
 
 
 def _swallows(described: dict[str, Any]) -> bool:

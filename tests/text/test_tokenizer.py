@@ -105,6 +105,20 @@ def test_text_is_free_of_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.parametrize("kind", ["BPE", "Unigram"])
+def test_the_longest_token_is_the_librarys(kind: str) -> None:
+    table = json.loads(byte_level())
+    if kind == "Unigram":
+        scored = [[token, -1.0] for token in table["model"]["vocab"]]
+        table["model"] = {"type": "Unigram", "unk_id": 0, "vocab": scored}
+    for added in ("", "<|longer than any other token, é|>"):
+        token = {"id": 90_000, "content": added, "single_word": False, "lstrip": False, "rstrip": False}
+        table["added_tokens"] += [{**token, "normalized": False, "special": True}] if added else []
+        source = json.dumps(table)
+        library = Implementation.from_str(source).get_vocab(True)
+        assert Tokenizer(source).longest == max(len(name.encode()) for name in library)
+
+
 def test_how_much_text_a_token_may_stand_for() -> None:
     source = byte_level()
     longest = Tokenizer(source).longest
