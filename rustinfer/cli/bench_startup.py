@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import statistics
 import time
 from argparse import Namespace
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from .workload import Ask
 
 ENGINE = "rustinfer.engine.main"
 PATIENCE = 120.0
+PHASE = re.compile(r"([a-z-]+) (\d+\.\d) s")
 
 
 def startup(args: Namespace) -> int:
@@ -60,9 +63,16 @@ def once(args: Namespace) -> dict[str, float]:
         return {
             "ready, s": ready,
             "start to first token, s": ready + first.first,
+            **phases(child.said),
             "engine memory, MB": memory,
             "kill -9 of the engine to the next answer, s": back - killed,
         }
+
+
+def phases(said: Iterable[str]) -> dict[str, float]:
+    """Seconds of the engine's start, part by part, as it logs them."""
+    line = next((line for line in said if " ready in " in line), "")
+    return {f"engine: {name}, s": float(seconds) for name, seconds in PHASE.findall(line.partition("(")[2])}
 
 
 def answered(send: Any) -> float:

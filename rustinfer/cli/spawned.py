@@ -21,7 +21,7 @@ READY = "Ready: "
 
 
 class Spawned:
-    """Starts at once; `url` once it is ready. Raises Refused with its last words where it ends before that.
+    """Starts at once; `url` once it is ready, `said` its last words by then. Raises Refused where it ends before that.
 
     It ends with us, whatever ends us. For the main thread only, which alone may say what SIGTERM does.
     """
@@ -36,6 +36,7 @@ class Spawned:
             start_new_session=True,
             preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),  # noqa: PLW1509 - it takes no lock of any thread
         )
+        self.said: deque[str] = deque(maxlen=5)
         self._before = signal.signal(signal.SIGTERM, self._on_signal)
         try:
             self.url = self._wait()
@@ -45,14 +46,13 @@ class Spawned:
 
     def _wait(self) -> str:
         assert self.process.stdout is not None
-        said: deque[str] = deque(maxlen=5)
         for line in self.process.stdout:
-            said.append(line.strip())
+            self.said.append(line.strip())
             if line.startswith(READY):
                 # Somebody has to go on reading, or the child blocks on a full pipe.
                 threading.Thread(target=self.process.stdout.read, daemon=True).start()
                 return line.removeprefix(READY).strip()
-        raise Refused(f"the server did not start: {' | '.join(said)}")
+        raise Refused(f"the server did not start: {' | '.join(self.said)}")
 
     def child(self, module: str) -> int:
         """The process id of the child that runs this module."""

@@ -122,6 +122,8 @@ def test_start_up_memory_and_recovery_of_a_real_server(tmp_path: Path, capsys: p
     found = result["median"]
     assert 0 < found["ready, s"] < found["start to first token, s"]
     assert found["engine memory, MB"] > 100
+    assert 0 < found["engine: import, s"] < found["ready, s"]
+    assert {"engine: bind, s", "engine: warm-up, s"} <= found.keys()
     assert found["kill -9 of the engine to the next answer, s"] > 0.1
 
 
