@@ -307,12 +307,18 @@ DEVICE u32 larger_halves(u32 a, u32 b) {
   return (a & 0xffff) > (b & 0xffff) ? a & 0xffff | ((a >> 16) > (b >> 16) ? a : b) & 0xffff0000u
                                      : b & 0xffff | ((a >> 16) > (b >> 16) ? a : b) & 0xffff0000u;
 }
-DEVICE u32 largest_of_lanes(u32 v) {
-  for (int mask = 1; mask < 32; mask *= 2) {
-    const u32 other = shuffle((int)v, emulated::lane() ^ mask);
-    v = other > v ? other : v;
-  }
+template <class F> static u32 of_lanes(u32 v, const F& both) {
+  for (int mask = 1; mask < 32; mask *= 2) v = both(v, (u32)shuffle((int)v, emulated::lane() ^ mask));
   return v;
+}
+DEVICE u32 largest_of_lanes(u32 v) {
+  return of_lanes(v, [](u32 a, u32 b) { return a > b ? a : b; });
+}
+DEVICE u32 smallest_of_lanes(u32 v) {
+  return of_lanes(v, [](u32 a, u32 b) { return a < b ? a : b; });
+}
+DEVICE u32 bits_of_lanes(u32 v) {
+  return of_lanes(v, [](u32 a, u32 b) { return a | b; });
 }
 DEVICE float reciprocal(float x) { return 1 / x; }
 DEVICE u32 bytes_of(u32 a, u32 b, u32 pick) {

@@ -139,7 +139,7 @@ def test_a_stop_while_it_runs_ends_it_after_the_token_that_is_on_its_way() -> No
     assert flow[1].item() == again.flow[1].item() - 6
 
 
-@pytest.mark.parametrize("dropped", [300, 900, 1700, 3000])
+@pytest.mark.parametrize("dropped", [300, 900, 1700, 1985, 1987, 3000])
 def test_a_lost_word_ends_in_an_error_and_nothing_more_is_told(dropped: int) -> None:
     kernel = Emulated(case("one row, greedy"), 2)
     kernel.run(dropped=dropped)

@@ -216,6 +216,7 @@ DEVICE void head_stage(Consumer& c, Drawing& drawing) {
   const Arguments& p = c.p;
   const Share mine = share<1>(VOCAB, LAYERS);
   Activations a;
+  if (p.count) fence();  // keys and values are there for all who are to be told this block's best
   c.begin();
   c.load_normed<HEAD_BITS, WIDTH, HEAD_CHUNK>(a, c.at(LAYERS - 1).stream, p.norm, S_HEAD, LAYERS);
   mark(c, LAYERS, S_HEAD + RECEIVED);

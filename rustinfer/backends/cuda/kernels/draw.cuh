@@ -22,7 +22,8 @@ DEVICE float gumbel(u32 word) {
 }
 
 // The best score so far, the entry that has it, and what else there is to know of the logits.
-constexpr u32 ENTRY = (1u << 28) - 1, UNSOUND = 1u << 28, FINITE = 1u << 29, STOP = 1u << 30;
+// FAILED: somebody has given up.
+constexpr u32 ENTRY = (1u << 28) - 1, UNSOUND = 1u << 28, FINITE = 1u << 29, STOP = 1u << 30, FAILED = 1u << 31;
 struct Best {
   float score = -INFINITY;
   u32 word = ENTRY;  // the entry; the bits above it are of all logits together
@@ -38,12 +39,11 @@ struct Best {
     word = (better ? theirs & ENTRY : word & ENTRY) | ((word | theirs) & ~ENTRY);
     score = better ? other : score;
   }
+  // Numbers without a sign are in the order of the scores; no score is a NaN, and -0 is 0.
   DEVICE void merge_lanes() {
-#pragma unroll
-    for (int mask = 1; mask < 32; mask *= 2) {
-      const float other = shuffle_xor(score, mask);
-      merge(other, as_bits(shuffle_xor(as_float(word), mask)));
-    }
+    const u32 bits = as_bits(score + 0.0f), mine = bits >> 31 ? ~bits : bits | 1u << 31, top = largest_of_lanes(mine);
+    word = smallest_of_lanes(mine == top ? word & ENTRY : ENTRY) | bits_of_lanes(word & ~ENTRY);
+    score = as_float(top >> 31 ? top ^ 1u << 31 : ~top);
   }
 };
 
@@ -72,7 +72,7 @@ struct Drawing {
   }
   DEVICE Best team(int row, int at) const {
     Best all;
-#pragma unroll 1
+#pragma unroll
     for (int w = 0; w < TEAM_WARPS; w++) {
       const float* from = c.s.merge + (row * TEAM_WARPS + w) * 4 + at;
       all.merge(from[0], as_bits(from[1]));
@@ -87,8 +87,7 @@ struct Drawing {
   DEVICE bool finish() {
     best.merge_lanes();
     leave(0);
-    fence();                       // keys and values
-    barrier(2, THREADS - PRODUCERS * 32);      // the exchange has been cleared
+    barrier(2, THREADS - PRODUCERS * 32);  // the exchange has been cleared
     const int b = thread_anew();
     if (b < c.p.rows) {
       const Best mine = team(b, 0);
@@ -110,10 +109,12 @@ struct Drawing {
 #pragma unroll 1
     for (int i = member; i < GRID; i += TEAM) {
       const u32* from = winners(row, i);
-      u32 score = look(from), word = look(from + 1);
+      u32 score, word;
+      u64 failed;
       Patience patience(c.p);
-      while (!(there(score) && there(word)) && !patience.over(S_DRAW, LAYERS)) score = look(from), word = look(from + 1);
-      best.merge(as_float(score), word);
+      do score = look(from), word = look(from + 1), failed = reported(c.p.error);
+      while (!(there(score) && there(word)) && !patience.over(S_DRAW, LAYERS));
+      best.merge(as_float(score), failed || !there(score) ? FAILED : word);  // a word that is not there says so itself
     }
   }
   // By one thread for each row b, in every block alike.
@@ -125,10 +126,10 @@ struct Drawing {
     const int entry = all.word & ENTRY, token = entry < VOCAB ? entry : VOCAB - 1;
     const int last = used ? token : c.row(b).token;
     // Block 0 tells of the stop in row 0; all blocks see the same.
-    const bool over = t + 1 >= p.count || (team(0, 2).word & STOP) || reported(p.error);
+    const bool failed = all.word & FAILED, over = t + 1 >= p.count || ((ROWS == 1 ? all : team(0, 2)).word & STOP) || failed;
     if (!over) c.s.rows[(t + 1) * ROWS + b].token = last;
     if (b == 0) *c.s.going = !over;
-    if (block() || reported(p.error)) return;  // what comes of an error nobody is to believe
+    if (block() || failed) return;  // what comes of an error nobody is to believe
 #pragma unroll 1
     for (int i = t; i < (over ? p.count : t + 1); i++)
       tell_host(p.told + (u64)i * p.rows + b, i > t || !used ? -2 : sound ? token : -1);

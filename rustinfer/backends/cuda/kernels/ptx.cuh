@@ -110,10 +110,11 @@ DEVICE void publish(u16* p, float v) {
   asm volatile("st.relaxed.gpu.global.u16 [%0], %1;" ::"l"(p), "h"(bits) : "memory");
 }
 DEVICE void publish(u32* p, u32 v) { asm volatile("st.relaxed.gpu.global.u32 [%0], %1;" ::"l"(p), "r"(v) : "memory"); }
-// What this thread wrote is there for all others, also for bulk copies, before anything that it writes from now on.
+// What this thread wrote is there for all others, also for bulk copies, before anything that it writes from now on. (Of
+// global memory: a fence for bulk copies of shared memory, too, waits for all that was written once more.)
 DEVICE void fence() {
   asm volatile("fence.acq_rel.gpu;" ::: "memory");
-  asm volatile("fence.proxy.async;" ::: "memory");
+  asm volatile("fence.proxy.async.global;" ::: "memory");
 }
 // Two neighbouring blocks, a cluster: all threads of both meet; and a word for the other's shared memory, at the place that it
 // has in this block's, counted by the other's mbarrier.
@@ -193,13 +194,15 @@ DEVICE u32 times(u32 a, u32 b) {
   asm("mul.rn.bf16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
   return v;
 }
-// The larger of two numbers without a sign, in each half; the largest of all lanes'.
+// The larger of two numbers without a sign, in each half; of all lanes' the largest, the smallest, and all bits that are set.
 DEVICE u32 larger_halves(u32 a, u32 b) {
   u32 v;
   asm("max.u16x2 %0, %1, %2;" : "=r"(v) : "r"(a), "r"(b));
   return v;
 }
 DEVICE u32 largest_of_lanes(u32 v) { return __reduce_max_sync(~0u, v); }
+DEVICE u32 smallest_of_lanes(u32 v) { return __reduce_min_sync(~0u, v); }
+DEVICE u32 bits_of_lanes(u32 v) { return __reduce_or_sync(~0u, v); }
 DEVICE float reciprocal(float x) {
   float y;
   asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
