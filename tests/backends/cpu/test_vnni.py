@@ -119,7 +119,7 @@ def test_a_number_far_larger_costs_its_neighbours_nothing(kind: str) -> None:
     assert ((got - want).abs() < values.norm(dim=0) / 127 + want.abs() * 2.0**-8).all()
 
 
-@pytest.mark.parametrize("kind", [INT4, INT8], ids=str)
+@pytest.mark.parametrize("kind", [INT4, INT8], ids=["int4", "int8"])
 def test_at_the_ends_of_what_integers_hold_a_row_is_what_it_is_alone(kind: Format) -> None:
     d = Draw("extremes", torch.bfloat16, CPU)
     weight, x = d.packed(kind, 40, 576, 32, zeros="free" if kind is INT4 else ""), d.normal(45, 576)

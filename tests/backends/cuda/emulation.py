@@ -35,7 +35,8 @@ def built(source: str, defines: dict[str, Any]) -> Any:
         compiler = shutil.which("g++")
         assert compiler, "the emulation needs g++"
         made = path.with_suffix(f".{os.getpid()}")  # another run may be making the same
-        command = [compiler, "-std=c++17", "-O1", "-w", "-shared", "-fPIC", "-Wno-psabi", f"-I{HERE}", f"-I{SOURCES}"]
+        command = [compiler, "-std=c++17", "-O1", "-U_FORTIFY_SOURCE", "-w", "-shared", "-fPIC", "-Wno-psabi"]
+        flags += [f"-I{HERE}", f"-I{SOURCES}"]
         subprocess.run([*command, *flags, str(HERE / source), "-o", str(made)], check=True)
         made.replace(path)
     return ctypes.CDLL(str(path)).emulate

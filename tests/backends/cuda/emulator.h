@@ -6,6 +6,7 @@
 // It does not show missing fences: memory here is sequentially consistent.
 #pragma once
 #include <math.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -63,7 +64,9 @@ struct Block {
   std::vector<Warp> warps;
 };
 struct Fiber {
-  ucontext_t context;
+  ucontext_t context;  // where it starts
+  jmp_buf place;       // and where it is, once it has started
+  bool started = false;
   int block, thread;
   const int* waits = nullptr;  // runs again when *waits is no longer `value`
   int value = 0;
@@ -73,7 +76,7 @@ struct Machine {
   std::mt19937_64 random;
   std::vector<Block> blocks;
   std::vector<Fiber> fibers;
-  ucontext_t main;
+  jmp_buf rounds;
   Fiber* now = nullptr;
   i64 clock = 0;
   int threads = 0, published = 0, dropped = 0;
@@ -82,7 +85,17 @@ struct Machine {
 };
 inline Machine* machine;
 inline Block& here() { return machine->blocks[machine->now->block]; }
-inline void yield() { swapcontext(&machine->now->context, &machine->main); }
+// Changes of fiber are most of what a run does: by _setjmp, for swapcontext asks the system for the signals' mask each time.
+inline void yield() {
+  if (!_setjmp(machine->now->place)) _longjmp(machine->rounds, 1);
+}
+inline void resume(Fiber& f) {
+  machine->now = &f;
+  if (_setjmp(machine->rounds)) return;
+  if (f.started) _longjmp(f.place, 1);
+  f.started = true;
+  setcontext(&f.context);
+}
 inline void until(const int* turn, int value) {
   machine->now->waits = turn, machine->now->value = value;
   while (*turn == value) yield();
@@ -114,7 +127,7 @@ inline void deliver(Block& block) {
 inline void start() {
   machine->kernel();
   machine->now->done = true;
-  swapcontext(&machine->now->context, &machine->main);
+  _longjmp(machine->rounds, 1);
 }
 // Runs the kernel to its end; returns how many rounds that took.
 inline i64 run(int blocks, int threads, size_t shared, u64 seed, int dropped, bool blind, std::function<void()> kernel) {
@@ -135,7 +148,7 @@ inline i64 run(int blocks, int threads, size_t shared, u64 seed, int dropped, bo
     Fiber& f = m.fibers[i];
     f.block = i / threads, f.thread = i % threads;
     getcontext(&f.context);
-    f.context.uc_stack.ss_sp = stacks + i * STACK, f.context.uc_stack.ss_size = STACK, f.context.uc_link = &m.main;
+    f.context.uc_stack.ss_sp = stacks + i * STACK, f.context.uc_stack.ss_size = STACK, f.context.uc_link = nullptr;
     makecontext(&f.context, start, 0);
   }
   std::vector<u32> speed(blocks), asleep(blocks);
@@ -152,8 +165,7 @@ inline i64 run(int blocks, int threads, size_t shared, u64 seed, int dropped, bo
       for (int i = 0; i < threads; i++) {
         Fiber& f = m.fibers[(size_t)b * threads + (first + i) % threads];
         if (f.done || f.thread / 32 == (int)asleep[b] || (f.waits && *f.waits == f.value)) continue;
-        m.now = &f;
-        swapcontext(&m.main, &f.context);
+        resume(f);
         left -= f.done;
       }
     }
