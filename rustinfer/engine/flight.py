@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -30,21 +32,27 @@ class Arrivals:
         self._items, self._device = items, device
         self._free: list[Pinned] = []
 
-    def fetch(self, told: Tensor, rows: np.ndarray | None = None) -> Told:
-        """Start copying tokens to the host. `rows` are those that matter, in their order; None: all."""
+    def fetch(self, told: Tensor, rows: np.ndarray | None = None, first: Callable[[], None] = lambda: None) -> Told:
+        """Start copying tokens to the host. `rows` are those that matter, in their order; None: all.
+
+        `first` is called before they are waited for: whatever else has to wait for what comes before them.
+        """
         pinned = self._free.pop() if self._free else Pinned(self._items, self._device)
         pinned.fetch(told)
-        return Told(self._free, pinned, len(told), rows)
+        return Told(self._free, pinned, len(told), rows, first)
 
 
 class Told(Flight):
     """Plain tokens on their way to the host."""
 
-    def __init__(self, free: list[Pinned], pinned: Pinned, count: int, rows: np.ndarray | None) -> None:
-        self._free, self._pinned, self._count, self._rows = free, pinned, count, rows
+    def __init__(
+        self, free: list[Pinned], pinned: Pinned, count: int, rows: np.ndarray | None, first: Callable[[], None]
+    ) -> None:
+        self._free, self._pinned, self._count, self._rows, self._first = free, pinned, count, rows, first
 
     def result(self) -> Sampled:
         """Wait for them. Raises what the device raises."""
+        self._first()
         told = self._pinned.fetched(self._count)
         told = told.copy() if self._rows is None else told[self._rows]
         self._free.append(self._pinned)

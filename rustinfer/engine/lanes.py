@@ -86,13 +86,13 @@ class Lanes:
         if new:
             self._regard(plan)
         if new or (not plan.chunks and (self._moves or self._due)):
-            self.next()
-            self.send(0)
-            self.tabulate()
-        if new:
-            for i in self.stale(plan, self.rows):
-                sequence = plan.decodes[i]
-                self.drawn[sequence.row] = sequence.tokens[sequence.computed - plan.count]
+            with torch.inference_mode():
+                self.next()
+                self.send(0)
+                self.tabulate()
+                for i in self.stale(plan, self.rows) if new else ():
+                    sequence = plan.decodes[i]
+                    self.drawn[sequence.row] = sequence.tokens[sequence.computed - plan.count]
         self._followed = None if plan.chunks else plan.decodes
 
     def advanced(self, count: int = 1) -> None:
@@ -177,6 +177,10 @@ class Lanes:
         """
         if inside and not self._moves:
             return
+        with torch.inference_mode():
+            self._send(items)
+
+    def _send(self, items: int) -> None:
         moved, end = len(self._moves), self._parts[3].start + items
         if moved:
             self._staging.now()[end : end + 2 * moved] = np.array(self._moves, np.int64).T.reshape(-1)
@@ -194,6 +198,10 @@ class Lanes:
         """Bring the device's page table up to date with what was sent last; a graph may hold this."""
         self._flat.index_copy_(0, self._places, self._pages)
 
+    def taken(self) -> None:
+        """Wait until what was written to `next(inside=True)` was taken."""
+        self._staging.taken()
+
     def launched(self) -> None:
         """All that reads what was sent has been launched."""
         self._staging.mark()
@@ -202,8 +210,9 @@ class Lanes:
         """Send what is due as far as it does not fit beside a batch."""
         while sum(count for _, count in self._due) > UPDATES:
             self._next()
-            self._staging.send(self._parts[3].start)
-            self.tabulate()
+            with torch.inference_mode():
+                self._staging.send(self._parts[3].start)
+                self.tabulate()
 
     def _next(self, inside: bool = False) -> np.ndarray:
         """The next array to send, with the fields in it, and as much of what is due as fits."""

@@ -78,7 +78,8 @@ class Mixed:
         if recorded := self._graphs.get(shape):
             return recorded.forward()
         width = max(len(sequence.pages) for sequence in plan.sequences())
-        return self._forward(shape, min(self._round(width), self.batcher.lanes.pages.shape[1]))
+        with torch.inference_mode():
+            return self._forward(shape, min(self._round(width), self.batcher.lanes.pages.shape[1]))
 
     def _round(self, count: int) -> int:
         return -(-count // self._grain) * self._grain

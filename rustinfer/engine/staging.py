@@ -33,7 +33,7 @@ class Staging:
         self.buffer = torch.zeros(items, dtype=torch.int64, device=device)
         self._ring = [Pinned(items, device) for _ in range(SLOTS)]
         self._inside = Pinned(items, device, inside=True)
-        self._now, self._at, self._sent = self._ring[0], 0, False
+        self._now, self._at, self._sent, self._left = self._ring[0], 0, False, False
 
     def next(self, inside: bool = False) -> np.ndarray:
         """An array to write to. Waits for the copy that was made from it last, which is long past.
@@ -41,9 +41,12 @@ class Staging:
         A graph copies as it begins, which it has once the one before it has been read.
         """
         self.mark()
-        if not inside:
-            self._at = (self._at + 1) % SLOTS
-        self._now = self._inside if inside else self._ring[self._at]
+        if inside:
+            self.taken()
+            self._now, self._left = self._inside, True
+            return self._now.array
+        self._at = (self._at + 1) % SLOTS
+        self._now = self._ring[self._at]
         return self._now.wait()
 
     def now(self) -> np.ndarray:
@@ -59,6 +62,12 @@ class Staging:
         """What a graph holds in place of `send`, of what was written for it."""
         send(self.buffer, self._inside.tensor, items)
         self._inside.mark()
+
+    def taken(self) -> None:
+        """Wait until a graph has taken what was left for it: its next prompt then need not, before the device works."""
+        if self._left:
+            self._inside.wait()
+        self._left = False
 
     def mark(self) -> None:
         """Note when the copy will be over, if one was made: no sooner than needed, for the device may be idle."""

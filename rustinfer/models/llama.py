@@ -45,7 +45,8 @@ class Attention:
         q, residual = self.qkv(x, residual, step.positions, step.slots, *self.cache)
         starts = step.query_starts
         if last is not None:  # nobody reads what the other rows would come to
-            q, residual, starts = q[last], residual[last], torch.arange(len(starts), device=q.device).int()
+            starts = torch.arange(len(starts), dtype=torch.int32, device=q.device)
+            q, residual = q[last], residual[last]
         mixed = self.attend(q, *self.cache, starts, step.lengths, step.pages)
         return self.out(mixed.flatten(1)), residual
 

@@ -177,6 +177,20 @@ def test_what_a_graph_takes_is_copied_when_it_does() -> None:
         assert staging.buffer.tolist() == [9, -i, 0, 0]
 
 
+def test_whoever_waits_for_a_graph_to_take_does_so_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    staging, waits = Staging(4, CPU), list[int]()
+    monkeypatch.setattr(staging._inside, "wait", lambda: waits.append(1))
+    staging.taken()
+    staging.next(inside=True)
+    assert waits == []
+    staging.next(inside=True)  # nobody has waited for the first
+    assert waits == [1]
+    staging.taken()
+    staging.taken()
+    staging.next(inside=True)
+    assert waits == [1, 1]
+
+
 def test_numbers_are_read_once_all_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
     pinned = Pinned(3, CPU)
     pinned.array[:] = PENDING

@@ -111,6 +111,7 @@ class Replayed:
         self.call, self.result = call, call()
         self.replays = 0
 
+    @torch.inference_mode()  # as what a graph holds was recorded; replaying one needs no mode
     def __call__(self) -> Any:
         self.replays += 1
         new = self.call()
