@@ -26,11 +26,12 @@ def collector_at_rest() -> Iterator[None]:
 def open_gpu(device: str) -> threading.Thread | None:
     """Begin to make the first GPU's primary context, which torch takes up as its own; None where none is wanted.
 
-    Where there is no driver or no GPU nothing happens: it is torch that says so.
+    Torch's libraries follow. Where there is no driver or no GPU nothing happens: it is torch that says so.
     """
     if device == "cpu":
         return None
-    thread = threading.Thread(target=_open, name="rustinfer-gpu", daemon=True)
+    # Not a daemon: one that is within torch when the interpreter goes brings the process down.
+    thread = threading.Thread(target=_open, name="rustinfer-gpu")
     thread.start()
     return thread
 
@@ -40,6 +41,15 @@ def _open() -> None:
         driver = ctypes.CDLL(DRIVER)
     except OSError:
         return
-    if driver.cuInit(0) == 0:
-        # Kept for as long as the process lives: nobody gives it back.
-        driver.cuDevicePrimaryCtxRetain(ctypes.byref(ctypes.c_void_p()), 0)
+    # Kept for as long as the process lives: nobody gives it back.
+    if driver.cuInit(0) == 0 and driver.cuDevicePrimaryCtxRetain(ctypes.byref(ctypes.c_void_p()), 0) == 0:
+        _multiply()
+
+
+def _multiply() -> None:
+    """A first kernel and a first product: what they load and set up takes a while, beside the rest of the imports."""
+    import torch  # the main thread is at it: this waits
+
+    if torch.cuda.is_available():
+        one = torch.ones(1, 1, dtype=torch.bfloat16, device="cuda")
+        torch.mm(one, one)

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from rustinfer.engine.ahead import collector_at_rest, open_gpu
 from rustinfer.engine.build import load
@@ -29,12 +30,24 @@ def test_the_collector_rests_until_all_is_loaded_or_has_failed() -> None:
 
 def test_the_first_gpu_is_opened_beside_the_imports(monkeypatch: pytest.MonkeyPatch) -> None:
     retained: list[int] = []
-    driver = SimpleNamespace(cuInit=lambda flags: flags, cuDevicePrimaryCtxRetain=lambda c, gpu: retained.append(gpu))
+    multiplied: list[object] = []
+
+    def retain(context: object, gpu: int) -> int:
+        retained.append(gpu)
+        return 0
+
+    driver = SimpleNamespace(cuInit=lambda flags: flags, cuDevicePrimaryCtxRetain=retain)
     monkeypatch.setattr(ctypes, "CDLL", lambda name: driver)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "ones", lambda *shape, dtype, device: (dtype, device))
+    monkeypatch.setattr(torch, "mm", lambda *matrices: multiplied.append(matrices))
     thread = open_gpu("auto")
     assert thread is not None
     thread.join(10)
     assert retained == [0]
+    assert multiplied == [((torch.bfloat16, "cuda"),) * 2]
+    # A daemon that is in the midst of this when the interpreter ends would take it down: a refused start says why.
+    assert not thread.daemon
 
 
 def test_without_a_gpu_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
