@@ -41,9 +41,19 @@ def _open() -> None:
         driver = ctypes.CDLL(DRIVER)
     except OSError:
         return
+    threading.Thread(target=_hash_triton, name="rustinfer-triton", daemon=True).start()
     # Kept for as long as the process lives: nobody gives it back.
     if driver.cuInit(0) == 0 and driver.cuDevicePrimaryCtxRetain(ctypes.byref(ctypes.c_void_p()), 0) == 0:
         _multiply()
+
+
+def _hash_triton() -> None:
+    """Triton looks its compiled kernels up by a hash of all of itself, which the first of them finds made."""
+    try:
+        from triton.runtime.cache import triton_key
+    except ImportError:  # it is not installed, or makes its hash elsewhere, and then when it is wanted
+        return
+    triton_key()
 
 
 def _multiply() -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -48,6 +50,14 @@ def test_the_first_gpu_is_opened_beside_the_imports(monkeypatch: pytest.MonkeyPa
     assert multiplied == [((torch.bfloat16, "cuda"),) * 2]
     # A daemon that is in the midst of this when the interpreter ends would take it down: a refused start says why.
     assert not thread.daemon
+
+
+def test_triton_is_hashed_beside_the_imports(monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed = threading.Event()
+    monkeypatch.setitem(sys.modules, "triton.runtime.cache", SimpleNamespace(triton_key=hashed.set))
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(cuInit=lambda flags: 100))
+    open_gpu("auto")
+    assert hashed.wait(10)
 
 
 def test_without_a_gpu_nothing_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
