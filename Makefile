@@ -39,7 +39,7 @@ serve: setup ## Serve MODEL at http://127.0.0.1:PORT, with a page to chat in
 	@$(BIN)/rustinfer serve $(MODEL) --port $(PORT) $(if $(HOST),--host $(HOST)) $(ARGS)
 
 test: setup ## Run the tests that need no GPU
-	@$(BIN)/python -m pytest -m 'not gpu and not slow' --ignore=tests/gpu $(ARGS)
+	@$(BIN)/python -m pytest -m 'not gpu and not slow' --ignore=tests/gpu -n 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-slow: setup ## Run the tests that take long
 	@$(BIN)/python -m pytest -m slow --ignore=tests/gpu $(ARGS)

@@ -17,8 +17,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from rustinfer.engine.machine import give_way
+
 from .told import Row, Told
 
+# Before any test imports torch: its threads would keep a core from the other half of the tests.
+give_way()
 # A busy machine is no fault, and what is red is so by the change that was tested: `--hypothesis-profile=luck` tries
 # other examples each time.
 settings.register_profile("luck", deadline=None, suppress_health_check=[HealthCheck.too_slow])
