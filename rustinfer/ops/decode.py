@@ -115,7 +115,7 @@ def _(ops: Binder, *, decoder: Decoder) -> Function:
         caches: Caches,
     ) -> Tensor:
         residual = embed(tokens)
-        x = torch.zeros_like(residual)
+        x = torch.zeros_like(residual)  # an ordinary launch: behind it attend.cu need not wait for lengths and pages
         for (qkv, attend, gate_up), cache in zip(bound, caches, strict=True):
             q, residual = qkv(x, residual, positions, slots, *cache)
             x, residual = gate_up(attend(q, *cache, query_starts, lengths, pages).flatten(1), residual)

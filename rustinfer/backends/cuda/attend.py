@@ -19,10 +19,12 @@ from .loaded import loaded
 from .tensor_map import Words, tensor_map
 
 LEAST_ROWS, MOST_ROWS = 17, 256
-MOST_WIDE = 64  # rows with heads of 128 dimensions, of which Triton's kernel has enough on their way with more rows
+MOST_AHEAD = 64  # rows: more ask for so much that the kernel in front is kept from its end
 MOST_GROUP = 8  # query heads of a key head: the columns of a matrix instruction
 TILE = 16  # positions: its rows
 TOGETHER = 2  # blocks of a multiprocessor: while one adds up, the other multiplies
+AT_ONCE = 128  # bytes that the L2 cache asks memory for: 256 cost 5 to 8 %
+LEAST_SHARED = 76 * 1024  # so that no third block fits: blocks of the next launch would lie unevenly
 LOG2E = 1.4426950408889634
 
 
@@ -39,7 +41,7 @@ class Arguments(ctypes.Structure):
 
 @dataclass(frozen=True)
 class Cut:
-    """Blocks of a launch, warps of a block, tiles of a warp's ring."""
+    """Blocks of a launch, warps of a block, tiles of a warp's ring, and whether it reads before its time."""
 
     heads: int
     kv_heads: int
@@ -48,11 +50,13 @@ class Cut:
     grid: int
     warps: int
     stages: int = 2
+    ahead: int = 1
 
     @classmethod
-    def of(cls, heads: int, kv_heads: int, dim: int, page: int, multiprocessors: int) -> Cut:
+    def of(cls, heads: int, kv_heads: int, dim: int, page: int, multiprocessors: int, rows: int = 64) -> Cut:
         """The one that was fastest; docs/notes/gpu-engine.md has the measurements."""
-        return cls(heads, kv_heads, dim, page, TOGETHER * multiprocessors, 512 // dim)
+        ahead = int(rows <= MOST_AHEAD)
+        return cls(heads, kv_heads, dim, page, TOGETHER * multiprocessors, 512 // dim, ahead=ahead)
 
     @property
     def group(self) -> int:
@@ -68,7 +72,8 @@ class Cut:
     def shared(self) -> int:
         """Bytes of shared memory of a block."""
         ring, place = self.warps * self.stages * (4 * TILE * self.dim + 8), 4 * self.group * (self.dim + 8)
-        return 1024 + ring + 2 * self.warps * place + 4 * (MOST_ROWS + self.warps + 2)
+        needed = 1024 + ring + 2 * self.warps * place + 4 * (MOST_ROWS + self.warps + 2)
+        return max(needed, LEAST_SHARED)
 
     @property
     def defines(self) -> dict[str, int]:
@@ -96,7 +101,7 @@ class Attend:
         """How TMA reads a cache."""
         key = cache.data_ptr(), len(cache)
         if key not in self._maps:
-            self._maps[key] = tensor_map(cache.view(-1, cache.shape[-1]), self.cut.box)
+            self._maps[key] = tensor_map(cache.view(-1, cache.shape[-1]), self.cut.box, AT_ONCE)
         return self._maps[key]
 
     def __call__(self, q: Tensor, keys: Tensor, values: Tensor, lengths: Tensor, pages: Tensor) -> Tensor:
@@ -118,8 +123,8 @@ def refusal(bound: Mapping[str, Any]) -> Refusal:
         return "reads all positions, not a window"
     if dim not in (64, 128) or not 0 < heads <= MOST_GROUP * kv_heads <= MOST_GROUP * 64:
         return f"takes heads of 64 or 128 dimensions, up to {MOST_GROUP} of one key head, known when it is bound"
-    most = MOST_ROWS if dim == 64 else MOST_WIDE
-    return None if LEAST_ROWS <= target.rows <= most else f"is the faster one for {LEAST_ROWS} to {most} rows"
+    some = LEAST_ROWS <= target.rows <= MOST_ROWS
+    return None if some else f"is the faster one for {LEAST_ROWS} to {MOST_ROWS} rows"
 
 
 HOPPER = Requires("cuda", frozenset({torch.bfloat16}), min_sm=(9, 0), max_rows=MOST_ROWS, decode=True)
@@ -133,7 +138,9 @@ def attention(
     made: dict[int, Attend] = {}
 
     def build(page: int) -> Attend:
-        made[page] = Attend(target, Cut.of(heads, kv_heads, dim, page, multiprocessors(target.device)), scale)
+        assert target.rows is not None
+        cut = Cut.of(heads, kv_heads, dim, page, multiprocessors(target.device), target.rows)
+        made[page] = Attend(target, cut, scale)
         return made[page]
 
     build(16)

@@ -14,9 +14,12 @@ EIGHT = 8  # rows of a repeat of the swizzle
 Words = ctypes.c_uint64 * 16
 
 
-def tensor_map(matrix: Tensor, box: int) -> ctypes.Array[ctypes.c_uint64]:
-    """The description of `matrix` [rows, columns] for boxes of `box` rows; rows beyond its end are zeros."""
-    return _map(matrix, (matrix.shape[1], matrix.shape[0]), (matrix.stride(0),), (BAND, box))
+def tensor_map(matrix: Tensor, box: int, at_once: int = 256) -> ctypes.Array[ctypes.c_uint64]:
+    """The description of `matrix` [rows, columns] for boxes of `box` rows; rows beyond its end are zeros.
+
+    at_once: bytes that the L2 cache asks memory for, 128 or 256.
+    """
+    return _map(matrix, (matrix.shape[1], matrix.shape[0]), (matrix.stride(0),), (BAND, box), at_once)
 
 
 def halves_map(matrix: Tensor, box: int) -> ctypes.Array[ctypes.c_uint64]:
@@ -28,7 +31,7 @@ def halves_map(matrix: Tensor, box: int) -> ctypes.Array[ctypes.c_uint64]:
 
 
 def _map(
-    matrix: Tensor, sizes: Sequence[int], strides: Sequence[int], box: Sequence[int]
+    matrix: Tensor, sizes: Sequence[int], strides: Sequence[int], box: Sequence[int], at_once: int = 256
 ) -> ctypes.Array[ctypes.c_uint64]:
     """Sizes, strides from the second on, and the box are in numbers, innermost first."""
     from cuda.bindings import driver as d
@@ -39,7 +42,7 @@ def _map(
             [d.cuuint64_t(size) for size in sizes], [d.cuuint64_t(stride * matrix.itemsize) for stride in strides],
             [d.cuuint32_t(size) for size in box], [d.cuuint32_t(1)] * len(sizes),
             d.CUtensorMapInterleave.CU_TENSOR_MAP_INTERLEAVE_NONE, d.CUtensorMapSwizzle.CU_TENSOR_MAP_SWIZZLE_128B,
-            d.CUtensorMapL2promotion.CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
+            getattr(d.CUtensorMapL2promotion, f"CU_TENSOR_MAP_L2_PROMOTION_L2_{at_once}B"),
             d.CUtensorMapFloatOOBfill.CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE,
         )
     )  # fmt: skip

@@ -4,6 +4,7 @@
 
 #include SOURCE
 
-extern "C" long emulate(const Arguments* p, int blocks, int threads, long shared, u64 seed) {
+extern "C" long emulate(const Arguments* p, int blocks, int threads, long shared, u64 seed, void* to, const void* from, long bytes) {
+  emulated::late = {to, from, bytes};
   return emulated::run(blocks, threads, shared, seed, 0, false, [p] { ENTRY(*p); });
 }

@@ -6,6 +6,13 @@ inline std::unordered_map<int, Gate> clusters;
 inline std::unordered_map<Fiber*, int> turns;
 inline std::unordered_map<Block*, std::vector<float*>[4]> sums;  // of a warp group
 inline int group() { return machine->now->thread / 128; }
+struct Late {  // what the kernel in front writes: it ends when all threads have come to wait for it
+  void* to;
+  const void* from;
+  long bytes;
+  Gate all;
+};
+inline Late late;
 inline u64 swizzled(u64 at) { return at ^ (at >> 7 & 7) << 4; }
 inline float number(u64 matrix, int row, int k) {
   return as_float((u32) * (const u16*)swizzled((matrix << 4) + row * 128 + k * 2) << 16);
@@ -14,7 +21,14 @@ inline float number(u64 matrix, int row, int k) {
 
 DEVICE u32 shared_address(const void* p) { return (u64)p; }
 DEVICE void let_successor_begin() {}
-DEVICE void wait_for_predecessor() {}
+DEVICE void wait_for_predecessor() {
+  emulated::Late& late = emulated::late;
+  if (late.bytes)
+    emulated::meet(late.all, emulated::machine->blocks.size() * emulated::machine->threads, [&] {
+      memcpy(late.to, late.from, late.bytes);
+      late.bytes = 0;
+    });
+}
 DEVICE void cluster_arrive() {
   emulated::Gate& gate = emulated::clusters[block() / CLUSTER];
   emulated::turns[emulated::machine->now] = gate.turn;

@@ -23,7 +23,7 @@ from . import grids
 CPU = torch.device("cpu")
 TARGET = Target(torch.device("cuda"), torch.bfloat16, (9, 0), 64, decode=True)
 KNOWN = {"scale": 0.125, "window": 0, "heads": 32, "kv_heads": 8, "dim": 64}
-CUTS = ((7, 8, 2), (3, 2, 3), (12, 4, 1))  # blocks, warps, stages
+CUTS = ((7, 8, 2), (3, 2, 3, 0), (12, 4, 1))  # blocks, warps, stages, whether it reads ahead
 
 
 @pytest.mark.parametrize("page", [1, 16, 64])
@@ -49,8 +49,9 @@ def test_other_chips_are_refused_in_words(sm: tuple[int, int]) -> None:
         ({"kv_heads": 2}, "up to 8 of one key head"),
         ({"heads": 0, "kv_heads": 0, "dim": 0}, "known when it is bound"),
         ({"target": replace(TARGET, rows=16)}, "17 to 256 rows"),
-        ({"target": replace(TARGET, rows=96), "dim": 128}, "17 to 64 rows"),
+        ({"target": replace(TARGET, rows=512), "dim": 128}, "17 to 256 rows"),
         ({"target": replace(TARGET, rows=256)}, None),
+        ({"target": replace(TARGET, rows=256), "dim": 128}, None),
         ({"dim": 128}, None),
         ({}, None),
     ],
@@ -77,12 +78,12 @@ def taken() -> Iterator[Case]:
             yield case
 
 
-def said(case: Case, cut: tuple[int, ...] = CUTS[0], seed: int = 0) -> Tensor:
+def said(case: Case, cut: tuple[int, ...] = CUTS[0], seed: int = 0, late: grids.Late = None) -> Tensor:
     """What the emulated kernel says."""
     q, keys, values, _, lengths, pages = case.flow
     sizes = [case.bound[name] for name in ("heads", "kv_heads", "dim")]
     with (
-        mock.patch.object(attend, "loaded", partial(grids.loaded, seed=seed)),
+        mock.patch.object(attend, "loaded", partial(grids.loaded, seed=seed, late=late)),
         mock.patch.object(attend, "tensor_map", grids.tensor_map),
     ):
         return Attend(TARGET, Cut(*sizes, keys.shape[2], *cut), case.bound["scale"])(q, keys, values, lengths, pages)
@@ -104,6 +105,23 @@ def test_a_row_is_alike_whoever_makes_it_and_whatever_comes_first() -> None:
     some = slice(3, 9)
     less = replace(case, flow=(q[some], keys, values, starts[:7], lengths[some], pages[some]))
     assert torch.equal(said(less), whole[some])
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+@pytest.mark.parametrize("seed", range(2))
+def test_what_the_kernel_in_front_writes_is_read_after_its_end(seed: int, ahead: int) -> None:
+    case, cut = next(case for case in taken() if case.name == "decode many"), (16, 8, 2, ahead)
+    want, (q, *caches, starts, lengths, pages) = said(case), case.flow
+    there = torch.cat([t.flatten() for t in (q, *caches)])
+    flat = there.clone()
+    parts = flat.split([q.numel(), *(cache.numel() for cache in caches)])
+    before, *dirty = (part.view(t.shape) for part, t in zip(parts, (q, *caches), strict=True))
+    before.fill_(torch.nan)
+    for table, last in zip(pages.long(), (lengths - 1).tolist(), strict=True):
+        for cache in dirty:
+            cache[table[last // 16], :, last % 16] = torch.nan
+    early = replace(case, flow=(before, *dirty, starts, lengths, pages))
+    assert torch.equal(said(early, cut, seed, (flat, there)), want)
 
 
 def test_what_nobody_wrote_may_be_anything() -> None:

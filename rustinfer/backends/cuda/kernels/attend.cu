@@ -3,6 +3,8 @@
 // each other. Each warp takes every WARPS-th tile through a ring of its own, which it fills again as soon as a tile is used,
 // across the borders of rows: memory never waits for a sum. What a row gives depends on that row alone; which blocks make
 // it, on all lengths.
+// With AHEAD, what is old is read before the kernel in front has ended: all but queries and each row's last position. Lengths
+// and pages were there before that kernel began.
 #include "group.cuh"
 
 constexpr int TILE = 16;                  // positions, as a matrix instruction takes them
@@ -47,7 +49,7 @@ DEVICE void divide(const Arguments& a, const Shared& s) {
   int cost[EACH], sum = 0, total = 0;
 #pragma unroll
   for (int r = 0; r < EACH; r++) {
-    int row = thread() * EACH + r, length = row < a.rows ? a.lengths[row] : 0;
+    int row = thread() * EACH + r, length = row < a.rows ? (int)look(a.lengths + row) : 0;
     s.lengths[row] = length > 0 ? length : 0;
     cost[r] = row < a.rows ? tiles_of(s.lengths[row]) + BESIDES : 0;
     sum += cost[r];
@@ -98,7 +100,7 @@ struct Asker {
   // A box's page a lane, from the k-th tile on.
   DEVICE int pages_of(int row, int k) const {
     int position = (piece_of(row) + (k + lane() / BOXES) * WARPS) * TILE + lane() % BOXES * BOX;
-    return position < s.lengths[row] ? a.pages[row * a.pages_row + position / PAGE] : 0;
+    return position < s.lengths[row] ? (int)look(a.pages + row * a.pages_row + position / PAGE) : 0;
   }
 
   DEVICE bool next() {
@@ -110,6 +112,9 @@ struct Asker {
     if (k && k % KNOWN == 0) ids = pages_of(row, k);
     return true;
   }
+
+  // Whether there is a next tile of which the kernel in front writes nothing.
+  DEVICE bool old() { return next() && piece_of(row) + k * WARPS + 1 < tiles_of(s.lengths[row]); }
 
   DEVICE void ask() {
     if (!next()) return;
@@ -234,13 +239,15 @@ KERNEL(THREADS) attend(const __grid_constant__ Arguments a) {
   let_successor_begin();
   for (int i = thread(); i < WARPS * STAGES; i += THREADS) mbar_init(full + i, 1);
   mbars_visible();
-  wait_for_predecessor();
+  if (!AHEAD) wait_for_predecessor();
   divide(a, s);
   Asker asker(a, s);
   const int first = asker.row + 1;
   u32 q[DIM / 16][2], upcoming[DIM / 16][2];
+  while (AHEAD && asker.asked < STAGES && asker.old()) asker.ask();
+  wait_for_predecessor();
   if (first < asker.end) fetch(upcoming, a, first);
-  for (int i = 0; i < STAGES; i++) asker.ask();
+  while (asker.asked < STAGES && asker.next()) asker.ask();
   int used = 0;
   for (int row = first; row < asker.end; row++) {
 #pragma unroll
