@@ -31,7 +31,7 @@ class Limits:
     longer: int = 0
 
 
-row = attrgetter("row")
+row, remaining = attrgetter("row"), attrgetter("remaining")
 Guess = Callable[[Sequence, int], list[int]]
 """The tokens that may come next in a sequence, at most so many."""
 
@@ -80,8 +80,9 @@ class Scheduler:
         """The next step's work, to be launched or cancelled. Empty where there is none before a flight has landed."""
         plan = Plan()
         self.waiting.promote(now, self.limits.age)
-        if not self._fill(plan.chunks):
-            self._share(plan)
+        came: list[Sequence] = []
+        if not self._fill(plan.chunks, came):
+            self._share(plan, came)
         if plan:
             self._close_ranks(plan)
             plan.touched, self.cache.touched = self.cache.touched, []
@@ -141,8 +142,11 @@ class Scheduler:
         self._rows.give(sequence.row)
         sequence.row = -1
 
-    def _fill(self, chunks: list[Chunk]) -> bool:
-        """Plan prompts alone, where beside all who decode they had no room, and nobody reads what those say."""
+    def _fill(self, chunks: list[Chunk], came: list[Sequence]) -> bool:
+        """Plan prompts alone, where beside all who decode they had no room, and nobody reads what those say.
+
+        Whether there was a plan or not, those who come in are in `came`.
+        """
         if not (self._full or (self.waiting and self._rows)) or any(q.request.streamed for q in self.running):
             return False
         prompts = [sequence for sequence in self.running if sequence.behind]
@@ -150,32 +154,36 @@ class Scheduler:
             return False
         left = self.limits.tokens - sum(sequence.remaining for sequence in prompts)
         while left > 0 and self._passed < self.limits.sequences and (sequence := self._next()):
-            prompts.append(sequence)
+            came.append(sequence)
             left -= sequence.remaining
             self._passed += 1
-        if left >= decoding or not prompts:
+        if left >= decoding or not (prompts or came):
             return False
         self._full = True
-        self._prompts(chunks, prompts, self.limits.tokens)
+        self._prompts(chunks, prompts + came, self.limits.tokens)
         return True
 
-    def _share(self, plan: Plan) -> None:
-        """Plan a step of all who decode, and of prompts as far as there is room beside them."""
+    def _share(self, plan: Plan, came: list[Sequence]) -> None:
+        """Plan a step of all who decode, and of prompts as far as there is room beside them.
+
+        Who came in begins with a chunk, be it one token: of its row nobody has told the device yet. Guesses leave room.
+        """
         self._passed = 0
-        prompts: list[Sequence] = []
-        budget = self._decodes(plan, prompts, self.limits.tokens)
+        prompts = sorted(came, key=remaining)
+        running = [sequence for sequence in self.running if sequence not in came] if came else self.running
+        budget = self._decodes(plan, running, prompts, self.limits.tokens)
         budget = self._prompts(plan.chunks, prompts, budget)
         while budget and (sequence := self._next()):
             budget -= self._chunk(plan.chunks, sequence, budget)
         self._full = not budget
         self._extend(plan)
 
-    def _decodes(self, plan: Plan, prompts: list[Sequence], budget: int) -> int:
+    def _decodes(self, plan: Plan, running: list[Sequence], prompts: list[Sequence], budget: int) -> int:
         """One more token of every sequence that decodes; those that do not are left in `prompts`."""
         size, decodes = self.cache.page_size, plan.decodes
         spare = budget - len(self.running)
         # Whoever is preempted on the way comes later in this list, or is the one being looked at.
-        for sequence in self.running:
+        for sequence in running:
             done, known = sequence.computed, len(sequence.tokens)
             # As `Sequence.behind`, which takes half as long again as all of this loop.
             if known - done > 1 or not done or (sequence.pooled is not None and done < sequence.last):

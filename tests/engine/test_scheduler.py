@@ -136,6 +136,15 @@ def test_prompts_without_end_keep_nobody_from_decoding() -> None:
     assert 2 < max(later - sooner for sooner, later in itertools.pairwise(decoding)) < 6
 
 
+def test_whoever_comes_in_begins_with_a_chunk_even_of_one_token() -> None:
+    s = scheduler()
+    for i in range(2):
+        s.add(sequences(f"{i}", list(range(9)), i, streamed=False))
+        run(s, plan := s.plan())
+    assert [(c.sequence.request.id, c.start, c.count) for c in plan.chunks] == [("1", 8, 1)]
+    assert [q.request.id for q in plan.decodes] == ["0"]
+
+
 def test_nobody_comes_in_to_be_put_out_again() -> None:
     s = scheduler(pages=12, seqs=8, tokens=8)
     for i in range(8):
