@@ -49,7 +49,7 @@ class FakeRunner:
         chunks = [Chunk(q, q.computed - 1, 1, True) for q in plan.decodes] + plan.chunks
         if any(self.broken(chunk) for chunk in chunks):
             raise RuntimeError("kernel failed")
-        tokens = [self._one(chunk) for chunk in chunks]
+        tokens = [self._one(chunk, fed=number < len(plan.decodes)) for number, chunk in enumerate(chunks)]
         sampling = [chunk for chunk in chunks if chunk.samples]
         unsound = [row for row, chunk in enumerate(sampling) if self.unsound(chunk)]
         return Lost() if self.unreadable(plan) else Done(Sampled([t for t in tokens if t is not None], unsound))
@@ -80,16 +80,20 @@ class FakeRunner:
         for page in pages:
             self.cells[page] = [-1] * PAGE
 
-    def _one(self, chunk: Chunk, row: int | None = None, pages: Items[int] | None = None) -> int | None:
+    def _one(
+        self, chunk: Chunk, row: int | None = None, pages: Items[int] | None = None, *, fed: bool = False
+    ) -> int | None:
         q, end = chunk.sequence, chunk.start + chunk.count
         row, pages = q.row if row is None else row, pages or q.pages
         for at in range(chunk.start, end):
-            token = q.tokens[at] if at < len(q.tokens) else None
-            if token is None:
-                drawn_at, token = self._drawn[row]
+            drawn_at, token = self._drawn.get(row, (-1, -1))
+            if at < len(q.tokens) and not (fed and drawn_at == at):  # the row's own goes before the host's
+                token = q.tokens[at]
+            else:
                 assert drawn_at == at
             self.cells[pages[at // PAGE]][at % PAGE] = token
         if not chunk.samples:
+            self._drawn[row] = -1, -1
             return None
         read = [self.cells[pages[at // PAGE]][at % PAGE] for at in range(end)]
         token = says(read, q.seed if q.request.sampling.temperature else 0)
