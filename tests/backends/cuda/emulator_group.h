@@ -71,6 +71,9 @@ static void copy_box(emulated::Block& block, u8* to, const Map* map, int column,
 DEVICE void tensor_copy(void* to, const Map* map, int column, int row, u64* b) {
   copy_box(emulated::here(), (u8*)to, map, column, b, [&](int r) { return row + r; });
 }
+DEVICE void tensor_copy_once(void* to, const Map* map, int column, int row, u64* b, u64) {
+  tensor_copy(to, map, column, row, b);
+}
 template <class F>
 static void copy_to_all(void* to, const Map* map, int column, u64* b, u16 mask, const F& row_of) {
   for (int i = 0; i < CLUSTER; i++)

@@ -53,12 +53,12 @@ DEVICE int first_row(int tile) {
   return GATED ? tile * (OUTPUTS / 2) + block_of_outputs() * 64 : (block_of_outputs() * TILES + tile) * 64;
 }
 
-DEVICE void copy_weights(const Arguments& a, const Ring& ring, int step) {
+DEVICE void copy_weights(const Arguments& a, const Ring& ring, int step, u64 policy) {
   int slot = step % STAGES;
   mbar_expect(ring.full + slot, STAGE);
   for (int t = 0; t < TILES; t++)
-    tensor_copy(ring.base + slot * STAGE + t * TILE, &a.weight, (share() * STEPS + step) * BAND, first_row(t),
-                ring.full + slot);
+    tensor_copy_once(ring.base + slot * STAGE + t * TILE, &a.weight, (share() * STEPS + step) * BAND, first_row(t),
+                     ring.full + slot, policy);
 }
 
 DEVICE void copy_rows(const Arguments& a, const Ring& ring, int step) {
@@ -67,12 +67,13 @@ DEVICE void copy_rows(const Arguments& a, const Ring& ring, int step) {
 }
 
 DEVICE void produce(const Arguments& a, const Ring& ring) {
-  for (int step = 0; step < AHEAD; step++) copy_weights(a, ring, step);
+  u64 policy = read_once();
+  for (int step = 0; step < AHEAD; step++) copy_weights(a, ring, step, policy);
   wait_for_predecessor();
   for (int step = 0; step < AHEAD; step++) copy_rows(a, ring, step);
   for (int step = AHEAD; step < STEPS; step++) {
     while (!mbar_passed(ring.empty + step % STAGES, step / STAGES - 1)) {}
-    copy_weights(a, ring, step);
+    copy_weights(a, ring, step, policy);
     copy_rows(a, ring, step);
   }
 }

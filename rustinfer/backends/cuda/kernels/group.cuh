@@ -66,6 +66,15 @@ DEVICE void tensor_copy(void* to, const Map* map, int column, int row, u64* b) {
       : "memory");
 }
 
+// The same of numbers that nobody reads again.
+DEVICE void tensor_copy_once(void* to, const Map* map, int column, int row, u64* b, u64 policy) {
+  asm volatile(
+      "cp.async.bulk.tensor.2d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1, {%2, %3}], [%4], %5;" ::"r"(
+          shared_address(to)),
+      "l"(map), "r"(column), "r"(row), "r"(shared_address(b)), "l"(policy)
+      : "memory");
+}
+
 // The same into the same place of all blocks in `mask`, each of which has it counted by its own mbarrier.
 DEVICE void tensor_copy_to_all(void* to, const Map* map, int column, int row, u64* b, u16 mask) {
   asm volatile(
