@@ -18,6 +18,11 @@ def missed(package: str) -> Path | None:
     return Path(spec.origin).parent
 
 
+def lost(package: str) -> Path | None:
+    """The folder of a package that each start compiles anew: it has no bytecode, and Python may keep none."""
+    return missed(package) if sys.dont_write_bytecode else None
+
+
 def keep(package: str) -> None:
     """Have Python keep in our cache what it compiles, where it may write but not beside the package's sources."""
     folder = missed(package)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rustinfer.bytecode import keep, missed
+from rustinfer.bytecode import keep, lost, missed
 
 PACKAGE = "brought_without_bytecode"
 
@@ -40,6 +40,7 @@ def imported() -> str:
 
 def test_what_cannot_be_kept_beside_the_sources_is_kept_in_our_cache(package: Path, tmp_path: Path) -> None:
     assert missed(PACKAGE) == package
+    assert lost(PACKAGE) is None  # as long as our cache has it
     assert imported() == "compiled"
     assert not (package / "__pycache__").exists()
     (kept,) = (tmp_path / "cache" / "bytecode").rglob("*.pyc")
@@ -58,6 +59,7 @@ def test_who_forbids_bytecode_is_obeyed(package: Path, tmp_path: Path) -> None:
     assert imported() == "compiled"
     assert sys.pycache_prefix is None
     assert not (tmp_path / "cache").exists()
+    assert lost(PACKAGE) == package
 
 
 def test_another_place_for_bytecode_is_obeyed(package: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def startup(args: Namespace) -> int:
     """Print medians of the runs, each from a process that does not exist yet to one that was killed and came back."""
     runs = [once(args) for _ in range(args.num_iters)]
     rows = {name: statistics.median(run[name] for run in runs) for name in runs[0]}
-    compiled = "missing: each start compiles torch" if bytecode.missed("torch") else "there"
+    compiled = "missing: each start compiles torch" if bytecode.lost("torch") else "kept"
     result: dict[str, Any] = {
         "model": args.model,
         "bytecode": compiled,

@@ -54,8 +54,8 @@ def torch_found() -> Finding:
 
 def compiled() -> Finding:
     """Python's bytecode of torch: kept by whoever installed torch, by Python, or by us in our cache."""
-    folder = bytecode.missed("torch")
-    if folder is None or not sys.dont_write_bytecode:
+    folder = bytecode.lost("torch")
+    if folder is None:
         return Finding("ok", "bytecode", "torch is compiled once")
     found = f"{folder} has none, and PYTHONDONTWRITEBYTECODE is set: each start compiles torch, for seconds"
     return Finding("warn", "bytecode", found, f"unset it, or run python -m compileall -q {folder.parent}")

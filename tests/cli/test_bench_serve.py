@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from rustinfer.bytecode import missed
+from rustinfer.bytecode import lost
 from rustinfer.cli import bench_serve
 from rustinfer.cli import main as cli
 from rustinfer.cli.spawned import Spawned
@@ -118,7 +118,7 @@ def test_start_up_memory_and_recovery_of_a_real_server(tmp_path: Path, capsys: p
     model = str(save(tmp_path / "tiny"))
     assert cli.main(["bench", "startup", model, "--num-iters", "1", "--threads", "1", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
-    assert ("missing" in result["bytecode"]) == (missed("torch") is not None)
+    assert ("missing" in result["bytecode"]) == (lost("torch") is not None)
     found = result["median"]
     assert 0 < found["ready, s"] < found["start to first token, s"]
     assert found["engine memory, MB"] > 100
