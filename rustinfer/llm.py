@@ -72,7 +72,7 @@ class LLM:
         self, prompts: Prompt | Sequence[Prompt], sampling_params: Params = None, use_tqdm: bool = True
     ) -> list[RequestOutput]:
         """Continue the prompts; results are in the order of the prompts. One set of parameters, or one per prompt."""
-        one = isinstance(prompts, (str, Mapping)) or not isinstance(prompts, (list, Iterable))
+        one = isinstance(prompts, (str, Mapping)) or not isinstance(prompts, Iterable)
         many: list[Any] = [prompts] if one else list(prompts)
         return self._run([*map(self._prompts.encode, many)], sampling_params, use_tqdm)
 
@@ -187,7 +187,7 @@ class LLM:
     def _spread(self, params: Params, number: int) -> list[SamplingParams]:
         if params is None or isinstance(params, SamplingParams):
             return [params or self.default_sampling_params] * number
-        if not isinstance(params, (list, Sequence)) or not all(isinstance(each, SamplingParams) for each in params):
+        if not isinstance(params, Sequence) or not all(isinstance(each, SamplingParams) for each in params):
             raise UserError("sampling parameters are a SamplingParams, or one for each prompt")
         if len(params) != number:
             raise UserError(f"{number} prompts and {len(params)} sampling parameters: give one set, or one per prompt")

@@ -38,13 +38,13 @@ class Prompts:
         """A prompt's tokens."""
         if isinstance(prompt, str):
             return self._tokenized(prompt)
-        if not isinstance(prompt, (dict, Mapping)) or not ("prompt" in prompt or "prompt_token_ids" in prompt):
+        if not isinstance(prompt, Mapping) or not ("prompt" in prompt or "prompt_token_ids" in prompt):
             raise UserError('a prompt must be a string, {"prompt": text} or {"prompt_token_ids": ids}')
         text = prompt.get("prompt")
         if "prompt_token_ids" not in prompt:
             return self._tokenized(text)  # type: ignore[arg-type]
         ids = prompt["prompt_token_ids"]
-        if not isinstance(ids, (list, Sequence)) or not whole(ids, tokens := numbers(ids)):
+        if not isinstance(ids, Sequence) or not whole(ids, tokens := numbers(ids)):
             raise UserError("prompt_token_ids must be a list of integers")
         return text, list(ids), tokens
 
