@@ -39,10 +39,12 @@ class Arguments(ctypes.Structure):
     ]  # fmt: skip
 
 
-def shape(outputs: int, dim: int, gated: bool) -> tuple[int, int, int]:
+def shape(rows: int, outputs: int, dim: int, gated: bool) -> tuple[int, int, int]:
     """Tiles, shares of the columns, KiB of shared memory; docs/notes/gpu-engine.md has the measurements."""
     if gated:
         return 2, 2, BESIDE
+    if dim > TILE and rows > 32 and outputs > NARROW:
+        return dim // TILE, 2, ALONE
     return (dim // TILE, 4, BESIDE) if dim > TILE or outputs <= NARROW else (1, 2, ALONE)
 
 
@@ -61,7 +63,7 @@ class Cut:
     def of(cls, rows: int, outputs: int, columns: int, dim: int = TILE, *, gated: bool = False) -> Cut:
         """The cut for up to `rows` activation rows; a block makes whole heads of `dim` outputs."""
         padded = next(size for size in (16, 32, 64) if size >= rows)
-        tiles, most, shared = shape(outputs, dim, gated)
+        tiles, most, shared = shape(padded, outputs, dim, gated)
         splits = next(s for s in (most, 2, 1) if columns % (s * BAND) == 0)
         stage, rest = (tiles * TILE + padded) * BAND * 2, padded * (tiles * TILE + 4) * 4 + 2048
         stages = min((shared * 1024 - rest) // stage, columns // splits // BAND)
@@ -110,7 +112,8 @@ def refusal(bound: Mapping[str, Any], most: int = 4096, rows: tuple[int, int] = 
 def rotated_refusal(bound: Mapping[str, Any]) -> Refusal:
     """The same of queries, keys and values."""
     dim = 2 * bound["cos"].shape[1]
-    return refusal(bound, 6144, (17, 32)) or (None if dim in (64, 128) else "takes heads of 64 or 128 dimensions")
+    timed = 17, MOST_ROWS if dim > TILE else 32
+    return refusal(bound, 6144, timed) or (None if dim in (64, 128) else "takes heads of 64 or 128 dimensions")
 
 
 def of_many(target: Target) -> bool:

@@ -84,7 +84,7 @@ static void copy_to_all(void* to, const Map* map, int column, u64* b, u16 mask, 
 DEVICE void tensor_copy_to_all(void* to, const Map* map, int column, int row, u64* b, u16 mask) {
   copy_to_all(to, map, column, b, mask, [&](int r) { return row + r; });
 }
-DEVICE void tensor_copy4_to_all(void* to, const Map* map, int column, int eight, u64* b, u16 mask) {
+DEVICE void tensor_copy4_once_to_all(void* to, const Map* map, int column, int eight, u64* b, u16 mask, u64) {
   int half = map->words[2] / 2;
   copy_to_all(to, map, column, b, mask, [&](int r) { return r / 8 % 2 * half + (eight + r / 16) * 8 + r % 8; });
 }

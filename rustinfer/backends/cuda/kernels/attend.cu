@@ -92,6 +92,7 @@ struct Asker {
   const Arguments& a;
   const Shared& s;
   int row, end, k = 0, count = 0, asked = 0, ids, following;
+  u64 policy = read_once();
 
   DEVICE Asker(const Arguments& a, const Shared& s) : a(a), s(s), row(s.bounds[0] - 1), end(s.bounds[1]) {
     following = row + 1 < end ? pages_of(row + 1, 0) : 0;
@@ -126,8 +127,8 @@ struct Asker {
 #pragma unroll
       for (int b = 0; b < BANDS; b++) {
         u8* to = s.ring + slot * STAGE + b * BYTES + lane() * BOX * BAND * 2;
-        tensor_copy(to, &a.keys, b * BAND, at, s.full + slot);
-        tensor_copy(to + BANDS * BYTES, &a.values, b * BAND, at, s.full + slot);
+        tensor_copy_once(to, &a.keys, b * BAND, at, s.full + slot, policy);
+        tensor_copy_once(to + BANDS * BYTES, &a.values, b * BAND, at, s.full + slot, policy);
       }
     }
     warp_barrier();

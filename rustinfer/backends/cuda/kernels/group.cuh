@@ -83,12 +83,12 @@ DEVICE void tensor_copy_to_all(void* to, const Map* map, int column, int row, u6
       "l"(map), "r"(column), "r"(row), "r"(shared_address(b)), "h"(mask)
       : "memory");
 }
-// The same of a matrix whose halves take turns in a box by eight rows: from group `eight` of both on.
-DEVICE void tensor_copy4_to_all(void* to, const Map* map, int column, int eight, u64* b, u16 mask) {
+// The same of a matrix whose halves take turns in a box by eight rows: from group `eight` of both on. Nobody reads it again.
+DEVICE void tensor_copy4_once_to_all(void* to, const Map* map, int column, int eight, u64* b, u16 mask, u64 policy) {
   asm volatile(
-      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1, {%2, %3, %3, %4}], [%5], %6;" ::"r"(
+      "cp.async.bulk.tensor.4d.shared::cluster.global.tile.mbarrier::complete_tx::bytes.multicast::cluster.L2::cache_hint [%0], [%1, {%2, %3, %3, %4}], [%5], %6, %7;" ::"r"(
           shared_address(to)),
-      "l"(map), "r"(column), "r"(0), "r"(eight), "r"(shared_address(b)), "h"(mask)
+      "l"(map), "r"(column), "r"(0), "r"(eight), "r"(shared_address(b)), "h"(mask), "l"(policy)
       : "memory");
 }
 DEVICE void give_up() { __trap(); }

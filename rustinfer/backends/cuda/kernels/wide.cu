@@ -37,11 +37,11 @@ DEVICE int tile_of(int n) { return (block() / CLUSTER + n / STEPS * CLUSTERS) * 
 DEVICE int steps_in_all() { return (ITEMS - block() / CLUSTER + CLUSTERS - 1) / CLUSTERS * STEPS; }
 
 // A part of the outputs for all blocks that have them, the same of the rows.
-DEVICE void copy_weights(const Arguments& a, const Ring& ring, int n) {
+DEVICE void copy_weights(const Arguments& a, const Ring& ring, int n, u64 policy) {
   int slot = n % STAGES, row = tile_of(n) * WIDTH + down() * (WIDTH / DOWN);
   mbar_expect(ring.full + slot, STAGE);
-  tensor_copy4_to_all(ring.base + slot * STAGE + X + down() * (WIDTH / DOWN * BAND * 2), &a.weight, n % STEPS * BAND, row / 16,
-                      ring.full + slot, ((1 << DOWN) - 1) << along() * DOWN);
+  tensor_copy4_once_to_all(ring.base + slot * STAGE + X + down() * (WIDTH / DOWN * BAND * 2), &a.weight, n % STEPS * BAND,
+                           row / 16, ring.full + slot, ((1 << DOWN) - 1) << along() * DOWN, policy);
 }
 
 DEVICE void copy_rows(const Arguments& a, const Ring& ring, int n) {
@@ -53,12 +53,13 @@ DEVICE void copy_rows(const Arguments& a, const Ring& ring, int n) {
 
 DEVICE void produce(const Arguments& a, const Ring& ring) {
   int all = steps_in_all(), ahead = STAGES < all ? STAGES : all;
-  for (int n = 0; n < ahead; n++) copy_weights(a, ring, n);
+  u64 policy = read_once();
+  for (int n = 0; n < ahead; n++) copy_weights(a, ring, n, policy);
   wait_for_predecessor();
   for (int n = 0; n < ahead; n++) copy_rows(a, ring, n);
   for (int n = ahead; n < all; n++) {
     reach(ring.empty + n % STAGES, n / STAGES - 1);
-    copy_weights(a, ring, n);
+    copy_weights(a, ring, n, policy);
     copy_rows(a, ring, n);
   }
 }
