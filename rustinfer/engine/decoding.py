@@ -33,7 +33,8 @@ def decodes(
 ) -> list[Decode]:
     """Decode steps, fewest lanes first, to be warmed up. One that no graph can hold stays eager, and is named."""
     gpu = target.device.type == "cuda"
-    pool = torch.cuda.graph_pool_handle() if gpu and not options.enforce_eager and can_capture(draw.bindings) else None
+    graphed = gpu and not options.enforce_eager and can_capture(draw.bindings)
+    pool = target.workspace.pool if graphed else None
     made = []
     for rows in bucket_sizes(options.sequences) if gpu else [options.sequences]:
         # Where every row must come out alike, decoding takes the kernels that prompts take.

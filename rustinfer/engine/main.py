@@ -114,8 +114,10 @@ def run(model: str, options: Options, address: str, key: WireKey | None = None) 
         "%s: %s, %d tokens of context, %d of cache", card.id, card.dtype, card.context, loaded.engine.admission.capacity
     )
     if scratch := loaded.workspace.nbytes:
-        share = 100 * scratch / (measure(options.device).device or scratch)
-        log.info("scratch of the kernels: %d MiB, %.1f %% of the device's memory", scratch >> 20, share)
+        outputs, whole = loaded.workspace.pool_nbytes, measure(options.device).device
+        share = 100 * (scratch + outputs) / (whole or scratch + outputs)
+        told = "workspace: %d MiB of scratch, %d MiB of what graphs return, %.1f %% of the device's memory"
+        log.info(told, scratch >> 20, outputs >> 20, share)
     log.info("ready in %.1f s (import %.1f s, %s), pid %d at %s", total, imported, loaded.phases, os.getpid(), address)
     try:
         with Watchdog(lambda: loop.progress):

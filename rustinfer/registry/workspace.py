@@ -1,4 +1,4 @@
-"""Scratch memory that an engine's kernels share: partial sums, arrival counters, weights made dense for a moment."""
+"""Memory that an engine's kernels share: scratch, such as partial sums and arrival counters, and what graphs return."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ class Workspace:
 
     Kernels of a stream run one after the other, so all sites that use a name share its region: what one kernel leaves
     there is lost to the next, save that regions of `counters` are zero between kernels. A region that turns out too
-    small is replaced, and the old one kept, for a captured graph may know its address.
+    small is replaced, and the old one kept, for a captured graph may know its address. What kernels return while a
+    graph is recorded comes from the `pool`, which the largest graph, recorded first, gives its size.
     """
 
     def __init__(self) -> None:
         self._regions: dict[Key, Tensor] = {}
         self._views: dict[Key, dict[int, Tensor]] = {}  # a launch without a graph asks several times, in each layer
         self._outgrown: list[Tensor] = []
+        self._pool: tuple[int, int] | None = None
 
     def scratch(self, device: torch.device, name: str, count: int, dtype: torch.dtype = torch.float32) -> Tensor:
         """The first `count` numbers of a region; what they are is not said."""
@@ -33,6 +35,20 @@ class Workspace:
     def nbytes(self) -> int:
         """Bytes of all regions, outgrown ones included."""
         return sum(tensor.nbytes for tensor in (*self._regions.values(), *self._outgrown))
+
+    @property
+    def pool(self) -> tuple[int, int]:
+        """The memory of all graphs' outputs, as `torch.cuda.graph_pool_handle` names it: the same at every call."""
+        self._pool = self._pool or torch.cuda.graph_pool_handle()
+        return self._pool
+
+    @property
+    def pool_nbytes(self) -> int:
+        """Bytes that the pool holds of the device."""
+        if self._pool is None:
+            return 0
+        parts = torch.cuda.memory_snapshot(self._pool)  # type: ignore[no-untyped-call]
+        return sum(part["total_size"] for part in parts)
 
     def _region(self, key: Key, count: int, *, zero: bool) -> Tensor:
         views = self._views.setdefault(key, {})

@@ -21,9 +21,12 @@ GREEDY = SamplingParams(temperature=0, max_tokens=24, ignore_eos=True)
 def test_decode_steps_allocate_nothing_on_the_gpu() -> None:
     made = talking()
     on_gpu = {name: weight.to("cuda") for name, weight in made.weights.items()}
-    with LLM.over(load(made=replace(made, weights=on_gpu), device="cuda", strict=True)) as llm:
+    loaded = load(made=replace(made, weights=on_gpu), device="cuda", strict=True)
+    outputs = loaded.workspace.pool_nbytes
+    with LLM.over(loaded) as llm:
         asked_for(llm, 40)
         few, many = asked_for(llm, 40), asked_for(llm, 90)
+        assert loaded.workspace.pool_nbytes == outputs > 0
     # A prompt's step makes its outputs anew; all the steps after it replay graphs.
     assert few == many
     assert many[1] == 0

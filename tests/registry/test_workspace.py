@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from rustinfer.registry import Target, Workspace
@@ -32,6 +33,16 @@ def test_an_outgrown_region_is_kept_for_graphs_that_know_it() -> None:
     assert large.data_ptr() != small.data_ptr()
     assert space.scratch(CPU, "sums", 10).data_ptr() == large.data_ptr()
     assert space.nbytes == 4040
+
+
+def test_graphs_share_one_pool_whose_size_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    space, handles = Workspace(), iter([(7, 0), (8, 0)])
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: next(handles))
+    monkeypatch.setattr(torch.cuda, "memory_snapshot", {(7, 0): [{"total_size": 3}, {"total_size": 4}]}.__getitem__)
+    assert space.pool_nbytes == 0
+    assert space.pool == (7, 0)
+    assert space.pool == (7, 0)
+    assert space.pool_nbytes == 7
 
 
 def test_counters_are_zero_at_any_size() -> None:
