@@ -113,14 +113,15 @@ def test_a_lost_device_ends_the_engine_in_one_line_and_the_supervisor_starts_ano
 
     def answer() -> httpx.Response:
         body = {"model": "tiny", "prompt": "abc", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
-        return httpx.post(f"http://127.0.0.1:{port}/v1/completions", json=body, timeout=60)
+        return httpx.post(f"http://127.0.0.1:{port}/v1/completions", json=body, timeout=180)
 
     try:
-        until(healthy, 120)
+        until(healthy, 180)
         before = answer().json()["choices"][0]["text"]
         mark.touch()
-        assert answer().status_code >= 500
-        until(healthy, 60)
+        died = answer()  # the next engine may be there soon enough to be asked once again
+        assert died.status_code >= 500 or died.headers["x-retried"] == "1"
+        until(healthy, 180)
         assert answer().json()["choices"][0]["text"] == before
     finally:
         served.terminate()
