@@ -113,15 +113,18 @@ def test_a_lost_device_ends_the_engine_in_one_line_and_the_supervisor_starts_ano
 
     def answer() -> httpx.Response:
         body = {"model": "tiny", "prompt": "abc", "max_tokens": 8, "temperature": 0, "ignore_eos": True}
-        return httpx.post(f"http://127.0.0.1:{port}/v1/completions", json=body, timeout=180)
+        return httpx.post(f"http://127.0.0.1:{port}/v1/completions", json=body, timeout=60)
 
     try:
-        until(healthy, 180)
+        until(healthy, 120)
         before = answer().json()["choices"][0]["text"]
         mark.touch()
-        died = answer()  # the next engine may be there soon enough to be asked once again
-        assert died.status_code >= 500 or died.headers["x-retried"] == "1"
-        until(healthy, 180)
+        died = answer()
+        if died.status_code == 200:  # the next engine was there within 3 s, and was asked once again
+            assert (died.headers["x-retried"], died.json()["choices"][0]["text"]) == ("1", before)
+        else:
+            assert died.status_code >= 500
+        until(healthy, 60)
         assert answer().json()["choices"][0]["text"] == before
     finally:
         served.terminate()
