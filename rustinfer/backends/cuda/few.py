@@ -43,9 +43,8 @@ def shape(rows: int, outputs: int, dim: int, gated: bool) -> tuple[int, int, int
     """Tiles, shares of the columns, KiB of shared memory; docs/notes/gpu-engine.md has the measurements."""
     if gated:
         return 2, 2, BESIDE
-    if dim > TILE and rows > 32 and outputs > NARROW:
-        return dim // TILE, 2, ALONE
-    return (dim // TILE, 4, BESIDE) if dim > TILE or outputs <= NARROW else (1, 2, ALONE)
+    beside = outputs <= NARROW or (dim > TILE and rows <= 32)
+    return (dim // TILE, 4, BESIDE) if beside else (dim // TILE, 2, ALONE)
 
 
 @dataclass(frozen=True)
