@@ -16,6 +16,7 @@ GLANCES = 2  # a first look at all
 NEAR = 1.06  # of the fastest's time then: what takes longer is not looked at again
 ROUNDS = 11
 COLD = 160 << 20  # bytes that pass until a weight is used again: in a step it comes from memory, not from the cache
+MOST = 1024  # copies: a model of weights so small that more are wanted is in the cache in a step, too
 
 
 @torch.inference_mode()
@@ -48,11 +49,11 @@ def contest(product: Product, rival: Rival, offers: Sequence[Algorithm | None]) 
 
 
 def cold(weight: Tensor, beside: int) -> list[Tensor]:
-    """The weight and copies of it, so many that each has left the cache when its turn comes again.
+    """The weight and copies of it, so many that each has left the cache when its turn comes again, or MOST.
 
     `beside` are the bytes that are written meanwhile.
     """
-    count = -(-COLD // (weight.nbytes + beside))
+    count = min(-(-COLD // (weight.nbytes + beside)), MOST)
     return [weight, *(weight.clone() for _ in range(count - 1))]
 
 

@@ -88,6 +88,15 @@ def test_the_fastest_is_used_and_kept(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "a.json").read_text()).keys() == {KEY}
 
 
+@pytest.mark.parametrize(("bytes_", "copies"), [(1 << 20, 3), (1 << 10, 1024), (2, 1024)])
+def test_weights_take_turns_until_each_has_left_the_cache_but_not_without_end(
+    bytes_: int, copies: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contest, "COLD", 3 << 20)
+    weights = contest.cold(torch.zeros(bytes_, dtype=torch.uint8), 0)
+    assert len(weights) == len({weight.data_ptr() for weight in weights}) == copies
+
+
 def test_torch_keeps_what_none_does_better(tmp_path: Path) -> None:
     known = Choices(tmp_path / "a.json")
     assert choose(Offered(100), rival(101), known) is None  # type: ignore[arg-type]
