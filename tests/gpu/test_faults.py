@@ -106,6 +106,7 @@ def test_a_lost_device_ends_the_engine_in_one_line_and_the_supervisor_starts_ano
         served = subprocess.Popen([*command, "--port", str(port)], env=env, stdout=output, stderr=subprocess.STDOUT)
 
     def healthy() -> bool:
+        assert served.poll() is None, log.read_text()[-3000:]
         try:
             return httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200
         except httpx.TransportError:
