@@ -132,6 +132,7 @@ DEVICE u32 turned(u32 pair) {
   });
   return w.a[l][1];
 }
+#if !NO_WGMMA  // it makes do with mma, which is emulated for all kernels
 DEVICE u64 matrix(const void* p) { return (u64)p >> 4; }
 DEVICE void group_fence() {}
 DEVICE void group_commit() {}
@@ -151,4 +152,5 @@ DEVICE void group_multiply(float (&d)[N], u64 a, u64 b) {
       }
   });
 }
+#endif
 DEVICE float exp_fast(float v) { return expf(v); }

@@ -53,20 +53,19 @@ def weight(*shape: int) -> torch.Tensor:
     return torch.empty(shape, dtype=torch.bfloat16, device="meta")
 
 
+@pytest.mark.parametrize("sm", [(9, 0), (10, 0)])
 @pytest.mark.parametrize("epilogue", EPILOGUES)
 @pytest.mark.parametrize("rows", [16, 32, 64])
-def test_it_compiles_for_hopper_and_does_not_spill(epilogue: str, rows: int) -> None:
+def test_it_compiles_and_does_not_spill(epilogue: str, rows: int, sm: tuple[int, int]) -> None:
     cut = Cut.of(rows, 4096, 4096) if "front" in epilogue else Cut.of(rows, 6144, 4096, 128)
-    made = nvrtc.compile_source("few.cu", cut.defines | EPILOGUES[epilogue], (9, 0))
+    made = nvrtc.compile_source("few.cu", cut.defines | EPILOGUES[epilogue], sm)
     assert made.code[:4] == b"\x7fELF"
     assert re.search(r"\b0 bytes spill stores", made.log), made.log
 
 
 @pytest.mark.parametrize("sm", [(8, 0), (10, 0)])
 def test_other_chips_are_refused_in_words(sm: tuple[int, int]) -> None:
-    with pytest.raises(nvrtc.CompileError, match=r"needs compute capability 9\.0"):
-        nvrtc.compile_source("few.cu", Cut.of(32, 2048, 2048).defines | PLAIN, sm)
-    assert few.refusal({"weight": weight(2048, 2048), "target": replace(TARGET, sm=sm)})
+    assert "Hopper" in (few.refusal({"weight": weight(2048, 2048), "target": replace(TARGET, sm=sm)}) or "")
 
 
 @pytest.mark.parametrize(("outputs", "columns"), SHAPES)

@@ -56,6 +56,14 @@ def test_a_cut_covers_the_product_fits_and_does_not_spill(rows: int, shape: tupl
     assert "wgmma" not in made.log, made.log  # a warning that matrix instructions wait for each other
 
 
+@pytest.mark.parametrize("cluster", [(1, 2), (2, 1), (2, 2)])
+@pytest.mark.parametrize("width", wide.WIDTHS)
+def test_every_width_compiles_for_blackwell_and_does_not_spill(width: int, cluster: tuple[int, int]) -> None:
+    made = nvrtc.compile_source("wide.cu", Cut(28672, 4096, width, 2, *cluster).defines, (10, 0))
+    assert made.code[:4] == b"\x7fELF"
+    assert re.search(r"\b0 bytes spill stores", made.log), made.log
+
+
 @pytest.mark.parametrize("case", CUTS)
 def test_emulated_kernel_does_what_the_op_says(case: str) -> None:
     rows, cut, blocks = CUTS[case]

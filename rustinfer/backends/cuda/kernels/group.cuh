@@ -1,5 +1,5 @@
-// Warp groups, clusters and programmatic launch: what a product by Hopper's own instructions needs of the machine.
-// CLUSTER is the number of its blocks.
+// Warp groups, clusters and programmatic launch: what a product needs of a machine from Hopper on. CLUSTER is the number of its
+// blocks. NO_WGMMA makes do without Hopper's own instruction, as newer chips must.
 #pragma once
 #include "ptx.cuh"
 
@@ -10,8 +10,8 @@ struct alignas(64) Map {  // how TMA reads a matrix
 #ifdef EMULATED
 #include "emulator_group.h"
 #else
-#ifndef __CUDA_ARCH_FEAT_SM90_ALL
-#error "needs compute capability 9.0"
+#if __CUDA_ARCH__ < 900
+#error "needs compute capability 9.0 or newer: it copies into shared memory by TMA"
 #endif
 // The next kernel of the stream may be placed; the one before has ended, and what it wrote can be read.
 DEVICE void let_successor_begin() { asm volatile("griddepcontrol.launch_dependents;" ::: "memory"); }
@@ -98,5 +98,10 @@ DEVICE void arrive_there(There b) {
 }
 
 DEVICE float exp_fast(float v) { return __expf(v); }
+#endif
+
+#if NO_WGMMA || !(defined(EMULATED) || defined(__CUDA_ARCH_FEAT_SM90_ALL))
+#include "multiply.cuh"
+#elif !defined(EMULATED)
 #include "multiply_hopper.cuh"
 #endif
