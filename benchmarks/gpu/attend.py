@@ -22,9 +22,10 @@ from rustinfer.backends.triton import attention as triton
 from rustinfer.cli.facts import save
 from rustinfer.registry import Binder, Target
 
+from .composed import Composed
 from .few import differing, error
 from .graph import Graph, milliseconds
-from .world import DEVICE, PAGE, caches, configuration, logits, registry, step, weights, wire
+from .world import DEVICE, PAGE, configuration
 
 WAYS: dict[str, Callable[..., Any]] = {"triton": triton.attention, "cuda": attend.attention}
 NAMES = {"1b": "llama-3.2-1b", "8b": "llama-3.1-8b"}
@@ -101,16 +102,10 @@ def bound(way: Callable[..., Any]) -> Callable[..., Any]:
 
 def steps(model: str, rows: int, context: int, rounds: int) -> Found:
     """A decode step with greedy choice; milliseconds and tokens/s."""
-    config = configuration(NAMES[model], 9216)
-    held, s = weights(config, torch.bfloat16), step(config, [1] * rows, [context] * rows)
-    cache = caches(config, s.pages.numel(), torch.bfloat16)
-    index, target = torch.arange(rows, device=DEVICE), Target.of(DEVICE, torch.bfloat16).decoding(rows)
-    graphs: dict[str, Graph] = {}
+    composed, graphs = Composed(NAMES[model], rows, context), {}
     for label, way in WAYS.items():
         with mock.patch.object(Binder, "bind", bound(way)):
-            built, binder = wire(config, registry("cuda", "triton", "cublas"), target, held, cache)
-        pick = binder.argmax()
-        graphs[label] = Graph(lambda m=built, p=pick: (out := logits(m, s, index), p(out)))  # type: ignore[misc]
+            graphs[label] = Graph(composed.bound())
     said = {}
     for label, graph in graphs.items():
         graph.replay()

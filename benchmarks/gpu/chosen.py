@@ -22,9 +22,8 @@ from rustinfer.backends.cublas.choice import TORCH, Choices
 from rustinfer.backends.cublas.lt import Algorithm, library
 from rustinfer.backends.cublas.race import Record, raced
 from rustinfer.cli.facts import save
-from rustinfer.registry import Registry, Target
 
-from .world import DEVICE, PAGE, caches, configuration, logits, registry, step, weights, wire
+from .composed import Composed
 
 CONTEXT, ROUNDS, STEPS = 576, 11, 8
 SETTINGS = {1: "tile", 2: "shares", 6: "stages", 8: "cluster"}
@@ -52,19 +51,13 @@ def settings(kept: str) -> dict[str, int] | str:
 
 
 @torch.inference_mode()
-def compare(name: str, found: Registry, rows: int) -> dict[str, Any]:
+def compare(name: str, rows: int) -> dict[str, Any]:
     """One number of rows."""
-    config = configuration(name, 9216)
-    held = weights(config, torch.bfloat16)
-    cache = caches(config, rows * (CONTEXT // PAGE + 1), torch.bfloat16)
-    batch, every = step(config, [1] * rows, [CONTEXT] * rows), torch.arange(rows, device=DEVICE)
-    records, told = {}, {}
+    composed, records, told = Composed(name, rows, CONTEXT), {}, {}
     for label, kind in (("torch", Torch), ("timed", Choices), ("timed again", Choices)):
         known = kind(Path(mkdtemp()) / "choices.json")
         with mock.patch.object(timed, "choices", lambda known=known: known):
-            model, binder = wire(config, found, Target.of(DEVICE, torch.bfloat16).decoding(rows), held, cache)
-        pick = binder.argmax()
-        run = lambda model=model, pick=pick: pick(logits(model, batch, every))  # noqa: E731
+            run = composed.bound("triton", "cublas")
         records[label] = Record([run] * STEPS)
         kept = json.loads(known.path.read_text()) if known.path.exists() else {}
         told[label] = {key: settings(value) for key, value in kept.items()}
@@ -82,9 +75,9 @@ def main() -> None:
     parser.add_argument("--model", default="llama-3.2-1b")
     parser.add_argument("--rows", default="128,256")
     asked = parser.parse_args()
-    found, report = registry("triton", "cublas"), dict[str, Any](model=asked.model)
+    report = dict[str, Any](model=asked.model)
     for rows in map(int, asked.rows.split(",")):
-        report[f"{rows} rows"] = row = compare(asked.model, found, rows)
+        report[f"{rows} rows"] = row = compare(asked.model, rows)
         print(rows, json.dumps(row, indent=1), flush=True)
     save(asked.out, report)
 

@@ -20,11 +20,16 @@ from rustinfer.backends.cuda import few, joint
 from rustinfer.cli.facts import save
 from rustinfer.registry import Policy, Target
 
+from .composed import BACKENDS, Composed
 from .graph import Graph, milliseconds
-from .world import DEVICE, PAGE, caches, configuration, logits, registry, step, weights, wire
+from .world import DEVICE, PAGE
 
-ALL, JOINTS = ("cuda", "triton", "cublas"), ("linear_norm_gate_up_silu", "linear_norm_qkv_rope_write")
-WAYS = {"before": (ALL[1:], ()), "norms apart": (ALL, JOINTS), "after": (ALL, ())}  # back ends, and what is composed
+JOINTS = ("linear_norm_gate_up_silu", "linear_norm_qkv_rope_write")
+WAYS = {  # back ends, and what is composed of its parts
+    "before": (BACKENDS[1:], ()),
+    "norms apart": (BACKENDS, JOINTS),
+    "after": (BACKENDS, ()),
+}
 STEPS = "llama-3.2-1b:32,llama-3.2-1b:64,llama-3.2-1b:16,llama-3.1-8b:64,llama-3.1-8b:32"
 CASES = (  # rows, the most rows, width, hidden units, heads, key heads, a head's size
     (32, 32, 2048, 8192, 32, 8, 64),
@@ -86,16 +91,11 @@ def right(rows: int, most: int, width: int, hidden: int, heads: int, kv_heads: i
 
 def steps(model: str, rows: int, rounds: int = 5) -> dict[str, Any]:
     """A decode step with greedy choice, with and without, in turns; milliseconds and tokens/s."""
-    config = configuration(model, 9216)
-    held, s = weights(config, torch.bfloat16), step(config, [1] * rows, [512] * rows)
-    cache = caches(config, s.pages.numel(), torch.bfloat16)
-    index, target = torch.arange(rows, device=DEVICE), Target.of(DEVICE, torch.bfloat16).decoding(rows)
+    composed = Composed(model, rows, 512)
     graphs, said, times = {}, {}, {label: [] for label in WAYS}  # type: ignore[var-annotated]
     for label, (names, apart) in WAYS.items():
         policy = Policy(pins=dict.fromkeys((*apart, "decode_step"), "reference"))
-        made, binder = wire(config, registry(*names), target, held, cache, policy)
-        pick = binder.argmax()
-        graphs[label] = Graph(lambda m=made, p=pick: (out := logits(m, s, index), p(out)))
+        graphs[label] = Graph(composed.bound(*names, policy=policy))
         graphs[label].replay()
         said[label] = graphs[label].result[0].clone()
     for _ in range(rounds):

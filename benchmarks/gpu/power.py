@@ -23,9 +23,10 @@ import torch
 from rustinfer.cli.facts import save
 from rustinfer.registry import Policy, Target
 
+from .composed import BACKENDS, Composed
 from .graph import Graph, milliseconds
 from .sites import Bench
-from .world import DEVICE, caches, configuration, logits, registry, step, weights, wire
+from .world import DEVICE, configuration, registry
 
 SECONDS, CONTEXT, COPIES = 1.5, 576, 8
 WATCH = "nvidia-smi --query-gpu=clocks.sm,power.draw --format=csv,noheader,nounits -lms 50"
@@ -74,9 +75,7 @@ def held(call: Callable[[], object], calls: int, seen: Seen) -> Row:
 def ops(model: str, rows: int, seen: Seen) -> dict[str, Row]:
     """A step's ops, one by one."""
     target, found = Target.of(DEVICE, torch.bfloat16).decoding(rows), {}
-    bench = Bench(
-        configuration(model, 9216), registry("cuda", "triton", "cublas"), target, rows=rows, ctx=CONTEXT, copies=COPIES
-    )
+    bench = Bench(configuration(model, 9216), registry(*BACKENDS), target, rows=rows, ctx=CONTEXT, copies=COPIES)
     c = bench.config
     made = {
         "gate_up": bench.gate_up,
@@ -98,13 +97,8 @@ def ops(model: str, rows: int, seen: Seen) -> dict[str, Row]:
 
 def whole(model: str, rows: int, seen: Seen) -> Row:
     """A composed step with greedy choice."""
-    config = configuration(model, 9216)
-    parts, s = weights(config, torch.bfloat16), step(config, [1] * rows, [CONTEXT] * rows)
-    cache, index = caches(config, s.pages.numel(), torch.bfloat16), torch.arange(rows, device=DEVICE)
-    target, policy = Target.of(DEVICE, torch.bfloat16).decoding(rows), Policy(pins={"decode_step": "reference"})
-    bound, binder = wire(config, registry("cuda", "triton", "cublas"), target, parts, cache, policy)
-    pick = binder.argmax()
-    return held(Graph(lambda: pick(logits(bound, s, index))).replay, 1, seen)
+    step = Composed(model, rows, CONTEXT).bound(policy=Policy(pins={"decode_step": "reference"}))
+    return held(Graph(step).replay, 1, seen)
 
 
 @torch.inference_mode()

@@ -22,13 +22,13 @@ from rustinfer.backends.cuda.wide import Cut
 from rustinfer.cli.facts import save
 from rustinfer.registry import Target
 
+from .composed import BACKENDS, Composed
 from .few import differing, error
 from .graph import Graph, milliseconds
 from .sites import Bench
-from .world import DEVICE, caches, configuration, logits, registry, step, weights, wire
+from .world import DEVICE, configuration, registry
 
 BF16 = torch.bfloat16
-NAMES = ("cuda", "triton", "cublas")
 WAYS: Mapping[str, Callable[[Target], bool]] = {"library": lambda target: False, "ours": few.of_many}
 CASES = "llama-3.1-8b:256,llama-3.1-8b:128,llama-3.1-8b:96,llama-3.2-1b:256,llama-3.2-1b:128"
 
@@ -63,7 +63,7 @@ def alone(model: str, rows: int, cuts: list[Cut]) -> dict[str, Any]:
     """Microseconds and TFLOP/s."""
     target, copies = Target.of(DEVICE, BF16).decoding(rows), 8 if "8b" in model else 16
     with mock.patch.object(few, "of_many", WAYS["library"]):
-        bench = Bench(configuration(model, 9216), registry(*NAMES), target, rows=rows, ctx=512, copies=copies)
+        bench = Bench(configuration(model, 9216), registry(*BACKENDS), target, rows=rows, ctx=512, copies=copies)
         site = bench.gate_up()
         graphs = {"library": Graph(lambda: [call() for call in site.calls], warm=1)}
     made = [normal(cuts[0].outputs, cuts[0].columns) for _ in range(copies)]
@@ -82,16 +82,10 @@ def named(cut: Cut) -> str:
 
 def steps(model: str, rows: int) -> dict[str, Any]:
     """A decode step with greedy choice; milliseconds and tokens/s."""
-    config = configuration(model, 9216)
-    held, s = weights(config, BF16), step(config, [1] * rows, [512] * rows)
-    cache = caches(config, s.pages.numel(), BF16)
-    index, target = torch.arange(rows, device=DEVICE), Target.of(DEVICE, BF16).decoding(rows)
-    graphs, said = {}, {}
+    composed, graphs, said = Composed(model, rows, 512), {}, {}
     for label, way in WAYS.items():
         with mock.patch.object(few, "of_many", way):
-            made, binder = wire(config, registry(*NAMES), target, held, cache)
-            pick = binder.argmax()
-            graphs[label] = Graph(lambda m=made, p=pick: (out := logits(m, s, index), p(out)))
+            graphs[label] = Graph(composed.bound())
         graphs[label].replay()
         said[label] = graphs[label].result[0].clone()
     ms = in_turns(graphs, 5)
