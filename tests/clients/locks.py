@@ -5,6 +5,7 @@ python -m tests.clients.locks        resolves all anew, and writes locks/ (Pytho
 
 from __future__ import annotations
 
+import argparse
 import json
 import shutil
 import subprocess
@@ -46,6 +47,7 @@ def main() -> None:
     """Write the lock of every client."""
     from .run import CLIENTS
 
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     LOCKS.mkdir(exist_ok=True)
     for client in CLIENTS:
         if client.script.endswith(".mjs"):
