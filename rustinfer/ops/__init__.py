@@ -24,7 +24,7 @@ from .decode import decode_step
 from .decode_tokens import decode_tokens
 from .embedding import embedding
 from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
-from .joint import linear_norm_gate_up_silu, linear_norm_qkv_rope_write
+from .joint import linear_add_rms_norm, linear_norm_gate_up_silu, linear_norm_qkv_rope_write
 from .linear import linear, lm_head
 from .mask import bias_logits, mask_logits
 from .norm import add_rms_norm, rms_norm
@@ -37,9 +37,9 @@ from .typical import keep_typical
 
 __all__ = [
     "add_rms_norm", "advance", "argmax", "attention", "bias_logits", "decode_step", "decode_tokens", "embedding",
-    "gate_up_silu", "gelu_mul", "keep_typical", "linear", "linear_norm_gate_up_silu", "linear_norm_qkv_rope_write",
-    "lm_head", "mask_logits", "norm_gate_up_silu", "norm_qkv_rope_write", "penalize", "place_rows", "qkv_rope_write",
-    "rms_norm", "rope", "sample", "silu_mul", "sound", "write_kv",
+    "gate_up_silu", "gelu_mul", "keep_typical", "linear", "linear_add_rms_norm", "linear_norm_gate_up_silu",
+    "linear_norm_qkv_rope_write", "lm_head", "mask_logits", "norm_gate_up_silu", "norm_qkv_rope_write", "penalize",
+    "place_rows", "qkv_rope_write", "rms_norm", "rope", "sample", "silu_mul", "sound", "write_kv",
 ]  # fmt: skip
 
 

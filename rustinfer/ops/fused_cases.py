@@ -14,7 +14,7 @@ from rustinfer.registry import FP8, INT4, INT8, Case, Weight, dense
 from .cache import caches, wrapped
 from .fused import gate_up_silu, norm_gate_up_silu, norm_qkv_rope_write, qkv_rope_write
 from .inputs import MAGNITUDES, Draw, strided
-from .joint import linear_norm_gate_up_silu, linear_norm_qkv_rope_write
+from .joint import linear_add_rms_norm, linear_norm_gate_up_silu, linear_norm_qkv_rope_write
 from .mutants import Arguments, wrong
 from .rotary import table
 
@@ -141,10 +141,26 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
 def joints(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[Draw, Rows, tuple[Tensor, ...], dict[str, Any]]]:
     """Of each case the rows behind the first product, (x, residual), and what is bound of that product and the norm."""
     for rows, width in (*((rows, 128) for rows in VARIANTS), *zip(FEW, (256, 640), strict=True)):
-        d, after = rows.draw(dtype, device), replace(rows, width=width)
-        bias = d.normal(width, scale=rows.scale) if rows.rows % 2 else None
-        bound = {"first": rows.weight(d, width), "first_bias": bias, **after.norm(d)}
-        yield d, after, (rows.x(d), d.normal(rows.rows, width, scale=rows.scale)), bound
+        d = rows.draw(dtype, device)
+        yield d, replace(rows, width=width), *front(d, rows, width)
+
+
+def front(d: Draw, rows: Rows, width: int) -> tuple[tuple[Tensor, ...], dict[str, Any]]:
+    """(x, residual) in front of a first product of `width` outputs, and what is bound of that and of the norm."""
+    bias = d.normal(width, scale=rows.scale) if rows.rows % 2 else None
+    bound = {"first": rows.weight(d, width), "first_bias": bias, **replace(rows, width=width).norm(d)}
+    return (rows.x(d), d.normal(rows.rows, width, scale=rows.scale)), bound
+
+
+MANY = (Rows(80, 256, decode=True), Rows(130, 640, decode=True))  # as so many rows have the norm in front of them
+
+
+@linear_add_rms_norm.cases
+def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
+    more = ((d, rows, *front(d, rows, 384)) for rows in MANY for d in (rows.draw(dtype, device),))
+    for d, rows, flow, bound in (*joints(dtype, device), *more):
+        own = {"weight": bound.pop("first"), "bias": bound.pop("first_bias")}
+        yield Case(d.name, flow, {**bound, **own}, rows.decode)
 
 
 @linear_norm_gate_up_silu.cases
@@ -187,11 +203,14 @@ for _op in (qkv_rope_write, norm_qkv_rope_write, linear_norm_qkv_rope_write):
     wrong(_op, "bias dropped")(lambda a: {"bias": None})
     wrong(_op, "positions one too high")(lambda a: {"positions": (a["positions"] + 1) % a["cos"].shape[0]})
 JOINTS = (linear_norm_gate_up_silu, linear_norm_qkv_rope_write)
-for _op in (norm_gate_up_silu, norm_qkv_rope_write, *JOINTS):
+for _op in (norm_gate_up_silu, norm_qkv_rope_write, linear_add_rms_norm, *JOINTS):
     wrong(_op, "residual left out")(lambda a: {"residual": torch.zeros_like(a["residual"])})
     wrong(_op, "eps dropped")(lambda a: {"eps": 0.0})
 for _op in JOINTS:
     wrong(_op, "bias of the first product dropped")(lambda a: {"first_bias": None})
     wrong(_op, "rows of the first weight reversed")(lambda a: {"first": dense(a["first"]).flip(0)})
+wrong(linear_add_rms_norm, "rows of the weight reversed")(lambda a: {"weight": dense(a["weight"]).flip(0)})
+wrong(linear_add_rms_norm, "bias dropped")(lambda a: {"bias": None})
+wrong(linear_add_rms_norm, "last input column skipped")(last_column_lost)
 for _op in (norm_gate_up_silu, norm_qkv_rope_write):
     wrong(_op, "residual updated in place")(lambda a: {"residual": a["residual"].add_(a["x"]), "x": a["x"] * 0})

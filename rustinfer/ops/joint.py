@@ -1,4 +1,4 @@
-"""A product, the norm behind it and the product behind that as one op, which needs no launch for the norm alone.
+"""A product with the norm behind it as one op, and both with a product behind those: a norm needs no launch of its own.
 
 A row's factor is known when all of the row is: a kernel may go on with rows that lack it, and multiply its sums by it.
 """
@@ -12,8 +12,22 @@ from torch import Tensor
 from rustinfer.registry import Binder, Weight, op
 from rustinfer.registry.op import Function
 
-from .fused import Projection, norm_gate_up_silu, norm_qkv_rope_write
+from .fused import Projection, after, norm_gate_up_silu, norm_qkv_rope_write
 from .linear import linear
+from .norm import add_rms_norm
+
+
+@op(rows=("x", "residual"), batch_invariant=False)
+def linear_add_rms_norm(
+    x: Tensor, residual: Tensor, *, weight: Weight, bias: Tensor | None = None, norm: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    """add_rms_norm of a projection: returns (normalised, linear(x) + residual).
+
+    x: [T, K]; residual: [T, width]; weight: [width, K]; bias: [width] or None; norm: [width].
+    """
+    projected = linear(x, weight=weight, bias=bias)
+    pair: tuple[Tensor, Tensor] = add_rms_norm(projected, residual, weight=norm, eps=eps)
+    return pair
 
 
 @op(rows=("x", "residual"), batch_invariant=False)
@@ -71,11 +85,20 @@ def behind(project: Function, op: Function) -> Function:
     return lambda x, *flow: op(project(x), *flow)
 
 
+@linear_add_rms_norm.compose
+def _(ops: Binder, *, weight: Weight, bias: Tensor | None = None, norm: Tensor, eps: float) -> Function:
+    return behind(ops.linear(weight=weight, bias=bias), ops.add_rms_norm(weight=norm, eps=eps))
+
+
 @linear_norm_gate_up_silu.compose
 def _(
     ops: Binder, *, first: Weight, first_bias: Tensor | None = None, norm: Tensor, eps: float, weight: Weight
 ) -> Function:
-    return behind(ops.linear(weight=first, bias=first_bias), ops.norm_gate_up_silu(norm=norm, eps=eps, weight=weight))
+    # The norm goes with the second product where somebody has the two as one, else with the first.
+    if second := ops.whole("norm_gate_up_silu", norm=norm, eps=eps, weight=weight):
+        return behind(ops.linear(weight=first, bias=first_bias), second)
+    before = ops.linear_add_rms_norm(weight=first, bias=first_bias, norm=norm, eps=eps)
+    return after(before, ops.gate_up_silu(weight=weight))
 
 
 @linear_norm_qkv_rope_write.compose
@@ -88,5 +111,7 @@ def _(
     eps: float,
     **projection: Unpack[Projection],
 ) -> Function:
-    qkv = ops.norm_qkv_rope_write(norm=norm, eps=eps, **projection)
-    return behind(ops.linear(weight=first, bias=first_bias), qkv)
+    if second := ops.whole("norm_qkv_rope_write", norm=norm, eps=eps, **projection):
+        return behind(ops.linear(weight=first, bias=first_bias), second)
+    before = ops.linear_add_rms_norm(weight=first, bias=first_bias, norm=norm, eps=eps)
+    return after(before, ops.qkv_rope_write(**projection))

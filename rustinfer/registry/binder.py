@@ -96,9 +96,11 @@ class Binder:
         For ops of which a caller has the parts anyway, and does as well by calling them.
         """
         op = self.registry.ops[name]
-        if self._choose(op, op.complete(bound))[0] == REFERENCE and name not in self.policy.pins:
-            return None
-        return self.bind(op, **bound)
+        return None if self.composed(op, op.complete(bound)) else self.bind(op, **bound)
+
+    def composed(self, op: Op, full: dict[str, Any]) -> bool:
+        """Whether an op with these bound arguments, all of them, would be its reference without being pinned to it."""
+        return op.name not in self.policy.pins and self._choose(op, full)[0] == REFERENCE
 
     def resolve(self, op: Op, /, **bound: Any) -> Binding:
         """Choose a kernel and build it. Raises NoKernelError when every candidate refuses."""

@@ -48,6 +48,10 @@ class _Survey:
         ops = self._binder.registry.ops
         return partial(self.bind, ops[name]) if name in ops else getattr(self._binder, name)
 
+    def whole(self, name: str, /, **bound: Any) -> Callable[..., Any] | None:
+        op = self._binder.registry.ops[name]
+        return None if self._binder.composed(op, op.complete(bound)) else self.bind(op, **bound)
+
     def bind(self, op: Op, /, **bound: Any) -> Callable[..., Any]:
         full = op.complete(bound)
         if self._wanted(op, full):

@@ -53,6 +53,7 @@ def test_the_fused_ops_are_those_with_a_composition() -> None:
         "decode_tokens",
         "add_rms_norm",
         "gate_up_silu",
+        "linear_add_rms_norm",
         "linear_norm_gate_up_silu",
         "linear_norm_qkv_rope_write",
         "norm_gate_up_silu",

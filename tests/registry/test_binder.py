@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -205,6 +206,36 @@ def test_a_preference_reaches_parts_of_parts() -> None:
     ops = Binder(made, CPU, Policy(prefer=("toy",)))
     assert ops.fourfold(weight=1.0)(X).tolist() == [4001.0, 4001.0]
     assert [b.op.name for b in ops.bindings] == ["scale", "twice", "fourfold"]
+
+
+@op()
+def doubled(x: torch.Tensor, *, weight: float) -> torch.Tensor:
+    """twice, by whoever has that whole, else by scale."""
+    made: torch.Tensor = twice(x, weight=weight)
+    return made
+
+
+@doubled.compose
+def _(ops: Binder, *, weight: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    return ops.whole("twice", weight=weight) or ops.scale(weight=2 * weight)
+
+
+@pytest.mark.parametrize(
+    ("policy", "said", "names"),
+    [
+        ({}, 5001.0, ["twice", "doubled"]),
+        ({"prefer": ("toy",)}, 1002.0, ["scale", "doubled"]),
+        ({"pins": {"twice": "cpu"}}, 5001.0, ["twice", "doubled"]),
+    ],
+)
+def test_a_composition_may_ask_for_a_part_that_somebody_has_whole(
+    policy: dict[str, Any], said: float, names: list[str]
+) -> None:
+    made = registry(backend(), whole("cpu"))
+    made.add_op(doubled)
+    ops = Binder(made, CPU, Policy(**policy))
+    assert ops.doubled(weight=1.0)(X).tolist() == [said, said]
+    assert [b.op.name for b in ops.bindings] == names  # asking for parts has bound none
 
 
 def test_strict_forbids_references_on_a_gpu_only() -> None:

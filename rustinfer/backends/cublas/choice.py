@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from ...cache import cache_root, keep
-from .contest import Rival, fastest
+from .contest import Behind, Rival, fastest, nothing
 from .lt import Algorithm, Product, library
 
 log = logging.getLogger(__name__)
@@ -52,17 +52,18 @@ def key_of(product: Product) -> str:
     """What a choice depends on, beside device and library."""
     outputs, columns = product.weight.shape
     kinds = [str(dtype).removeprefix("torch.") for dtype in (product.weight.dtype, product.out_dtype)]
-    return f"{product.rows}x{outputs}x{columns} {' '.join(kinds)}{' bias' if product.bias is not None else ''}"
+    more = (" bias" if product.bias is not None else "") + (f" {product.shares} shares" if product.shares > 1 else "")
+    return f"{product.rows}x{outputs}x{columns} {' '.join(kinds)}{more}"
 
 
-def choose(product: Product, rival: Rival, known: Choices) -> Algorithm | None:
-    """The algorithm to use, or None where torch's own product, `rival`, is as fast as any."""
+def choose(product: Product, rival: Rival, known: Choices, behind: Behind = nothing) -> Algorithm | None:
+    """The algorithm to use, or None where `rival` is as fast as any, as `fastest` has it."""
     key = key_of(product)
     kept = known.get(key)
     if kept == TORCH:
         return None
     if kept is not None and product.suits(algorithm := Algorithm.from_buffer_copy(bytes.fromhex(kept))):
         return algorithm
-    best = fastest(product, rival)
+    best = fastest(product, rival, behind)
     known.put(key, TORCH if best is None else bytes(best).hex())
     return best

@@ -11,7 +11,8 @@ from torch import Tensor
 from .lt import WORKSPACE, Algorithm, LtError, Product
 from .race import Record, raced
 
-Rival = Callable[[Tensor, Tensor], object]  # torch's own product of x and a weight
+Rival = Callable[[Tensor, Tensor], object]  # of x and a weight: torch's own product, or another that serves as well
+Behind = Callable[[Tensor], object]  # what is done with each product
 GLANCES = 2  # a first look at all
 NEAR = 1.06  # of the fastest's time then: what takes longer is not looked at again
 ROUNDS = 11
@@ -19,25 +20,33 @@ COLD = 160 << 20  # bytes that pass until a weight is used again: in a step it c
 MOST = 1024  # copies: a model of weights so small that more are wanted is in the cache in a step, too
 
 
+def nothing(product: Tensor) -> None:
+    """Nobody does anything with it."""
+
+
 @torch.inference_mode()
-def fastest(product: Product, rival: Rival) -> Algorithm | None:
-    """Time all that is offered in turns, torch's own product among them."""
+def fastest(product: Product, rival: Rival, behind: Behind = nothing) -> Algorithm | None:
+    """Time all that is offered in turns, each with what is done `behind` it, and the rival as it is."""
     offers: list[Algorithm | None] = [None, *product.offers()]
-    chosen = offers[winner(contest(product, rival, offers))]
+    chosen = offers[winner(contest(product, rival, offers, behind))]
     torch.cuda.empty_cache()  # what torch's own graph wrote to is kept for it else
     return chosen
 
 
-def contest(product: Product, rival: Rival, offers: Sequence[Algorithm | None]) -> dict[int, Record]:
-    """Graphs by the place of an offer, None being torch's own; each of all the weights that `cold` gives."""
+def contest(
+    product: Product, rival: Rival, offers: Sequence[Algorithm | None], behind: Behind = nothing
+) -> dict[int, Record]:
+    """Graphs by the place of an offer, None being the rival; each of all the weights that `cold` gives."""
     weight = product.weight
     x = torch.randn(product.rows, weight.shape[1], device=weight.device).to(weight.dtype)
-    out = torch.empty(product.rows, weight.shape[0], dtype=product.out_dtype, device=weight.device)
+    sizes = (product.shares,) * (product.shares > 1) + (product.rows, len(weight))
+    out = torch.empty(sizes, dtype=product.out_dtype, device=weight.device)
     space = torch.empty(WORKSPACE, dtype=torch.uint8, device=weight.device)
     weights, records = cold(weight, out.nbytes), {}
 
     def run(algorithm: Algorithm, weight: Tensor) -> None:
         product.run(algorithm, x, out, space, weight)
+        behind(out)
 
     for place, algorithm in enumerate(offers):
         once = partial(rival, x) if algorithm is None else partial(run, algorithm)

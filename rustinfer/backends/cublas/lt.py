@@ -19,6 +19,7 @@ OFFERED = 12
 FLOAT32, COMPUTE_FLOAT32, TRANSPOSED, BIAS_EPILOGUE = 0, 68, 1, 4
 TYPES = {torch.float32: FLOAT32, torch.float16: 2, torch.bfloat16: 14}
 DESC_TRANSPOSE_A, DESC_EPILOGUE, DESC_BIAS, DESC_BIAS_TYPE = 3, 7, 8, 26
+LAYOUT_COUNT, LAYOUT_STRIDE = 5, 6
 PREFER_WORKSPACE, PREFER_REDUCTION, PREFER_ALIGNMENT = 1, 3, (5, 6, 7, 8)
 PARTIAL_SUMS_IN_FP32 = 2
 
@@ -52,8 +53,8 @@ def library() -> Any:
     loaded.cublasLtGetVersion.restype = c_size_t
     loaded.cublasLtMatrixLayoutCreate.argtypes = [c_void_p, c_int, c_uint64, c_uint64, c_int64]
     loaded.cublasLtMatmul.argtypes = [c_void_p] * 14 + [c_size_t, c_void_p]
-    for kind in ("Desc", "Preference"):
-        setter = getattr(loaded, f"cublasLtMatmul{kind}SetAttribute")
+    for kind in ("MatmulDesc", "MatmulPreference", "MatrixLayout"):
+        setter = getattr(loaded, f"cublasLt{kind}SetAttribute")
         setter.argtypes = [c_void_p, c_int, c_void_p, c_size_t]
     return loaded
 
@@ -75,12 +76,15 @@ def checked(status: int) -> None:
 class Product:
     """y [M, N] = x [M, K] @ weight [N, K]^T (+ bias [N]) of contiguous matrices, summed in fp32.
 
-    `M` rows of one dtype; y has `out_dtype`. Raises LtError.
+    `M` rows of one dtype; y has `out_dtype`. In `shares` of the columns, whose products y [shares, M, N] are not added
+    up. Raises LtError.
     """
 
-    def __init__(self, rows: int, weight: Tensor, out_dtype: torch.dtype, bias: Tensor | None = None) -> None:
+    def __init__(
+        self, rows: int, weight: Tensor, out_dtype: torch.dtype, bias: Tensor | None = None, shares: int = 1
+    ) -> None:
         outputs, columns = weight.shape
-        self.rows, self.weight, self.out_dtype, self.bias = rows, weight, out_dtype, bias
+        self.rows, self.weight, self.out_dtype, self.bias, self.shares = rows, weight, out_dtype, bias, shares
         self._handle = handle(weight.device.index or 0)
         self._one, self._zero = c_float(1), c_float(0)
         self._description = c_void_p()
@@ -91,9 +95,10 @@ class Product:
             self._describe(DESC_BIAS, c_void_p(bias.data_ptr()))
             self._describe(DESC_BIAS_TYPE, c_int32(TYPES[bias.dtype]))
         # The library counts columns first: to it, each row-major matrix is its own transpose.
-        self._a = layout(weight.dtype, columns, outputs)
-        self._b = layout(weight.dtype, columns, rows)
-        self._d = layout(out_dtype, outputs, rows)
+        each = columns // shares
+        self._a = layout(weight.dtype, each, outputs, columns, (shares, each))
+        self._b = layout(weight.dtype, each, rows, columns, (shares, each))
+        self._d = layout(out_dtype, outputs, rows, outputs, (shares, rows * outputs))
 
     def offers(self) -> list[Algorithm]:
         """Algorithms that give the same bits each time, the library's favourite first."""
@@ -137,8 +142,10 @@ class Product:
         checked(library().cublasLtMatmulDescSetAttribute(self._description, name, byref(value), sizeof(value)))
 
 
-def layout(dtype: torch.dtype, rows: int, columns: int) -> c_void_p:
-    """The library's word for a matrix whose columns follow each other."""
-    made = c_void_p()
-    checked(library().cublasLtMatrixLayoutCreate(byref(made), TYPES[dtype], rows, columns, rows))
+def layout(dtype: torch.dtype, rows: int, columns: int, apart: int, several: tuple[int, int]) -> c_void_p:
+    """The library's word for matrices whose columns are `apart`: so many, the next so many numbers behind the last."""
+    made, (count, stride) = c_void_p(), several
+    checked(library().cublasLtMatrixLayoutCreate(byref(made), TYPES[dtype], rows, columns, apart))
+    for name, value in ((LAYOUT_COUNT, c_int32(count)), (LAYOUT_STRIDE, c_int64(stride))) if count > 1 else ():
+        checked(library().cublasLtMatrixLayoutSetAttribute(made, name, byref(value), sizeof(value)))
     return made

@@ -28,7 +28,7 @@ def timed(target: Target, weight: Tensor, out_dtype: torch.dtype, rival: Plain, 
     def plain(x: Tensor) -> Tensor:
         return rival(x, weight)
 
-    if not on_gpu(weight) or weight.dtype.itemsize != 2 or not suited(weight) or target.invariant:
+    if not usable(target, weight):
         return plain
     plans = {}
     for rows in ROWS if target.rows is None else (target.rows,):
@@ -45,7 +45,7 @@ def timed(target: Target, weight: Tensor, out_dtype: torch.dtype, rival: Plain, 
 
     def call(x: Tensor) -> Tensor:
         plan = plans.get(len(x))
-        return plan(x) if plan is not None and x.dim() == 2 and suited(x) else plain(x)
+        return plan(x) if plan is not None and multipliable(x) else plain(x)
 
     return call
 
@@ -68,6 +68,16 @@ def on_gpu(weight: Tensor) -> bool:
     return weight.is_cuda
 
 
+def usable(target: Target, weight: Tensor) -> bool:
+    """Whether the library's own algorithms are to be had for a weight."""
+    return on_gpu(weight) and weight.dtype.itemsize == 2 and suited(weight) and not target.invariant
+
+
 def suited(matrix: Tensor) -> bool:
     """Whether a matrix lies in memory as the library was told."""
     return matrix.is_contiguous() and matrix.data_ptr() % ALIGNED == 0
+
+
+def multipliable(x: Tensor) -> bool:
+    """Whether rows are a matrix as the library was told."""
+    return x.dim() == 2 and suited(x)

@@ -8,7 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ...registry import Backend, hookimpl
-from . import activation, attention, cache, embedding, fused, linear, mask, norm, penalty, place, rotary, sampling
+from . import (
+    activation,
+    attention,
+    cache,
+    embedding,
+    fused,
+    linear,
+    mask,
+    norm,
+    penalty,
+    place,
+    rotary,
+    sampling,
+    summed,
+)
 from .backend import triton
 
 __all__ = [
@@ -24,6 +38,7 @@ __all__ = [
     "place",
     "rotary",
     "sampling",
+    "summed",
     "triton",
 ]
 

@@ -17,20 +17,27 @@ def warps(block: int) -> int:
     return min(max(block // 512, 1), 16)
 
 
-def norm(target: Target, weight: Tensor, eps: float, *, add: bool) -> Function:
-    """(x, residual) -> (normalised, sum), one program a row; where nothing is added there is no sum."""
+def norm(
+    target: Target, weight: Tensor, eps: float, *, add: bool, shares: int = 1, bias: Tensor | None = None
+) -> Function:
+    """(x, residual) -> (normalised, sum), one program a row; where nothing is added there is no sum.
+
+    In several shares x is [shares, T, width] in fp32, and lacks the bias.
+    """
     from .kernels.norm import rms_norm_kernel
 
     block = power(weight.shape[0])
     config = {"WIDTH": weight.shape[0], "BLOCK": block, "ADD": add, "num_warps": warps(block), **pdl(target)}
+    config |= {"SHARES": shares, "BIAS": bias is not None}
+    added = weight if bias is None else bias
 
     def call(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        rows, other = flat(x), flat(residual)
-        out = torch.empty(x.shape, dtype=x.dtype, device=x.device)
-        total = torch.empty(x.shape, dtype=x.dtype, device=x.device) if add else out
-        if len(rows):
-            strides = rows.stride(0), other.stride(0)
-            rms_norm_kernel[(len(rows),)](rows, other, weight, out, total, *strides, eps, **config)
+        rows, other = x if shares > 1 else flat(x), flat(residual)
+        out = torch.empty(residual.shape, dtype=residual.dtype, device=residual.device)
+        total = torch.empty_like(out) if add else out
+        if len(other):
+            strides = rows.stride(-2), rows.stride(0), other.stride(0)
+            rms_norm_kernel[(len(other),)](rows, other, weight, added, out, total, *strides, eps, **config)
         return out, total
 
     return call

@@ -28,6 +28,7 @@ class Offered:
     """A product whose algorithm n takes n microseconds, and whose algorithm 7 is refused when it is run."""
 
     rows, weight, out_dtype, bias = 64, torch.zeros(32, 16, dtype=torch.bfloat16), torch.bfloat16, None
+    shares = 1
 
     def __init__(self, *numbers: int) -> None:
         self.numbers, self.timings = numbers, 0

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import torch
 
-from rustinfer.backends.triton import gated
+from rustinfer.backends.triton import gated, summed
 from rustinfer.registry import load_plugins
 from rustinfer.testing.conformance import first_rows
 from rustinfer.testing.points import Point, made, points
@@ -40,7 +40,7 @@ def judge() -> dict[str, tuple[int, list[str]]]:
     """Points passed, and failures, by kernel."""
     warnings.filterwarnings("ignore", category=RuntimeWarning)  # numpy says that exp overflows, as it should
     backend = load_plugins().registry.backends["triton"]
-    gated.MANY = 2  # so that cases of few rows, which are cheap to interpret, judge the product for many, too
+    gated.MANY = summed.LEAST = 2  # cases of few rows, which are cheap to interpret, judge what is for many, too
     every = list(points(backend))
     return {
         name: judged(affordable([point for point in every if point.kernel is kernel]))
