@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -30,8 +31,6 @@ def sharable(bound: Mapping[str, Any]) -> Refusal:
         return "reads dense weights only"
     if target.rows is None or not LEAST <= target.rows <= MOST:
         return f"pays for {LEAST} to {MOST} rows"
-    if target.invariant:
-        return "takes what the library offers for that number of rows"
     if weight.dtype.itemsize != 2 or weight.shape[1] % (SHARES * COLUMNS):
         return f"needs 16-bit weights whose columns are a multiple of {SHARES * COLUMNS}"
     return None
@@ -54,13 +53,11 @@ def linear_add_rms_norm(
     some = torch.zeros(target.rows or MOST, len(weight), dtype=weight.dtype, device=weight.device)
     product = in_shares(target, weight, bias, lambda x: apart(x, some), lambda sums: added(sums, some))
     if INTERPRETED:
-        product = lambda x: multiplied(x, weight)  # noqa: E731
+        product = partial(multiplied, weight=weight)
 
     def call(x: Tensor, residual: Tensor) -> tuple[Tensor, Tensor]:
-        if product is None or (len(x) != target.rows and not INTERPRETED) or not multipliable(x):
-            pair: tuple[Tensor, Tensor] = apart(whole(x), residual)
-        else:
-            pair = added(product(x), residual)
+        shared = product if len(x) == target.rows and multipliable(x) else None
+        pair: tuple[Tensor, Tensor] = added(shared(x), residual) if shared else apart(whole(x), residual)
         return pair
 
     return call
