@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ctypes
 import json
+from contextlib import ExitStack
 from ctypes import byref, c_size_t, c_uint32, c_void_p
 from pathlib import Path
 from tempfile import mkdtemp
@@ -17,7 +18,7 @@ from unittest import mock
 
 import torch
 
-from rustinfer.backends.cublas import timed
+from rustinfer.backends.cublas import shares, timed
 from rustinfer.backends.cublas.choice import TORCH, Choices
 from rustinfer.backends.cublas.lt import Algorithm, library
 from rustinfer.backends.cublas.race import Record, raced
@@ -56,7 +57,9 @@ def compare(name: str, rows: int) -> dict[str, Any]:
     composed, records, told = Composed(name, rows, CONTEXT), {}, {}
     for label, kind in (("torch", Torch), ("timed", Choices), ("timed again", Choices)):
         known = kind(Path(mkdtemp()) / "choices.json")
-        with mock.patch.object(timed, "choices", lambda known=known: known):
+        with ExitStack() as stack:
+            for module in (timed, shares):
+                stack.enter_context(mock.patch.object(module, "choices", lambda known=known: known))
             run = composed.bound("triton", "cublas")
         records[label] = Record([run] * STEPS)
         kept = json.loads(known.path.read_text()) if known.path.exists() else {}

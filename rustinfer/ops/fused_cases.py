@@ -152,7 +152,8 @@ def front(d: Draw, rows: Rows, width: int) -> tuple[tuple[Tensor, ...], dict[str
     return (rows.x(d), d.normal(rows.rows, width, scale=rows.scale)), bound
 
 
-MANY = (Rows(80, 256, decode=True), Rows(130, 640, decode=True))  # as so many rows have the norm in front of them
+# As so many rows have the norm in front of them, with a bias; and a few such, which are cheap to interpret.
+MANY = (Rows(81, 256, decode=True), Rows(131, 640, decode=True), Rows(3, 128, decode=True))
 
 
 @linear_add_rms_norm.cases

@@ -1,11 +1,12 @@
-"""A product with the norm behind it as one op, and both with a product behind those: a norm needs no launch of its own.
+"""A product and the norm behind it as one op, and both with the product behind them.
 
-A row's factor is known when all of the row is: a kernel may go on with rows that lack it, and multiply its sums by it.
+A norm may add up what a product has left in parts. And a row's factor is known when all of the row is: a kernel for all
+three may go on with rows that lack it, and multiply its sums by it, so that the norm needs no launch of its own.
 """
 
 from __future__ import annotations
 
-from typing import Unpack
+from typing import Any, Unpack
 
 from torch import Tensor
 
@@ -80,6 +81,11 @@ def linear_norm_qkv_rope_write(
     return pair
 
 
+def normed(ops: Binder, other: str, **bound: Any) -> Function | None:
+    """The first product with the norm, if somebody has those as one and no pin names the `other` op with the norm."""
+    return None if other in ops.policy.pins else ops.whole("linear_add_rms_norm", **bound)
+
+
 def behind(project: Function, op: Function) -> Function:
     """What an op gives of projected rows."""
     return lambda x, *flow: op(project(x), *flow)
@@ -94,11 +100,9 @@ def _(ops: Binder, *, weight: Weight, bias: Tensor | None = None, norm: Tensor, 
 def _(
     ops: Binder, *, first: Weight, first_bias: Tensor | None = None, norm: Tensor, eps: float, weight: Weight
 ) -> Function:
-    # The norm goes with the second product where somebody has the two as one, else with the first.
-    if second := ops.whole("norm_gate_up_silu", norm=norm, eps=eps, weight=weight):
-        return behind(ops.linear(weight=first, bias=first_bias), second)
-    before = ops.linear_add_rms_norm(weight=first, bias=first_bias, norm=norm, eps=eps)
-    return after(before, ops.gate_up_silu(weight=weight))
+    if before := normed(ops, "norm_gate_up_silu", weight=first, bias=first_bias, norm=norm, eps=eps):
+        return after(before, ops.gate_up_silu(weight=weight))
+    return behind(ops.linear(weight=first, bias=first_bias), ops.norm_gate_up_silu(norm=norm, eps=eps, weight=weight))
 
 
 @linear_norm_qkv_rope_write.compose
@@ -111,7 +115,7 @@ def _(
     eps: float,
     **projection: Unpack[Projection],
 ) -> Function:
-    if second := ops.whole("norm_qkv_rope_write", norm=norm, eps=eps, **projection):
-        return behind(ops.linear(weight=first, bias=first_bias), second)
-    before = ops.linear_add_rms_norm(weight=first, bias=first_bias, norm=norm, eps=eps)
-    return after(before, ops.qkv_rope_write(**projection))
+    if before := normed(ops, "norm_qkv_rope_write", weight=first, bias=first_bias, norm=norm, eps=eps):
+        return after(before, ops.qkv_rope_write(**projection))
+    qkv = ops.norm_qkv_rope_write(norm=norm, eps=eps, **projection)
+    return behind(ops.linear(weight=first, bias=first_bias), qkv)

@@ -238,6 +238,45 @@ def test_a_composition_may_ask_for_a_part_that_somebody_has_whole(
     assert [b.op.name for b in ops.bindings] == names  # asking for parts has bound none
 
 
+def test_what_a_composition_asks_for_whole_counts_as_its_part() -> None:
+    claims = Backend("cpu", requires=Requires("cpu"))
+    claims.kernel(doubled)(lambda x, *, weight: x + 7000)
+    for others, policy, names in (
+        ([backend()], {}, ["doubled"]),
+        ([backend()], {"prefer": ("toy",)}, ["scale", "doubled"]),
+        ([whole("torch")], {"prefer": ("torch",)}, ["twice", "doubled"]),
+        ([whole("torch")], {"pins": {"twice": "torch"}}, ["twice", "doubled"]),
+        ([whole("torch")], {"pins": {"twice": "cpu"}}, ["doubled"]),
+    ):
+        made = registry(claims, *others)
+        made.add_op(doubled)
+        ops = Binder(made, CPU, Policy(**policy))
+        ops.doubled(weight=1.0)
+        assert [b.op.name for b in ops.bindings] == names, policy
+
+
+@op()
+def emptied(x: torch.Tensor, *, weight: float) -> torch.Tensor:
+    """twice, by whoever has that whole; what it has without is none of that op's parts."""
+    made: torch.Tensor = twice(x, weight=weight)
+    return made
+
+
+@emptied.compose
+def _(ops: Binder, *, weight: float) -> Callable[[torch.Tensor], torch.Tensor]:
+    return ops.whole("twice", weight=weight) or ops.clear()
+
+
+def test_what_nobody_has_whole_brings_none_of_its_parts() -> None:
+    claims = Backend("cpu", requires=Requires("cpu"))
+    claims.kernel(emptied)(lambda x, *, weight: x + 7000)
+    made = registry(claims, backend())
+    made.add_op(emptied)
+    ops = Binder(made, CPU, Policy(prefer=("toy",)))  # which has scale, a part of twice
+    ops.emptied(weight=1.0)
+    assert [(b.op.name, b.backend) for b in ops.bindings] == [("emptied", "cpu")]
+
+
 def test_strict_forbids_references_on_a_gpu_only() -> None:
     assert binder(strict=True).scale(weight=1.0)(X)[0] == 1
     with pytest.raises(NoKernelError, match="--strict forbids reference kernels on a GPU"):

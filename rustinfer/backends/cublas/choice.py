@@ -14,7 +14,7 @@ from .contest import Behind, Rival, fastest, nothing
 from .lt import Algorithm, Product, library
 
 log = logging.getLogger(__name__)
-TORCH = ""  # stands for torch's own choice
+TORCH = ""  # stands for the rival, which is torch's own choice where nothing is done with the product
 
 
 class Choices:
@@ -48,17 +48,20 @@ def choices() -> Choices:
     return Choices(cache_root() / "cublaslt" / f"{name}-{library().cublasLtGetVersion()}.json")
 
 
-def key_of(product: Product) -> str:
-    """What a choice depends on, beside device and library."""
+def key_of(product: Product, word: str = "") -> str:
+    """What a choice depends on, beside device and library. The word tells what is done with the product."""
     outputs, columns = product.weight.shape
     kinds = [str(dtype).removeprefix("torch.") for dtype in (product.weight.dtype, product.out_dtype)]
     more = (" bias" if product.bias is not None else "") + (f" {product.shares} shares" if product.shares > 1 else "")
+    more += f" {word}" if word else ""
     return f"{product.rows}x{outputs}x{columns} {' '.join(kinds)}{more}"
 
 
-def choose(product: Product, rival: Rival, known: Choices, behind: Behind = nothing) -> Algorithm | None:
+def choose(
+    product: Product, rival: Rival, known: Choices, behind: Behind = nothing, word: str = ""
+) -> Algorithm | None:
     """The algorithm to use, or None where `rival` is as fast as any, as `fastest` has it."""
-    key = key_of(product)
+    key = key_of(product, word)
     kept = known.get(key)
     if kept == TORCH:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,37 +11,42 @@ from torch import Tensor
 
 from ...registry import Target
 from .choice import choices, choose
-from .contest import Behind
-from .lt import WORKSPACE, LtError, Product
+from .lt import WORKSPACE, Product
 from .timed import Call, usable
 
 log = logging.getLogger(__name__)
+Behind = Callable[[Tensor, Tensor], object]  # of a product, or of its sums, and the residual
 SHARES = 2  # four gain less: docs/notes/gpu-engine.md
 
 
-def in_shares(target: Target, weight: Tensor, bias: Tensor | None, apart: Behind, added: Behind) -> Call | None:
+def in_shares(
+    target: Target, weight: Tensor, bias: Tensor | None, apart: Behind, added: Behind, word: str
+) -> Call | None:
     """x [T, K] -> sums [SHARES, T, N] in fp32, without the bias, T being the target's rows; by a library.
 
-    None where the whole product with `apart` behind it takes no longer than the sums and `added`.
+    None where the whole product with `apart` behind it takes no longer than the sums and `added`. The choice is kept
+    under a `word` for these two.
     """
     if target.rows is None or not usable(target, weight):
         return None
+    device, sizes = weight.device, (target.rows, len(weight))
     try:
         whole = Product(target.rows, weight, weight.dtype, bias)
         product = Product(target.rows, weight, torch.float32, shares=SHARES)
         best = choose(whole, lambda x, weight: F.linear(x, weight, bias), choices())
-        device, sizes = weight.device, (target.rows, len(weight))
         space = target.workspace.scratch(device, "cublas", WORKSPACE, torch.uint8)
+        residual = torch.zeros(sizes, dtype=weight.dtype, device=device)
 
         def rival(x: Tensor, weight: Tensor) -> None:
             if best is None:
                 out = F.linear(x, weight, bias)
             else:
                 whole.run(best, x, out := torch.empty(sizes, dtype=x.dtype, device=device), space, weight)
-            apart(out)
+            apart(out, residual)
 
-        algorithm = choose(product, rival, choices(), added)
-    except (LtError, OSError, AttributeError, torch.OutOfMemoryError) as error:
+        kept = word if bias is None else f"{word} bias"
+        algorithm = choose(product, rival, choices(), lambda sums: added(sums, residual), kept)
+    except Exception as error:  # whatever the library or the kernels behind it say: the product can be had whole
         log.warning("matrix products are not made in shares: %s", error)
         return None
     if algorithm is None:

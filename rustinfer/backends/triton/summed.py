@@ -20,6 +20,8 @@ from .norm import norm as norm_of
 
 LEAST, MOST = 65, 256
 """Rows whose products have too few tiles for the chip as a whole, and too many for kernels of our own."""
+NORM = "norm 1"
+"""What stands behind the products in choices that were kept: counted on when its kernel is another."""
 COLUMNS = 64
 """Numbers of 16 bits in the library's step along the columns."""
 
@@ -50,8 +52,7 @@ def linear_add_rms_norm(
     assert isinstance(weight, Tensor)
     whole, apart = library_product(target, weight, bias), norm_of(target, norm, eps, add=True)
     added = norm_of(target, norm, eps, add=True, shares=SHARES, bias=bias)
-    some = torch.zeros(target.rows or MOST, len(weight), dtype=weight.dtype, device=weight.device)
-    product = in_shares(target, weight, bias, lambda x: apart(x, some), lambda sums: added(sums, some))
+    product = in_shares(target, weight, bias, apart, added, NORM)
     if INTERPRETED:
         product = partial(multiplied, weight=weight)
 

@@ -98,6 +98,29 @@ def test_weights_take_turns_until_each_has_left_the_cache_but_not_without_end(
     assert len(weights) == len({weight.data_ptr() for weight in weights}) == copies
 
 
+def test_what_is_done_with_each_product_is_timed_and_told_in_the_key(tmp_path: Path) -> None:
+    made, shapes = Offered(4, 5), []
+    made.shares = 2
+
+    def behind(out: torch.Tensor) -> None:
+        shapes.append(out.shape)
+        CLOCK[0] += 3
+
+    known = Choices(tmp_path / "a.json")
+    assert choose(made, rival(6), known, behind, "norm") is None  # type: ignore[arg-type]
+    assert number(choose(made, rival(8), known, behind, "other")) == 4  # type: ignore[arg-type]
+    assert set(shapes) == {(2, 64, 32)}
+    assert json.loads(known.path.read_text()).keys() == {f"{KEY} 2 shares norm", f"{KEY} 2 shares other"}
+
+
+def test_a_rival_that_fails_is_not_left_out(tmp_path: Path) -> None:
+    def fails(x: torch.Tensor, weight: torch.Tensor) -> None:
+        raise LtError("refused when it is run")
+
+    with pytest.raises(LtError):
+        choose(Offered(4), fails, Choices(tmp_path / "a.json"))  # type: ignore[arg-type]
+
+
 def test_torch_keeps_what_none_does_better(tmp_path: Path) -> None:
     known = Choices(tmp_path / "a.json")
     assert choose(Offered(100), rival(101), known) is None  # type: ignore[arg-type]

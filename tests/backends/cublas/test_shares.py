@@ -35,7 +35,7 @@ class Shared:
         out.copy_(torch.stack([a.float() @ b.float().T for a, b in parts]).view(out.shape))
 
 
-def nothing(x: Tensor) -> None:
+def nothing(x: Tensor, residual: Tensor) -> None:
     """What is behind a product."""
 
 
@@ -51,7 +51,7 @@ def chosen(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[int, Algorit
 
 
 def test_the_sums_of_all_shares_are_the_product(chosen: dict[int, Algorithm | None]) -> None:
-    call = in_shares(TARGET, WEIGHT, None, nothing, nothing)
+    call = in_shares(TARGET, WEIGHT, None, nothing, nothing, "norm")
     assert call
     sums = call(X)
     assert (sums.shape, sums.dtype) == ((SHARES, 96, 8), torch.float32)
@@ -61,7 +61,7 @@ def test_the_sums_of_all_shares_are_the_product(chosen: dict[int, Algorithm | No
 
 def test_a_whole_product_that_is_as_fast_stays(chosen: dict[int, Algorithm | None]) -> None:
     chosen[SHARES] = None
-    assert in_shares(TARGET, WEIGHT, None, nothing, nothing) is None
+    assert in_shares(TARGET, WEIGHT, None, nothing, nothing, "norm") is None
 
 
 @pytest.mark.parametrize("best", [None, Algorithm()])
@@ -69,21 +69,26 @@ def test_a_whole_product_that_is_as_fast_stays(chosen: dict[int, Algorithm | Non
 def test_what_it_is_held_against_is_the_best_whole_product_with_what_follows_that(
     best: Algorithm | None, bias: Tensor | None, chosen: dict[int, Algorithm | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rivals: dict[int, tuple[Callable[..., Any], ...]] = {}
-    seen: list[Tensor] = []
+    asked: dict[int, tuple[Any, ...]] = {}
+    apart: list[tuple[Tensor, Tensor]] = []
+    together: list[tuple[Tensor, Tensor]] = []
     chosen[1] = best
 
-    def choose(product: Shared, rival: Callable[..., Any], known: Choices, *behind: Callable[..., Any]) -> Any:
-        rivals[product.shares] = rival, *behind
+    def choose(product: Shared, rival: Callable[..., Any], known: Choices, *rest: Any) -> Any:
+        asked[product.shares] = rival, *rest
         return chosen[product.shares]
 
     monkeypatch.setattr(shares, "choose", choose)
-    in_shares(TARGET, WEIGHT, bias, seen.append, nothing)
-    assert [len(found) for found in rivals.values()] == [1, 2]
-    assert rivals[SHARES][1] is nothing
-    rivals[SHARES][0](X, 2 * WEIGHT)
+    in_shares(TARGET, WEIGHT, bias, lambda *pair: apart.append(pair), lambda *pair: together.append(pair), "norm")
+    assert len(asked[1]) == 1
+    rival, behind, word = asked[SHARES]
+    assert word == ("norm" if bias is None else "norm bias")
+    rival(X, 2 * WEIGHT)
     added = 0 if bias is None or best is not None else bias  # the stand-in's products have none
-    torch.testing.assert_close(seen[0], (X @ (2 * WEIGHT).T + added), atol=0.5, rtol=0.02)
+    torch.testing.assert_close(apart[0][0], (X @ (2 * WEIGHT).T + added), atol=0.5, rtol=0.02)
+    behind(X)
+    assert together[0][0] is X
+    assert together[0][1].shape == apart[0][1].shape == (96, 8)
 
 
 @pytest.mark.parametrize(
@@ -96,10 +101,10 @@ def test_what_it_is_held_against_is_the_best_whole_product_with_what_follows_tha
     ],
 )
 def test_what_is_not_made_in_shares(target: Target, weight: Tensor, chosen: dict[int, Algorithm | None]) -> None:
-    assert in_shares(target, weight, None, nothing, nothing) is None
+    assert in_shares(target, weight, None, nothing, nothing, "norm") is None
 
 
-@pytest.mark.parametrize("error", [OSError("none here"), LtError("none here"), torch.OutOfMemoryError("none here")])
+@pytest.mark.parametrize("error", [OSError("none here"), LtError("none here"), RuntimeError("none here")])
 def test_without_the_library_products_are_whole(
     error: Exception,
     chosen: dict[int, Algorithm | None],
@@ -111,5 +116,5 @@ def test_without_the_library_products_are_whole(
 
     monkeypatch.setattr(shares, "choose", fail)
     with caplog.at_level(logging.WARNING):
-        assert in_shares(TARGET, WEIGHT, None, nothing, nothing) is None
+        assert in_shares(TARGET, WEIGHT, None, nothing, nothing, "norm") is None
     assert "not made in shares: none here" in caplog.text
