@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import torch
 
 from ...cache import cache_root, keep
-from .contest import Behind, Rival, fastest, nothing
 from .lt import Algorithm, Product, library
 
 log = logging.getLogger(__name__)
-TORCH = ""  # stands for the rival, which is torch's own choice where nothing is done with the product
+TORCH = ""  # stands for the rival of a contest, mostly torch's own choice
 
 
 class Choices:
@@ -58,15 +58,15 @@ def key_of(product: Product, word: str = "") -> str:
 
 
 def choose(
-    product: Product, rival: Rival, known: Choices, behind: Behind = nothing, word: str = ""
+    product: Product, known: Choices, contest: Callable[[], Algorithm | None], word: str = ""
 ) -> Algorithm | None:
-    """The algorithm to use, or None where `rival` is as fast as any, as `fastest` has it."""
+    """The algorithm to use, or None where the contest's rival is as fast as any. What it comes to is remembered."""
     key = key_of(product, word)
     kept = known.get(key)
     if kept == TORCH:
         return None
     if kept is not None and product.suits(algorithm := Algorithm.from_buffer_copy(bytes.fromhex(kept))):
         return algorithm
-    best = fastest(product, rival, behind)
+    best = contest()
     known.put(key, TORCH if best is None else bytes(best).hex())
     return best

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +12,8 @@ from torch import Tensor
 
 from ...registry import Target
 from .choice import choices, choose
-from .lt import WORKSPACE, Product
+from .contest import fastest
+from .lt import WORKSPACE, Algorithm, Product
 from .timed import Call, usable
 
 log = logging.getLogger(__name__)
@@ -29,23 +31,29 @@ def in_shares(
     """
     if target.rows is None or not usable(target, weight):
         return None
-    device, sizes = weight.device, (target.rows, len(weight))
-    try:
-        whole = Product(target.rows, weight, weight.dtype, bias)
-        product = Product(target.rows, weight, torch.float32, shares=SHARES)
-        best = choose(whole, lambda x, weight: F.linear(x, weight, bias), choices())
-        space = target.workspace.scratch(device, "cublas", WORKSPACE, torch.uint8)
+    device, rows, sizes = weight.device, target.rows, (target.rows, len(weight))
+
+    def contest() -> Algorithm | None:
+        def linear(x: Tensor, weight: Tensor) -> Tensor:
+            return F.linear(x, weight, bias)
+
+        whole = Product(rows, weight, weight.dtype, bias)
+        best = choose(whole, choices(), partial(fastest, whole, linear))
+        space = torch.empty(WORKSPACE, dtype=torch.uint8, device=device)
         residual = torch.zeros(sizes, dtype=weight.dtype, device=device)
 
         def rival(x: Tensor, weight: Tensor) -> None:
             if best is None:
-                out = F.linear(x, weight, bias)
+                out = linear(x, weight)
             else:
                 whole.run(best, x, out := torch.empty(sizes, dtype=x.dtype, device=device), space, weight)
             apart(out, residual)
 
-        kept = word if bias is None else f"{word} bias"
-        algorithm = choose(product, rival, choices(), lambda sums: added(sums, residual), kept)
+        return fastest(product, rival, lambda sums: added(sums, residual))
+
+    try:
+        product = Product(rows, weight, torch.float32, shares=SHARES)
+        algorithm = choose(product, choices(), contest, word if bias is None else f"{word} bias")
     except Exception as error:  # whatever the library or the kernels behind it say: the product can be had whole
         log.warning("matrix products are not made in shares: %s", error)
         return None

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from ...registry import Target
 from .choice import choices, choose
+from .contest import fastest
 from .lt import ALIGNED, WORKSPACE, Algorithm, LtError, Product
 
 log = logging.getLogger(__name__)
@@ -34,7 +36,7 @@ def timed(target: Target, weight: Tensor, out_dtype: torch.dtype, rival: Plain, 
     for rows in ROWS if target.rows is None else (target.rows,):
         try:
             product = Product(rows, weight, out_dtype, bias)
-            algorithm = choose(product, rival, choices())
+            algorithm = choose(product, choices(), partial(fastest, product, rival))
         except (LtError, OSError, AttributeError, torch.OutOfMemoryError) as error:
             log.warning("matrix products keep torch's choice of algorithm: %s", error)
             return plain

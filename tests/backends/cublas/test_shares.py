@@ -59,6 +59,22 @@ def test_the_sums_of_all_shares_are_the_product(chosen: dict[int, Algorithm | No
     assert call(X).data_ptr() == sums.data_ptr()  # from the workspace
 
 
+def test_what_is_known_takes_no_contest(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+
+    class Counted(Shared):
+        def __init__(self, *rest: Any, **how: Any) -> None:
+            super().__init__(*rest, **how)
+            made.append(self.shares)
+
+    monkeypatch.setattr(shares, "Product", Counted)
+    monkeypatch.setattr(shares, "choices", lambda: None)
+    monkeypatch.setattr(shares, "choose", lambda product, *rest: Algorithm())
+    monkeypatch.setattr(timed, "on_gpu", lambda weight: True)
+    assert in_shares(TARGET, WEIGHT, None, nothing, nothing, "norm")
+    assert made == [SHARES]
+
+
 def test_a_whole_product_that_is_as_fast_stays(chosen: dict[int, Algorithm | None]) -> None:
     chosen[SHARES] = None
     assert in_shares(TARGET, WEIGHT, None, nothing, nothing, "norm") is None
@@ -69,20 +85,22 @@ def test_a_whole_product_that_is_as_fast_stays(chosen: dict[int, Algorithm | Non
 def test_what_it_is_held_against_is_the_best_whole_product_with_what_follows_that(
     best: Algorithm | None, bias: Tensor | None, chosen: dict[int, Algorithm | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: dict[int, tuple[Any, ...]] = {}
+    words: dict[int, tuple[str, ...]] = {}
+    held: list[tuple[Any, ...]] = []
     apart: list[tuple[Tensor, Tensor]] = []
     together: list[tuple[Tensor, Tensor]] = []
     chosen[1] = best
 
-    def choose(product: Shared, rival: Callable[..., Any], known: Choices, *rest: Any) -> Any:
-        asked[product.shares] = rival, *rest
-        return chosen[product.shares]
+    def choose(product: Shared, known: Choices, contest: Callable[[], Any], *word: str) -> Any:
+        words[product.shares] = word
+        return contest() if product.shares > 1 else chosen[1]
 
     monkeypatch.setattr(shares, "choose", choose)
+    monkeypatch.setattr(shares, "fastest", lambda *rest: held.append(rest))
     in_shares(TARGET, WEIGHT, bias, lambda *pair: apart.append(pair), lambda *pair: together.append(pair), "norm")
-    assert len(asked[1]) == 1
-    rival, behind, word = asked[SHARES]
-    assert word == ("norm" if bias is None else "norm bias")
+    assert words == {1: (), SHARES: ("norm" if bias is None else "norm bias",)}
+    ((product, rival, behind),) = held
+    assert product.shares == SHARES
     rival(X, 2 * WEIGHT)
     added = 0 if bias is None or best is not None else bias  # the stand-in's products have none
     torch.testing.assert_close(apart[0][0], (X @ (2 * WEIGHT).T + added), atol=0.5, rtol=0.02)
