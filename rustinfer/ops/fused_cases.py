@@ -138,9 +138,14 @@ def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
         yield Case(d.name, (x, residual, *flow), {**rows.norm(d), **bound}, rows.decode)
 
 
+FRONTS = (*((rows, 128) for rows in VARIANTS), *zip(FEW, (256, 640), strict=True))  # rows, a first product's outputs
+# So many have a norm that adds up shares, here with a bias; and a few such, which are cheap to interpret.
+MANY = (Rows(81, 256, decode=True), Rows(131, 640, decode=True), Rows(3, 128, decode=True))
+
+
 def joints(dtype: torch.dtype, device: torch.device) -> Iterator[tuple[Draw, Rows, tuple[Tensor, ...], dict[str, Any]]]:
     """Of each case the rows behind the first product, (x, residual), and what is bound of that product and the norm."""
-    for rows, width in (*((rows, 128) for rows in VARIANTS), *zip(FEW, (256, 640), strict=True)):
+    for rows, width in FRONTS:
         d = rows.draw(dtype, device)
         yield d, replace(rows, width=width), *front(d, rows, width)
 
@@ -152,14 +157,11 @@ def front(d: Draw, rows: Rows, width: int) -> tuple[tuple[Tensor, ...], dict[str
     return (rows.x(d), d.normal(rows.rows, width, scale=rows.scale)), bound
 
 
-# As so many rows have the norm in front of them, with a bias; and a few such, which are cheap to interpret.
-MANY = (Rows(81, 256, decode=True), Rows(131, 640, decode=True), Rows(3, 128, decode=True))
-
-
 @linear_add_rms_norm.cases
 def _(dtype: torch.dtype, device: torch.device) -> Iterator[Case]:
-    more = ((d, rows, *front(d, rows, 384)) for rows in MANY for d in (rows.draw(dtype, device),))
-    for d, rows, flow, bound in (*joints(dtype, device), *more):
+    for rows, width in (*FRONTS, *((rows, 384) for rows in MANY)):
+        d = rows.draw(dtype, device)
+        flow, bound = front(d, rows, width)
         own = {"weight": bound.pop("first"), "bias": bound.pop("first_bias")}
         yield Case(d.name, flow, {**bound, **own}, rows.decode)
 
