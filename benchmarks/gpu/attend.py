@@ -24,7 +24,7 @@ from rustinfer.registry import Binder, Target
 
 from .composed import Composed
 from .few import differing, error
-from .graph import Graph, milliseconds
+from .graph import Graph, turns
 from .world import DEVICE, PAGE, configuration
 
 WAYS: dict[str, Callable[..., Any]] = {"triton": triton.attention, "cuda": attend.attention}
@@ -68,15 +68,6 @@ def right(model: str) -> Found:
     alone = [call(q[i : i + 1], keys, values, starts[:2], known[i : i + 1], pages[i : i + 1])[0] for i in (0, 7, 203)]
     same = torch.equal(torch.stack(alone), got[[0, 7, 203]])
     return {"error": error(got, want), "replays of 50 that differ": differing(graph, got), "alone the same": same}
-
-
-def turns(graphs: dict[str, Graph], rounds: int, inner: int) -> dict[str, list[float]]:
-    """Milliseconds of each graph, in turns."""
-    times: dict[str, list[float]] = {label: [] for label in graphs}
-    for _ in range(rounds):
-        for label, graph in graphs.items():
-            times[label].append(round(milliseconds(graph.replay, repeat=3, inner=inner), 4))
-    return times
 
 
 def op(model: str, rows: int, context: int, rounds: int, mixed: bool) -> Found:

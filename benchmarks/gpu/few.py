@@ -21,7 +21,7 @@ from rustinfer.cli.facts import save
 from rustinfer.registry import Policy, Target
 
 from .composed import BACKENDS, Composed
-from .graph import Graph, milliseconds
+from .graph import Graph, turns
 from .world import DEVICE, PAGE
 
 JOINTS = ("linear_norm_gate_up_silu", "linear_norm_qkv_rope_write")
@@ -92,22 +92,20 @@ def right(rows: int, most: int, width: int, hidden: int, heads: int, kv_heads: i
 def steps(model: str, rows: int, rounds: int = 5) -> dict[str, Any]:
     """A decode step with greedy choice, with and without, in turns; milliseconds and tokens/s."""
     composed = Composed(model, rows, 512)
-    graphs, said, times = {}, {}, {label: [] for label in WAYS}  # type: ignore[var-annotated]
+    graphs, said = {}, {}
     for label, (names, apart) in WAYS.items():
         policy = Policy(pins=dict.fromkeys((*apart, "decode_step"), "reference"))
         graphs[label] = Graph(composed.bound(*names, policy=policy))
         graphs[label].replay()
         said[label] = graphs[label].result[0].clone()
-    for _ in range(rounds):
-        for label, graph in graphs.items():
-            times[label].append(milliseconds(graph.replay, repeat=3, inner=10))
+    times = turns(graphs, rounds)
     ms = {label: round(statistics.median(taken), 4) for label, taken in times.items()}
     return {
         "ms": ms,
         "tokens/s": {label: round(rows / each * 1e3) for label, each in ms.items()},
         "distance": {label: error(other, said["before"]) for label, other in said.items()},
         "replays of 50 that differ": differing(graphs["after"], said["after"]),
-        "all": {label: [round(t, 4) for t in taken] for label, taken in times.items()},
+        "all": times,
     }
 
 

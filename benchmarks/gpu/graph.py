@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -49,6 +49,15 @@ def milliseconds(call: Call, *, repeat: int = 9, inner: int = 1) -> float:
         end.synchronize()
         times.append(start.elapsed_time(end) / inner)
     return statistics.median(times)
+
+
+def turns(graphs: Mapping[str, Graph], rounds: int, inner: int = 10, repeat: int = 3) -> dict[str, list[float]]:
+    """`milliseconds` of each graph in each round, in turns."""
+    times: dict[str, list[float]] = {label: [] for label in graphs}
+    for _ in range(rounds):
+        for label, graph in graphs.items():
+            times[label].append(round(milliseconds(graph.replay, repeat=repeat, inner=inner), 4))
+    return times
 
 
 def replayed_ms(call: Call, *, repeat: int = 9, inner: int = 10) -> float:

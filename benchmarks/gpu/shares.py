@@ -18,12 +18,12 @@ import torch
 from rustinfer.backends.triton import summed
 from rustinfer.cli.facts import save
 
+from .attend import NAMES
 from .composed import Composed
 from .few import differing, error
-from .graph import Graph, milliseconds
+from .graph import Graph, milliseconds, turns
 from .world import DEVICE
 
-NAMES = {"1b": "llama-3.2-1b", "8b": "llama-3.1-8b"}
 STEPS = "1b:256,1b:128,8b:256,8b:192,8b:128"
 WAYS = {"whole": summed.MOST + 1, "shares": summed.LEAST}  # the least rows of which products are made in shares
 CONTEXT, ROUNDS, SECONDS = 576, 5, 0.3
@@ -48,11 +48,7 @@ def compare(model: str, rows: int) -> dict[str, Any]:
         said[label] = graphs[label].result[0].clone()
     cold = {label: milliseconds(graph.replay, inner=3) for label, graph in graphs.items()}
     heat()
-    hot: dict[str, list[float]] = {label: [] for label in graphs}
-    for _ in range(ROUNDS):
-        for label, graph in graphs.items():
-            inner = round(SECONDS * 1e3 / cold[label])
-            hot[label].append(round(milliseconds(graph.replay, repeat=1, inner=inner), 4))
+    hot = turns(graphs, ROUNDS, round(SECONDS * 1e3 / cold["whole"]), repeat=1)
     return {
         "begun": {label: round(ms, 4) for label, ms in cold.items()},
         "hot": {label: statistics.median(taken) for label, taken in hot.items()},

@@ -24,7 +24,7 @@ from rustinfer.registry import Target
 
 from .composed import BACKENDS, Composed
 from .few import differing, error
-from .graph import Graph, milliseconds
+from .graph import Graph, turns
 from .sites import Bench
 from .world import DEVICE, configuration, registry
 
@@ -52,11 +52,7 @@ def right(rows: int, cut: Cut) -> dict[str, float]:
 
 def in_turns(graphs: Mapping[str, Graph], inner: int, rounds: int = 5) -> dict[str, float]:
     """Milliseconds of each, the medians of rounds."""
-    times: dict[str, list[float]] = {label: [] for label in graphs}
-    for _ in range(rounds):
-        for label, graph in graphs.items():
-            times[label].append(milliseconds(graph.replay, repeat=3, inner=inner))
-    return {label: statistics.median(taken) for label, taken in times.items()}
+    return {label: statistics.median(taken) for label, taken in turns(graphs, rounds, inner).items()}
 
 
 def alone(model: str, rows: int, cuts: list[Cut]) -> dict[str, Any]:
